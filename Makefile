@@ -1,0 +1,86 @@
+# Everything that a person does here. Needs Python 3.10 to 3.13 with venv, make and git; the rest is
+# brought by `make setup`, each environment hash-pinned by a file in requirements/.
+
+PYTHON ?= python3
+PORT ?= 4566
+APP_PORT ?= 8501
+ARCH ?= arm64
+STACK ?= digits
+
+BIN := .venv/bin
+export UV := $(CURDIR)/.venvs/uv/bin/uv
+SAM := .venvs/sam/bin/sam
+LOCAL := $(BIN)/python -m infra.local --port $(PORT) --app-port $(APP_PORT)
+COMPILE := $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock"
+READY := .venv/.ready
+CLOUD_READY := .venvs/sam/.ready .venvs/local-cloud/.ready
+
+export DIGITS_BUILD_ARCHITECTURE ?= $(ARCH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format test-containers train app build deploy lock clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@echo "  Settings: ONCE=1 (run), TRAIN=1 (run), PORT, APP_PORT, ARCH=arm64|x86_64, STACK, ARGS (train)"
+
+setup: $(READY) $(CLOUD_READY)  ## Make the environments: development, SAM, local cloud.
+
+run: setup  ## Train, deploy to a local cloud, label real pictures, serve app and API (ONCE=1: no serving).
+	@$(LOCAL) $(if $(ONCE),--once) $(if $(TRAIN),--retrain)
+
+test: check $(CLOUD_READY)  ## Run every test that this machine can run.
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## Lint, check the formatting and the types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## Format the code and mend what can be mended.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: $(READY)  ## Train a model into bundle/ (ARGS="--seed 2 --publish s3://…"; --help explains).
+	$(BIN)/python -m training_job $(ARGS)
+
+app: $(READY)  ## Serve the app alone, with the model that ships with the code.
+	$(BIN)/streamlit run streamlit_app/app.py --server.port $(APP_PORT)
+
+build: setup  ## Build the functions for AWS (ARCH=arm64 or x86_64).
+	$(SAM) build
+
+deploy: build  ## Deploy to the AWS account of your credentials (ARCH, STACK).
+	$(SAM) deploy --stack-name $(STACK) --parameter-overrides Architecture=$(ARCH)
+
+lock: $(READY)  ## Pin the newest versions of everything again.
+	$(COMPILE) --upgrade requirements/dev.in -o requirements/dev.txt
+	for set in lambda training; do \
+		$(COMPILE) -c requirements/dev.txt requirements/$$set.in -o requirements/$$set.txt || exit 1; done
+	$(COMPILE) -c requirements/dev.txt requirements/app.in -o streamlit_app/requirements.txt
+	for set in uv sam local-cloud; do \
+		$(COMPILE) --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
+
+clean:  ## Remove everything that was made here.
+	rm -rf .venv .venvs .aws-sam .local-cloud bundle .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(UV): requirements/uv.txt
+	$(PYTHON) -m venv --clear .venvs/uv
+	.venvs/uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@touch $@
+
+# Another Python than 3.10 to 3.13: uv finds a supported one, or brings it.
+$(READY): requirements/dev.txt pyproject.toml | $(UV)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+		|| echo "$$($(PYTHON) --version) is not supported (3.10 to 3.13 are); using another."
+	$(UV) venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; \
+		print(sys.executable if (3, 10) <= sys.version_info[:2] <= (3, 13) else ">=3.10,<3.14")')" .venv
+	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venvs/%/.ready: requirements/%.txt $(READY)
+	$(UV) venv --quiet --clear --python $(BIN)/python .venvs/$*
+	$(UV) pip sync --quiet --require-hashes --python .venvs/$*/bin/python requirements/$*.txt
+	@touch $@

@@ -1,0 +1,240 @@
+"""The model bundle: its manifest, its files and their digests, and loading one from a folder.
+
+A bundle is a folder that `training_job` writes and every door serves from. `manifest.json` is
+written last, so a folder without it is not a bundle yet. Where bundles are kept is
+`digits.store`'s business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from digits import preprocess
+from digits.errors import ModelUnavailable
+from digits.results import ModelInfo
+
+MANIFEST = "manifest.json"
+TFLITE = "mnist_cnn.tflite"
+SHIPPED = Path(__file__).parent / "model"
+
+ReadFile = Callable[[str], bytes]
+"""Gives the bytes of a file of one bundle by its name."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Version = Annotated[str, Field(pattern=r"^\d{8}T\d{6}Z-[0-9a-f]{8}$")]
+
+
+class _Part(BaseModel):
+    """Fields of a later writer are kept, so that a manifest is shown whole."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class FileInfo(_Part):
+    """Digest and size of one file of the bundle."""
+
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Data(_Part):
+    """What the model was trained on: SHA-256 of each array's bytes."""
+
+    name: str
+    sha256: dict[str, Sha256]
+
+
+class Training(_Part):
+    """The settings that a person would compare between two models."""
+
+    epochs: Annotated[int, Field(gt=0)]
+    batch_size: Annotated[int, Field(gt=0)]
+    seed: int
+
+
+class Input(_Part):
+    """What the network expects, and the preprocessing that makes it."""
+
+    shape: tuple[int, int, int] = (28, 28, 1)
+    range: tuple[float, float] = (0.0, 1.0)
+    polarity: Literal["white on black"] = "white on black"
+    preprocessing: str = preprocess.VERSION
+
+
+class Decision(_Part):
+    """How logits become an answer.
+
+    ``softmax(logits / temperature)`` are the probabilities; an answer whose largest one is below
+    `threshold` is marked for review.
+    """
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rejector: dict[str, Any] | None = None
+
+
+class Metrics(_Part):
+    """The headline figures on the untouched test set, each a share of 1 (the second in nats)."""
+
+    test_accuracy: Annotated[float, Field(ge=0, le=1)]
+    negative_log_likelihood: Annotated[float, Field(ge=0)]
+    expected_calibration_error: Annotated[float, Field(ge=0, le=1)]
+
+
+class Manifest(_Part):
+    """`manifest.json`: what the bundle is, how it came about and what is in it."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    version: Version
+    created: str
+    git_commit: str | None
+    data: Data
+    architecture: str
+    recipe: str
+    training: Training
+    input: Input
+    decision: Decision
+    metrics: Metrics
+    files: dict[str, FileInfo]
+
+    def to_json(self) -> bytes:
+        """The file's bytes: UTF-8 JSON, indented for a reader, ending in a newline."""
+        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What serving needs of a bundle, read and checked: nothing here is a path any more."""
+
+    manifest: Manifest
+    manifest_sha256: str
+    tflite: bytes
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """The `model` field of every result."""
+        return ModelInfo(
+            version=self.manifest.version,
+            sha256=self.manifest.files[TFLITE].sha256,
+            preprocessing=self.manifest.input.preprocessing,
+        )
+
+
+def read(read_file: ReadFile, *, manifest_sha256: str | None = None) -> Bundle:
+    """Read the served part of a bundle and check every digest on the way.
+
+    Parameters
+    ----------
+    read_file
+        Gives the bytes of a file of the bundle by its name.
+    manifest_sha256
+        The manifest's expected SHA-256 in hex, where a pointer names it.
+
+    Raises
+    ------
+    ModelUnavailable
+        If the manifest is not valid, of a newer schema, made for another preprocessing, or if a
+        file is not the one that the manifest describes. Whatever `read_file` raises passes through.
+    """
+    raw = read_file(MANIFEST)
+    digest = sha256(raw)
+    if manifest_sha256 is not None and digest != manifest_sha256:
+        raise ModelUnavailable(
+            f"{MANIFEST} is not the one that was promoted; publish the bundle again."
+        )
+    manifest = parse_manifest(raw)
+    tflite = read_file(TFLITE)
+    _check_digest(TFLITE, tflite, manifest)
+    return Bundle(manifest, digest, tflite)
+
+
+def load(folder: Path = SHIPPED) -> Bundle:
+    """Load the bundle in `folder`: by default the one that ships with the code.
+
+    Raises
+    ------
+    ModelUnavailable
+        As for `read`, and if a file is missing or cannot be read.
+    """
+    return read(in_folder(folder))
+
+
+def verify(read_file: ReadFile) -> Manifest:
+    """Check every file of a bundle, also those that are not served.
+
+    Raises
+    ------
+    ModelUnavailable
+        Naming the first file that is missing or differs from the manifest.
+    """
+    manifest = parse_manifest(read_file(MANIFEST))
+    for name in manifest.files:
+        _check_digest(name, read_file(name), manifest)
+    return manifest
+
+
+def in_folder(folder: Path) -> ReadFile:
+    """A reader of the files in `folder`; it raises `ModelUnavailable` where it cannot."""
+
+    def read_file(name: str) -> bytes:
+        try:
+            return (folder / name).read_bytes()
+        except OSError as error:
+            raise ModelUnavailable(
+                f"Cannot read {name} of the model bundle in {folder} ({error.strerror});"
+                " check the folder, or train a model with `make train`."
+            ) from error
+
+    return read_file
+
+
+def parse_manifest(raw: bytes) -> Manifest:
+    """Parse and judge a manifest.
+
+    Raises
+    ------
+    ModelUnavailable
+        If it is no manifest of this schema, or its model was trained for another preprocessing.
+    """
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise ModelUnavailable(
+            f"{MANIFEST} is not a schema-1 manifest ({field}: {first['msg']}); publish the"
+            " bundle again, or upgrade this software if the bundle is newer."
+        ) from error
+    if manifest.input.preprocessing != preprocess.VERSION:
+        raise ModelUnavailable(
+            f"Model {manifest.version} was trained for preprocessing"
+            f" {manifest.input.preprocessing}, but this is {preprocess.VERSION}; retrain it."
+        )
+    if TFLITE not in manifest.files:
+        raise ModelUnavailable(f"{MANIFEST} names no {TFLITE}; publish the bundle again.")
+    return manifest
+
+
+def describe_file(path: Path) -> FileInfo:
+    """Digest and size of the file at `path`."""
+    data = path.read_bytes()
+    return FileInfo(sha256=sha256(data), bytes=len(data))
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 of `data` in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check_digest(name: str, data: bytes, manifest: Manifest) -> None:
+    if sha256(data) != manifest.files[name].sha256:
+        raise ModelUnavailable(
+            f"{name} of model {manifest.version} does not match its digest in {MANIFEST};"
+            " publish the bundle again."
+        )

@@ -1,0 +1,203 @@
+"""Frames to logits to calibrated probabilities to a decision: the recogniser itself.
+
+A `Classifier` is made from a bundle and handed to whoever needs it; nothing is loaded on import.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+from PIL import Image
+
+from digits import image, preprocess
+from digits.bundle import Bundle
+from digits.errors import ModelUnavailable
+from digits.preprocess import Mark
+from digits.results import Digit, Explanation, ImageInfo, Mode, Reason, Result
+
+Frames = NDArray[np.float32]
+Logits = NDArray[np.float32]
+Probabilities = NDArray[np.float64]
+
+# Enough to tell 0.999999 from 1, and no float noise in a label that people diff.
+_DECIMALS = 6
+
+
+class Classifier:
+    """Reads digits with the model of one bundle, in float32 on one thread.
+
+    One thread, because more of them make the tail slower for a network this small. Safe to share
+    between threads: the interpreter, which is not, sits behind a lock.
+
+    Parameters
+    ----------
+    bundle
+        The model, read and checked.
+
+    Raises
+    ------
+    ModelUnavailable
+        If the model file is no LiteRT model from (n, 28, 28, 1) to ten logits.
+
+    Examples
+    --------
+    >>> from digits import Classifier, bundle
+    >>> classifier = Classifier(bundle.load())
+    >>> classifier.classify(open("tests/golden/seven.png", "rb").read()).text
+    '7'
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.manifest = bundle.manifest
+        self.model_info = bundle.model_info
+        self._lock = threading.Lock()
+        self._interpreter = _open_interpreter(bundle)
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._logits = self._interpreter.get_output_details()[0]["index"]
+
+    def classify(
+        self,
+        data: bytes,
+        *,
+        mode: Mode = "single",
+        explain: bool = False,
+        max_bytes: int = image.MAX_BYTES,
+    ) -> Result:
+        """Read the digit, or all the digits, of one image.
+
+        Parameters
+        ----------
+        data
+            The image file's bytes, in any of the published formats.
+        mode
+            ``"single"`` reads the one digit of the picture and marks a picture that plainly holds
+            more; ``"multiple"`` reads them all, lines top to bottom, each left to right.
+        explain
+            Whether each digit carries the 28×28 frame that the network was shown.
+        max_bytes
+            The most bytes that this door takes.
+
+        Raises
+        ------
+        ImageError
+            `TooLarge`, `UnsupportedFormat` or `UnreadableImage`: no retry will mend it.
+        """
+        picture = image.decode(data, max_bytes=max_bytes)
+        lines: tuple[tuple[Mark, ...], ...]
+        several = False
+        if mode == "multiple":
+            lines = preprocess.multiple(picture)
+        else:
+            found = preprocess.single(picture)
+            lines = ((found.mark,),) if found.mark else ()
+            several = found.several
+
+        marks = [mark for line in lines for mark in line]
+        probabilities = (
+            self.probabilities(np.stack([mark.frame for mark in marks])) if marks else ()
+        )
+        digits = tuple(
+            self._decide(mark, row, several=several, explain=explain)
+            for mark, row in zip(marks, probabilities, strict=True)
+        )
+        reasons: list[Reason] = [digit.reason for digit in digits if digit.reason]
+        if not digits:
+            reasons = ["blank"]
+        return Result(
+            text=_text([len(line) for line in lines], digits),
+            needs_review=bool(reasons),
+            reason=reasons[0] if reasons else None,
+            digits=digits,
+            image=ImageInfo(width=picture.width, height=picture.height, format=picture.format),
+            model=self.model_info,
+        )
+
+    def logits(self, frames: Frames) -> Logits:
+        """Run the network.
+
+        Parameters
+        ----------
+        frames : float32 (n, 28, 28)
+            White ink on black in 0..1, as `digits.preprocess` makes them.
+
+        Returns
+        -------
+        float32 (n, 10)
+            The unnormalised score of each digit.
+        """
+        batch = np.ascontiguousarray(frames, np.float32)[..., np.newaxis]
+        with self._lock:
+            shape = self._interpreter.get_input_details()[0]["shape"]
+            if tuple(shape) != batch.shape:
+                self._interpreter.resize_tensor_input(self._input, batch.shape)
+                self._interpreter.allocate_tensors()
+            self._interpreter.set_tensor(self._input, batch)
+            self._interpreter.invoke()
+            logits: Logits = self._interpreter.get_tensor(self._logits)
+        return logits
+
+    def probabilities(self, frames: Frames) -> Probabilities:
+        """Calibrated probabilities, float64 (n, 10), of float32 frames (n, 28, 28).
+
+        Softmax of the logits over the bundle's temperature (Guo et al., "On Calibration of Modern
+        Neural Networks", ICML 2017).
+        """
+        scaled = self.logits(frames).astype(np.float64) / self.manifest.decision.temperature
+        shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        probabilities: Probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def _decide(self, mark: Mark, row: Probabilities, *, several: bool, explain: bool) -> Digit:
+        digit = int(row.argmax())
+        confidence = float(row[digit])
+        reason: Reason | None = None
+        if several:
+            reason = "several_digits"
+        elif confidence < self.manifest.decision.threshold:
+            reason = "low_confidence"
+        return Digit(
+            digit=digit,
+            confidence=round(confidence, _DECIMALS),
+            probabilities=tuple(np.round(row, _DECIMALS).tolist()),
+            box=mark.box,
+            needs_review=reason is not None,
+            reason=reason,
+            explanation=Explanation(frame=_png_base64(mark.frame)) if explain else None,
+        )
+
+
+def _open_interpreter(bundle: Bundle) -> Interpreter:
+    try:
+        interpreter = Interpreter(model_content=bundle.tflite, num_threads=1)
+        interpreter.allocate_tensors()
+        takes = tuple(interpreter.get_input_details()[0]["shape_signature"][1:])
+        gives = tuple(interpreter.get_output_details()[0]["shape_signature"][1:])
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise ModelUnavailable(
+            f"LiteRT cannot load model {bundle.manifest.version}; publish the bundle again."
+        ) from error
+    if takes != (28, 28, 1) or gives != (10,):
+        raise ModelUnavailable(
+            f"Model {bundle.manifest.version} maps {takes} to {gives}, not (28, 28, 1) to (10,);"
+            " retrain it."
+        )
+    return interpreter
+
+
+def _text(line_lengths: Sequence[int], digits: Sequence[Digit]) -> str | None:
+    """Join the digits of each line, and the lines by newlines; None where there are none."""
+    symbols = iter("?" if digit.reason == "not_a_digit" else str(digit.digit) for digit in digits)
+    lines = ["".join(next(symbols) for _ in range(length)) for length in line_lengths]
+    return "\n".join(lines) or None
+
+
+def _png_base64(frame: Frames) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.round(frame * 255).astype(np.uint8)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

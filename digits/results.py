@@ -1,0 +1,100 @@
+"""The result types that every door returns: command line, HTTP, label objects and app.
+
+The JSON form of these models is the project's public contract; fields are added, never renamed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+
+from digits.errors import DigitsError
+
+Reason = Literal["blank", "not_a_digit", "low_confidence", "several_digits"]
+Mode = Literal["single", "multiple"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Explanation(_Contract):
+    """What the network was shown for one digit."""
+
+    frame: Annotated[str, Field(description="The 28×28 white-on-black frame: a PNG in base64.")]
+
+
+class Digit(_Contract):
+    """One mark of the picture and the digit read from it."""
+
+    digit: Annotated[int, Field(ge=0, le=9)]
+    confidence: Annotated[Probability, Field(description="Calibrated probability of `digit`.")]
+    probabilities: Annotated[
+        tuple[Probability, ...],
+        Field(min_length=10, max_length=10, description="Calibrated probabilities of 0 to 9."),
+    ]
+    box: Annotated[
+        tuple[int, int, int, int],
+        Field(description="x, y, width, height in pixels of the upright image."),
+    ]
+    needs_review: bool
+    reason: Reason | None
+    explanation: Explanation | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_explanation(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `explanation` out where none was asked for; every other null is meant."""
+        fields: dict[str, Any] = handler(self)
+        if self.explanation is None:
+            del fields["explanation"]
+        return fields
+
+
+class ImageInfo(_Contract):
+    """The picture as it was given, turned upright."""
+
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    format: Annotated[str, Field(examples=["JPEG"])]
+
+
+class ModelInfo(_Contract):
+    """Which model answered."""
+
+    version: str
+    sha256: Annotated[str, Field(description="Of the .tflite file that is served.")]
+    preprocessing: str
+
+
+class Result(_Contract):
+    """What was read in one image."""
+
+    text: Annotated[
+        str | None,
+        Field(description="The digits in reading order; null where none was found."),
+    ]
+    needs_review: bool
+    reason: Reason | None
+    digits: tuple[Digit, ...]
+    image: ImageInfo
+    model: ModelInfo
+
+
+class ErrorInfo(_Contract):
+    """Why one item of a list has no result."""
+
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, error: DigitsError) -> ErrorInfo:
+        """Describe `error` by its stable code and its message."""
+        return cls(code=error.code, message=str(error))

@@ -1,0 +1,185 @@
+"""`make run`: train, deploy to the local cloud, label real pictures by both doors, open the app.
+
+python -m infra.local                 until Ctrl-C
+python -m infra.local --once          stop after the labels; exit 0 if each was right or honest
+python -m infra.local --retrain       train even though nothing changed
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from digits import bundle, store
+from digits.errors import DigitsError, ModelUnavailable
+from infra.local import proof
+from infra.local.cloud import ROOT, Deployment, LocalCloud, digest_of, tool
+from infra.local.pictures import MNIST, pictures
+from infra.local.processes import Failed, Processes, answers, check_port_is_free
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def main(
+    once: Annotated[bool, typer.Option(help="Stop after the labels.")] = False,
+    retrain: Annotated[bool, typer.Option(help="Train though nothing changed.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the local cloud.")] = 4566,
+    app_port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
+    folder: Annotated[
+        Path, typer.Option(help="Where state, logs and the trained model are kept.")
+    ] = ROOT / ".local-cloud",
+) -> None:
+    """Run the whole chain on this machine."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with Processes(folder / "logs") as processes:
+            right = _run(processes, LocalCloud(port), folder, None if once else app_port, retrain)
+    except KeyboardInterrupt:
+        console.print("\nStopped.")
+        raise typer.Exit(130) from None
+    except (Failed, DigitsError, ClientError, BotoCoreError) as error:
+        Console(stderr=True, soft_wrap=True).print(f"Failed: {error}", style="red", markup=False)
+        raise typer.Exit(1) from None
+    raise typer.Exit(0 if right else 1)
+
+
+def _run(
+    processes: Processes, cloud: LocalCloud, folder: Path, app_port: int | None, retrain: bool
+) -> bool:
+    """The chain, step by step; whether every label was right or honest."""
+    if app_port is not None:
+        check_port_is_free(app_port, "the app", "APP_PORT")
+    with _step(f"Starting the local cloud on {cloud.endpoint}"):
+        cloud.start(processes, _emptied(folder / "state"))
+
+    trained = folder / "bundle"
+    _train_if_changed(processes, cloud, trained, folder / "trained-from", retrain)
+
+    with _step("sam build"):
+        if not cloud.build(processes, folder / "built-from"):
+            console.print("  nothing changed since the last build", style="dim")
+    with _step("sam deploy"):
+        deployment = cloud.deploy(processes)
+    with _step(f"Publishing the model to s3://{deployment.models_bucket}"):
+        _publish(cloud, deployment, trained)
+
+    right = _prove(cloud, deployment)
+    if app_port is not None:
+        _serve(processes, cloud, deployment, app_port)
+    return right
+
+
+def _train_if_changed(
+    processes: Processes, cloud: LocalCloud, trained: Path, stamp: Path, force: bool
+) -> None:
+    """Train the quick model, unless the last one was made from the same inputs and is whole."""
+    sources = [*(ROOT / "training_job").rglob("*.py"), *(ROOT / "digits").glob("*.py")]
+    digest = digest_of([MNIST, ROOT / "requirements/training.txt", *sources])
+    if not force and stamp.exists() and stamp.read_text() == digest and _is_whole(trained):
+        console.print("Training: nothing changed since the last one (TRAIN=1 forces it)")
+        return
+    stamp.unlink(missing_ok=True)
+    console.print("Training")
+    command = [str(tool(".venv", "python")), "-m", "training_job", "--out", str(trained)]
+    processes.run("training", command, env=cloud.env, show=True)
+    stamp.write_text(digest)
+
+
+def _is_whole(trained: Path) -> bool:
+    try:
+        bundle.verify(bundle.in_folder(trained))
+    except ModelUnavailable:
+        return False
+    return True
+
+
+def _publish(cloud: LocalCloud, deployment: Deployment, trained: Path) -> None:
+    models = store.S3Store(deployment.models_bucket, client=cloud.s3())
+    pointer = store.publish(trained, models)
+    console.print(f"  promoted {pointer.version}", style="dim")
+
+
+def _prove(cloud: LocalCloud, deployment: Deployment) -> bool:
+    """Label the pictures through both doors and print the table."""
+    dropped = pictures()
+    with _step(f"Dropping {len(dropped)} files in s3://{deployment.images_bucket}"):
+        proof.drop(cloud.s3(), deployment, dropped)
+    with _step("Waiting for their labels"), console.status("") as status:
+        seen = 0
+
+        def one_more() -> None:
+            nonlocal seen
+            seen += 1
+            status.update(f"{seen} of {len(dropped)}")
+
+        labels = proof.wait_for_labels(cloud.s3(), deployment, dropped, one_more)
+    with _step("Posting them to the API"):
+        rows = [
+            proof.Row(picture, labels[picture.key], *proof.post(deployment, picture))
+            for picture in dropped
+        ]
+    console.print(proof.table(rows))
+    wrong = [row.picture.key for row in rows if not row.is_right]
+    if wrong:
+        console.print(f"[red]Wrong without saying so: {', '.join(wrong)}[/]")
+    else:
+        console.print(f"[green]All {len(rows)} answers are right or honestly marked.[/]")
+    return not wrong
+
+
+def _serve(processes: Processes, cloud: LocalCloud, deployment: Deployment, app_port: int) -> None:
+    """Serve the app beside the API until Ctrl-C, and say how to use both."""
+    command = [
+        str(tool(".venv", "streamlit")), "run", str(ROOT / "streamlit_app/app.py"),
+        "--server.port", str(app_port), "--server.address", "127.0.0.1",
+        "--server.headless", "true",
+    ]  # fmt: skip
+    with _step("Starting the app"):
+        processes.start("app", command, env=cloud.env, is_up=lambda: answers(app_port), within=60)
+    sample = ROOT / "tests/golden/seven.png"
+    at = f"--endpoint-url {cloud.endpoint}"
+    console.print(
+        f"\n[bold]App[/]      http://127.0.0.1:{app_port}"
+        f"\n[bold]API[/]      {deployment.api_url}"
+        f"\n[bold]API key[/]  {deployment.api_key}"
+        f"\n[bold]Images[/]   s3://{deployment.images_bucket}"
+        f"\n[bold]Labels[/]   s3://{deployment.labels_bucket}/labels/"
+        "\n\nTry:"
+        f"\n  curl -H 'x-api-key: {deployment.api_key}' -H 'Content-Type: image/png'"
+        f" --data-binary @{shlex.quote(str(sample))} {deployment.api_url}/classify"
+        f"\n  AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test aws s3 cp {at}"
+        f" {shlex.quote(str(sample))} s3://{deployment.images_bucket}/"
+        f"\n  .venv/bin/digits classify {shlex.quote(str(sample))}"
+        "\n\nCtrl-C stops everything."
+    )
+    processes.wait_for_any()
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    """Say what is being done, and how long it took."""
+    started = time.perf_counter()
+    console.print(what)
+    yield
+    console.print(f"  {time.perf_counter() - started:.1f} s", style="dim")
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+if __name__ == "__main__":
+    typer.run(main)

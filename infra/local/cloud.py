@@ -1,0 +1,186 @@
+"""The local AWS, and the real `sam build` and `sam deploy` of the real template into it.
+
+`LocalCloud` names every difference between this deployment and one to AWS: the endpoint with its
+made-up credentials, the interpreter and CPU that the build targets (the local cloud runs functions
+in its own interpreter), the features it lacks, and the form of the API's address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from infra.local.processes import Processes, answers, check_port_is_free
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ROOT = Path(__file__).parents[2]
+STACK = "digits-local"
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where the deployed stack is to be found."""
+
+    api_url: str
+    api_key: str
+    images_bucket: str
+    labels_bucket: str
+    models_bucket: str
+
+
+@dataclass(frozen=True)
+class LocalCloud:
+    """A local AWS on a port of the loopback interface; all that differs from AWS is here."""
+
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        """The address of every service."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """This process's environment, pointed at the local cloud and at nothing else."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return own | {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "SAM_CLI_TELEMETRY": "0",
+        }
+
+    @property
+    def build_env(self) -> dict[str, str]:
+        """What `sam build` builds for: the interpreter and CPU that the functions meet here."""
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return self.env | {
+            "DIGITS_BUILD_ARCHITECTURE": "host",
+            "DIGITS_BUILD_PYTHON": version,
+            "UV": str(tool(".venvs/uv", "uv")),
+        }
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Parameters of the template that are not at their defaults."""
+        machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+        return {"Architecture": machine, "SnapStart": "None"}
+
+    def api_url(self, aws_url: str) -> str:
+        """The local address of an API whose address on AWS would be `aws_url`."""
+        host, _, stage = aws_url.removeprefix("https://").partition("/")
+        return f"{self.endpoint}/_aws/execute-api/{host.partition('.')[0]}/{stage}"
+
+    def client(self, service: Any) -> Any:
+        """A boto3 client of the local cloud, whatever the environment says."""
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the local cloud checks none
+        )
+
+    def s3(self) -> S3Client:
+        """The S3 client of the local cloud."""
+        client: S3Client = self.client("s3")
+        return client
+
+    def start(self, processes: Processes, state: Path) -> None:
+        """Start it, with nothing in it.
+
+        Raises
+        ------
+        Failed
+            If its port is in use or it does not come up.
+        """
+        check_port_is_free(self.port, "the local cloud", "PORT")
+        env = self.env | {
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": "127.0.0.1",
+            "STATE_DIR": str(state / "services"),
+            "S3_DATA_DIR": str(state / "s3"),
+            "TMPDIR": str(state),
+            "PERSIST_STATE": "0",
+        }
+        processes.start(
+            "local cloud",
+            [str(tool(".venvs/local-cloud", "ministack"))],
+            env=env,
+            is_up=lambda: answers(self.port),
+            within=30,
+        )
+
+    def build(self, processes: Processes, stamp: Path) -> bool:
+        """Run `sam build`, unless nothing that goes into it changed since; whether it ran."""
+        inputs = [ROOT / "template.yaml", ROOT / "samconfig.toml", ROOT / "requirements/lambda.txt"]
+        inputs += [*_sources("lambda_predict"), *_sources("digits")]
+        digest = digest_of(inputs, self.build_env["DIGITS_BUILD_PYTHON"])
+        if (ROOT / ".aws-sam/build/template.yaml").exists() and _reads(stamp) == digest:
+            return False
+        stamp.unlink(missing_ok=True)
+        processes.run("sam build", [str(tool(".venvs/sam", "sam")), "build"], env=self.build_env)
+        stamp.write_text(digest)
+        return True
+
+    def deploy(self, processes: Processes) -> Deployment:
+        """Run `sam deploy` and find what it made.
+
+        Raises
+        ------
+        Failed
+            If the deployment fails.
+        """
+        overrides = [f"{name}={value}" for name, value in self.parameters.items()]
+        command = [
+            str(tool(".venvs/sam", "sam")), "deploy", "--stack-name", STACK, "--region", REGION,
+            "--no-confirm-changeset", "--parameter-overrides", *overrides,
+        ]  # fmt: skip
+        processes.run("sam deploy", command, env=self.env)
+        stack = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+        outputs = {item["OutputKey"]: item["OutputValue"] for item in stack["Outputs"]}
+        key = self.client("apigateway").get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)
+        return Deployment(
+            api_url=self.api_url(outputs["ApiUrl"]),
+            api_key=key["value"],
+            images_bucket=outputs["ImagesBucket"],
+            labels_bucket=outputs["LabelsBucket"],
+            models_bucket=outputs["ModelsBucket"],
+        )
+
+
+def tool(environment: str, name: str) -> Path:
+    """A program of one of the environments that `make setup` makes."""
+    return ROOT / environment / "bin" / name
+
+
+def digest_of(files: Iterable[Path], *settings: str) -> str:
+    """SHA-256 over the names and bytes of `files`, and `settings`."""
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources(folder: str) -> list[Path]:
+    kept = {".py", ".json", ".tflite", ""}
+    files = (ROOT / folder).rglob("*")
+    return [file for file in files if file.is_file() and file.suffix in kept]
+
+
+def _reads(stamp: Path) -> str | None:
+    return stamp.read_text() if stamp.exists() else None

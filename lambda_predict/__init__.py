@@ -1,0 +1,1 @@
+"""Thin doors over `digits` for AWS Lambda: one module per function."""

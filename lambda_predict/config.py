@@ -1,0 +1,38 @@
+"""The functions' settings: the environment, read and validated once."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from digits.results import Mode
+
+_PREFIX = "DIGITS_"
+
+
+class Settings(BaseModel):
+    """What `template.yaml` sets, each under its name in capitals after ``DIGITS_``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    models: Annotated[
+        str | None, Field(description="Store of models: a folder or s3://bucket.")
+    ] = None
+    model_refresh_seconds: Annotated[float, Field(ge=0)] = 60
+    labels_bucket: str | None = None
+    label_mode: Mode = "single"
+    cors_origin: str | None = None
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process. Raises pydantic's `ValidationError` naming a wrong one."""
+    given = {
+        name.removeprefix(_PREFIX).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(_PREFIX) and value
+    }
+    return Settings.model_validate(given)

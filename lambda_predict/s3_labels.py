@@ -1,0 +1,67 @@
+"""The labels door: queue messages that carry S3 events in, label objects out."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from urllib.parse import unquote_plus
+
+import boto3
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes import S3Event
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+
+from lambda_predict import serving
+from lambda_predict.config import settings
+from lambda_predict.labelling import Labeller
+from lambda_predict.observability import logger, metrics
+
+# A fault that outlasts these attempts is the queue's to retry.
+_S3_CONFIG = Config(
+    connect_timeout=2, read_timeout=10, retries={"mode": "standard", "max_attempts": 3}
+)
+
+processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+models = serving.from_settings()
+serving.prime_snapshot(models)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Label the images that a batch of messages names; report those to be tried again."""
+    metrics.add_metric("Batches", MetricUnit.Count, 1)
+    return process_partial_response(
+        event=event, record_handler=label_images, processor=processor, context=context
+    )
+
+
+def label_images(message: SQSRecord) -> None:
+    """Label every image that one message names.
+
+    Whatever this raises sends the message back to the queue, and in the end to the dead letters: a
+    fault that may pass, and also a message that is no S3 event, which a person should see.
+    """
+    body = message.json_body
+    if body.get("Event") == "s3:TestEvent":
+        return
+    for record in S3Event(body).records:
+        bucket, key = record.s3.bucket.name, unquote_plus(record.s3.get_object.key)
+        logger.append_keys(bucket=bucket, key=key)
+        labeller().reconcile(bucket, key, models.classifier())
+
+
+@cache
+def labeller() -> Labeller:
+    """The labeller of this process, as the environment sets it."""
+    bucket = settings().labels_bucket
+    if bucket is None:
+        raise RuntimeError("DIGITS_LABELS_BUCKET is not set; deploy the function by template.yaml.")
+    return Labeller(boto3.client("s3", config=_S3_CONFIG), bucket, settings().label_mode)

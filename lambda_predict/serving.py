@@ -1,0 +1,137 @@
+"""The model in service: follow the pointer, swap after checking, keep the old one if in doubt."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from aws_lambda_powertools.metrics import MetricUnit
+from snapshot_restore_py import register_after_restore
+
+from digits import bundle, store
+from digits.classifier import Classifier
+from digits.errors import ModelUnavailable
+from digits.store import NotInStore, Store, StoreUnreachable
+from lambda_predict.config import settings
+from lambda_predict.observability import logger, metrics
+
+
+class ModelInService:
+    """Gives the classifier of the promoted model, at most `refresh_seconds` behind the pointer.
+
+    Where nothing is promoted, or there is no store, that is the model that ships with the code. A
+    bundle that is broken, half-published or tampered with is refused, logged and counted, and the
+    model at hand (at first the shipped one) keeps serving. A store that cannot be reached leaves
+    the model at hand in service too, but is an error while there is none yet: to guess which model
+    should answer would be a silent mistake.
+
+    Parameters
+    ----------
+    models
+        The store, or None to serve the shipped model alone.
+    refresh_seconds
+        The longest time for which the pointer is not looked at.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        models: Store | None,
+        refresh_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._models = models
+        self._refresh_seconds = refresh_seconds
+        self._clock = clock
+        self._classifier: Classifier | None = None
+        self._etag: str | None = None
+        self._looked_at: float | None = None
+
+    def classifier(self) -> Classifier:
+        """The classifier to answer with now.
+
+        Raises
+        ------
+        StoreUnreachable
+            If the pointer could never be read so far.
+        """
+        if self._classifier is None or self._is_due():
+            self._refresh()
+        assert self._classifier is not None  # noqa: S101 - `_refresh` sets it or raises
+        return self._classifier
+
+    def look_again(self) -> None:
+        """Look at the pointer before the next answer: a restored snapshot's clock tells nothing."""
+        self._looked_at = None
+
+    def _is_due(self) -> bool:
+        if self._models is None:
+            return False
+        return self._looked_at is None or self._clock() - self._looked_at >= self._refresh_seconds
+
+    def _refresh(self) -> None:
+        try:
+            self._follow_pointer()
+        except NotInStore as error:
+            self._keep_serving("Nothing is promoted", error, refused=False)
+        except StoreUnreachable as error:
+            if self._classifier is None:
+                raise
+            self._keep_serving("The models store cannot be reached", error)
+        except ModelUnavailable as error:
+            self._keep_serving("The promoted model is refused", error)
+        self._looked_at = self._clock()
+
+    def _follow_pointer(self) -> None:
+        if self._models is None:
+            self._serve_shipped()
+            return
+        found = store.current(self._models, unless=self._etag)
+        if found is None:
+            return
+        pointer, etag = found
+        if self._classifier is None or pointer.version != self._classifier.manifest.version:
+            try:
+                self._classifier = Classifier(store.fetch(self._models, pointer))
+            except NotInStore as error:
+                raise ModelUnavailable(f"Model {pointer.version} is incomplete: {error}") from error
+            logger.info("Serving a model", model=pointer.version)
+        self._etag = etag
+
+    def _keep_serving(self, what: str, error: Exception, *, refused: bool = True) -> None:
+        if self._classifier is None:
+            self._serve_shipped()
+            assert self._classifier is not None  # noqa: S101
+        version = self._classifier.manifest.version
+        if refused:
+            metrics.add_metric("ModelRefreshFailed", MetricUnit.Count, 1)
+            logger.error(f"{what}; still serving {version}", reason=str(error))
+        else:
+            logger.info(f"{what}; serving {version}")
+
+    def _serve_shipped(self) -> None:
+        self._classifier = Classifier(bundle.load())
+
+
+def from_settings() -> ModelInService:
+    """The model in service as the environment names it."""
+    address = settings().models
+    models = store.open_store(address) if address else None
+    return ModelInService(models, settings().model_refresh_seconds)
+
+
+def prime_snapshot(models: ModelInService) -> None:
+    """Load the model into a SnapStart snapshot, and look at the pointer anew after each restore.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
+    """
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+        return
+    register_after_restore(models.look_again)
+    try:
+        models.classifier()
+    except StoreUnreachable as error:
+        # The first request asks again; failing here would fail the deployment instead.
+        logger.warning("The snapshot holds no model", reason=str(error))
