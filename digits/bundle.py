@@ -51,11 +51,15 @@ class Data(_Part):
 
 
 class Training(_Part):
-    """The settings that a person would compare between two models."""
+    """What went into a run: all its settings, and the versions that the weights depend on."""
 
     epochs: Annotated[int, Field(gt=0)]
     batch_size: Annotated[int, Field(gt=0)]
     seed: int
+    settings: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    parameters: Annotated[int, Field(gt=0)] | None = None
+    seconds: Annotated[float, Field(ge=0)] | None = None
 
 
 class Input(_Part):

@@ -1,0 +1,95 @@
+"""Connected components of a mask, in NumPy: what SciPy's `label` gives without SciPy's 40 MB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Ints = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Components:
+    """The 8-connected parts of a mask, in the order of their topmost runs.
+
+    Attributes
+    ----------
+    labels : intp (h, w)
+        0 where the mask is empty, and k + 1 on the pixels of part k.
+    area, left, top, right, bottom : intp (n,)
+        Pixels, and the bounding box, whose right and bottom are just outside.
+    """
+
+    labels: Ints
+    area: Ints
+    left: Ints
+    top: Ints
+    right: Ints
+    bottom: Ints
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+
+def connected(mask: Mask) -> Components:
+    """Find the 8-connected parts of a mask, bool (h, w).
+
+    Rows are cut into runs; runs of neighbouring rows that touch are joined (Rosenfeld and Pfaltz,
+    "Sequential operations in digital picture processing", 1966; on runs as He et al., 2008).
+    """
+    row, start, end = _runs(mask)
+    part = _joined(len(row), *_touching(row, start, end, mask.shape[1]))
+    count = int(part.max()) + 1 if len(part) else 0
+    length = end - start
+    area = np.zeros(count, np.intp)
+    np.add.at(area, part, length)
+    left, top = np.full(count, mask.shape[1]), np.full(count, mask.shape[0])
+    right, bottom = np.zeros(count, np.intp), np.zeros(count, np.intp)
+    np.minimum.at(left, part, start)
+    np.minimum.at(top, part, row)
+    np.maximum.at(right, part, end)
+    np.maximum.at(bottom, part, row + 1)
+    labels = np.zeros(mask.shape, np.intp)
+    labels[mask] = np.repeat(part + 1, length)
+    return Components(labels, area, left, top, right, bottom)
+
+
+def _runs(mask: Mask) -> tuple[Ints, Ints, Ints]:
+    """Row, first column and column after the last of every run, in reading order."""
+    padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.bool_)
+    padded[:, 1:-1] = mask
+    row, change = np.nonzero(padded[:, 1:] != padded[:, :-1])
+    return row[::2], change[::2], change[1::2]
+
+
+def _touching(row: Ints, start: Ints, end: Ints, width: int) -> tuple[Ints, Ints]:
+    """Pairs of runs in neighbouring rows that share an edge or a corner."""
+    stride = width + 2
+    first, last = row * stride + start, row * stride + end
+    low = np.searchsorted(last, first + stride, "left")
+    high = np.searchsorted(first, last + stride, "right")
+    count = np.maximum(high - low, 0)
+    upper = np.repeat(np.arange(len(row)), count)
+    within = np.arange(len(upper)) - np.repeat(np.cumsum(count) - count, count)
+    return upper, np.repeat(low, count) + within
+
+
+def _joined(count: int, one: Ints, other: Ints) -> Ints:
+    """Number the sets that the pairs join, (count,), by hooking and pointer jumping.
+
+    Each round hooks the larger root under the smaller and then halves every path until all are
+    flat (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982).
+    """
+    root = np.arange(count)
+    while True:
+        a, b = root[one], root[other]
+        apart = a != b
+        if not apart.any():
+            return np.unique(root, return_inverse=True)[1]
+        one, other, a, b = one[apart], other[apart], a[apart], b[apart]
+        np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
+        while not np.array_equal(root, root[root]):
+            root = root[root]

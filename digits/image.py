@@ -1,0 +1,256 @@
+"""Bytes of an image file to an upright grey picture, or a typed error that says what to do.
+
+The bytes come from strangers: the limits are checked on the header, before anything is decoded,
+and whatever Pillow raises becomes one of three errors. Finding digits is `digits.preprocess`'s
+business.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from digits.errors import TooLarge, UnreadableImage, UnsupportedFormat
+
+Grey = NDArray[np.uint8]
+
+MAX_BYTES = 20 * 1024 * 1024
+MAX_PIXELS_JPEG = 50_000_000  # decoded at 1/2, 1/4 or 1/8 scale, so it never fills the memory
+MAX_PIXELS = 16_000_000  # of the formats that can only be decoded at full size
+MIN_SIDE = 8
+# A picture's long side stays at least this many pixels, so that a digit a twentieth of it is still
+# as tall as the network's frame wants it.
+WORKING_SIDE = 400
+
+_MAGIC = (
+    ("PNG", b"\x89PNG\r\n\x1a\n"),
+    ("JPEG", b"\xff\xd8\xff"),
+    ("GIF", b"GIF87a"),
+    ("GIF", b"GIF89a"),
+    ("TIFF", b"II*\0"),
+    ("TIFF", b"MM\0*"),
+    ("TIFF", b"II+\0"),
+    ("TIFF", b"MM\0+"),
+    ("BMP", b"BM"),
+)
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as the recogniser sees it.
+
+    Attributes
+    ----------
+    grey : uint8 (h, w)
+        Luminance, upright, 0 black to 255 white; smaller than the image where that was large.
+    width, height : int
+        Pixels of the upright image at full size.
+    format : str
+        ``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"GIF"``, ``"BMP"``, ``"TIFF"`` or ``"HEIC"``.
+    """
+
+    grey: Grey
+    width: int
+    height: int
+    format: str
+
+
+def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
+    """Decode an image file: first frame, upright, alpha composited, grey, at a working size.
+
+    Any bytes whatever give a picture or one of the errors below. Safe to call from many threads.
+
+    Parameters
+    ----------
+    data
+        The file's bytes.
+    max_bytes
+        The most bytes that are looked at.
+
+    Raises
+    ------
+    TooLarge
+        More than `max_bytes`, or more pixels than its format may have.
+    UnsupportedFormat
+        Not one of the formats read here, or HEIC where `pillow-heif` is not installed.
+    UnreadableImage
+        Empty, broken, truncated, or smaller than 8 pixels on a side.
+    """
+    if not data:
+        raise UnreadableImage("The file is empty; send the bytes of an image.")
+    if len(data) > max_bytes:
+        raise TooLarge(
+            f"The file has {len(data):,} bytes, more than the {max_bytes:,} that are read here;"
+            " make the image smaller."
+        )
+    name = _format_of(data)
+    if name is None:
+        raise UnsupportedFormat(
+            "This is not an image in a format that is read here; convert it to PNG, JPEG, WebP,"
+            " GIF, BMP, TIFF or HEIC."
+        )
+    # Hostile files make Pillow raise nearly anything (OSError, ValueError, SyntaxError, EOFError,
+    # struct.error, KeyError, OverflowError, MemoryError, ...), and no list of them is complete.
+    try:
+        with _open(data, name) as image:
+            width, height = image.size
+            _check_size(width, height, name)
+            reduced = _reduced(image)
+            turn = _turn(image)
+    except (TooLarge, UnsupportedFormat, UnreadableImage):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels(name) from error
+    except Exception as error:
+        raise UnreadableImage(
+            f"The file starts like {name} but cannot be decoded: it is broken or cut short; save it"
+            " again and send the new file."
+        ) from error
+    if turn is not None:
+        reduced = reduced.transpose(turn)
+        if turn in _QUARTER_TURNS:
+            width, height = height, width
+    return Picture(np.asarray(reduced), width, height, name)
+
+
+def _format_of(data: bytes) -> str | None:
+    """Name the format by the file's first bytes; names and declared types are not to be trusted."""
+    for name, magic in _MAGIC:
+        if data.startswith(magic):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        return "HEIC"
+    return None
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    """Read the header only."""
+    if name != "HEIC":
+        return Image.open(io.BytesIO(data), formats=(name,))
+    try:
+        import pillow_heif  # noqa: PLC0415  optional and heavy: 26 MB with its codecs
+    except ImportError as error:
+        raise UnsupportedFormat(
+            "Reading HEIC needs pillow-heif, which is not installed here; convert the image to JPEG"
+            " or PNG."
+        ) from error
+    # Not by Image.open, which would need the plugin registered for the whole process.
+    heic: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
+    return heic
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImage(
+            f"The image is {width} by {height} pixels; no digit can be read with fewer than"
+            f" {MIN_SIDE} on a side."
+        )
+    if width * height > _max_pixels(name):
+        raise _too_many_pixels(name)
+
+
+def _max_pixels(name: str) -> int:
+    return MAX_PIXELS_JPEG if name == "JPEG" else MAX_PIXELS
+
+
+def _too_many_pixels(name: str) -> TooLarge:
+    return TooLarge(
+        f"The image has more than the {_max_pixels(name) // 1_000_000} megapixels that are read of"
+        f" a {name}; make it smaller."
+    )
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """Decode to grey (mode L), the long side brought to `WORKING_SIDE` or up to twice that.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 scale straight from its cosine coefficients, which costs a
+    fraction of the whole; what is left to reduce is averaged by boxes.
+    """
+    width, height = image.size
+    factor = max(1, max(width, height) // WORKING_SIDE)
+    if image.format in {"JPEG", "MPO"}:
+        scale = max(scale for scale in (1, 2, 4, 8) if scale <= factor)
+        image.draft("L", (width // scale, height // scale))
+        factor //= scale
+    image.load()
+    image = _plain_mode(image)
+    if factor > 1:
+        image = image.reduce(factor)
+    if image.mode == "F":
+        return _eight_bits(image)
+    if image.mode in {"LA", "RGBA"}:
+        return _composite(image)
+    return image.convert("L")
+
+
+def _plain_mode(image: Image.Image) -> Image.Image:
+    """Convert modes that cannot be averaged: palettes, bits, premultiplied and 16-bit ones."""
+    if image.mode == "PA" or "transparency" in image.info:
+        return image.convert("RGBA")
+    if image.mode in {"1", "La"}:
+        return image.convert("L")
+    if image.mode.startswith("I"):
+        return image.convert("I").convert("F")
+    if image.mode in {"P", "YCbCr", "HSV"}:
+        return image.convert("RGB")
+    if image.mode == "LAB":
+        return image.getchannel("L")
+    return image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Bring 16-bit, 32-bit or float values to 0..255.
+
+    Full scale is the smallest of 1, 255 and 65,535 that holds every value, or else the largest
+    value: these files do not say what their white is.
+    """
+    values = np.nan_to_num(np.asarray(image), posinf=0.0, neginf=0.0).clip(min=0)
+    largest = float(values.max())
+    full = next((white for white in (1.0, 255.0, 65_535.0) if largest <= white), largest)
+    return Image.fromarray(np.round(values * (255 / full)).astype(np.uint8))
+
+
+def _composite(image: Image.Image) -> Image.Image:
+    """Lay a transparent picture on the background that its author saw ink contrast with.
+
+    Opaque pixels of one shade are bare ink, which gets the farther of black and white behind it.
+    Where they vary they hold ink and paper, and their median, the paper, is carried on.
+    """
+    grey, alpha = (np.asarray(image.convert("LA"))[..., band] for band in (0, 1))
+    opaque = grey[alpha > alpha.max() // 2]
+    if opaque.size == 0:
+        return Image.new("L", image.size, 255)
+    low, middle, high = np.percentile(opaque, (2, 50, 98))
+    bare_ink = high - low < 64
+    background = (255 if middle < 128 else 0) if bare_ink else middle
+    weight = alpha / np.float32(255)
+    return Image.fromarray(np.round(grey * weight + background * (1 - weight)).astype(np.uint8))
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How to turn the picture upright; None where it is, or where its EXIF makes no sense.
+
+    Asked after decoding, because Pillow turns TIFF and HEIC itself and then drops the tag.
+    """
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return _TURNS.get(orientation) if isinstance(orientation, int) else None
+    except Exception:  # garbage in EXIF raises as freely as garbage in pixels, and matters less
+        return None

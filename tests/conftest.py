@@ -1,0 +1,55 @@
+"""Fixtures that every kind of test shares."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from digits import Classifier, bundle
+
+GOLDEN = Path(__file__).parent / "golden"
+
+# No test may ever reach a real account.
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[name]
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def truths() -> dict[str, int]:
+    """The golden pictures' names and digits."""
+    with (GOLDEN / "labels.csv").open(newline="") as stream:
+        return {row["file"]: int(row["truth"]) for row in csv.DictReader(stream)}
+
+
+def require(tool: str) -> None:
+    """Skip, saying so, where a tool is missing; fail where nothing may be skipped."""
+    if shutil.which(tool) or Path(tool).exists():
+        return
+    reason = f"{tool} is not installed"
+    if os.environ.get("DIGITS_REQUIRE_ALL"):
+        pytest.fail(reason)
+    pytest.skip(reason=reason)
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    return Classifier(bundle.load())
+
+
+@pytest.fixture
+def seven() -> bytes:
+    return (GOLDEN / "seven.png").read_bytes()
+
+
+@pytest.fixture
+def one() -> bytes:
+    return (GOLDEN / "one.jpg").read_bytes()

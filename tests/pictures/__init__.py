@@ -1,0 +1,1 @@
+"""Development pictures: MNIST strokes painted as photographs, with known answers."""

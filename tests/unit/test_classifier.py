@@ -1,0 +1,127 @@
+"""The recogniser, on pictures with known answers."""
+
+import base64
+import io
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits import Classifier, bundle
+from digits.errors import ModelUnavailable, TooLarge
+from tests.conftest import GOLDEN, truths
+
+
+@pytest.mark.parametrize(("name", "truth"), truths().items())
+def test_a_golden_picture_is_read(classifier, name, truth):
+    result = classifier.classify((GOLDEN / name).read_bytes())
+    assert (result.text, result.digits[0].digit) == (str(truth), truth)
+
+
+def test_a_result_has_the_published_form(classifier, seven):
+    result = classifier.classify(seven).model_dump(mode="json")
+    assert list(result) == ["text", "needs_review", "reason", "digits", "image", "model"]
+    (digit,) = result["digits"]
+    assert set(digit) == {"digit", "confidence", "probabilities", "box", "needs_review", "reason"}
+    assert len(digit["probabilities"]) == 10
+    assert sum(digit["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert digit["confidence"] == max(digit["probabilities"])
+    assert result["image"] == {"width": 360, "height": 480, "format": "PNG"}
+    assert set(result["model"]) == {"version", "sha256", "preprocessing"}
+
+
+def test_the_box_holds_the_ink(classifier, seven):
+    x, y, width, height = classifier.classify(seven).digits[0].box
+    ink = np.asarray(Image.open(io.BytesIO(seven)).convert("L")) < 128
+    inside = ink[y : y + height, x : x + width].sum()
+    assert inside >= 0.98 * ink.sum()
+    assert width * height < 0.6 * ink.size
+
+
+def test_blank_paper_is_for_review_and_has_no_digit(classifier):
+    buffer = io.BytesIO()
+    Image.new("L", (200, 200), 230).save(buffer, "PNG")
+    result = classifier.classify(buffer.getvalue())
+    assert (result.text, result.digits, result.needs_review, result.reason) == (
+        None, (), True, "blank",
+    )  # fmt: skip
+
+
+def test_an_explanation_is_the_frame_that_the_network_was_shown(classifier, seven):
+    digit = classifier.classify(seven, explain=True).digits[0]
+    frame = Image.open(io.BytesIO(base64.b64decode(digit.explanation.frame)))
+    assert (frame.size, frame.mode) == ((28, 28), "L")
+    again = classifier.probabilities(np.asarray(frame, np.float32)[np.newaxis] / 255)
+    assert again.argmax() == digit.digit
+
+
+def test_several_digits_are_read_in_order_in_multiple_mode(classifier, seven, one):
+    result = classifier.classify(side_by_side(seven, one), mode="multiple")
+    assert result.text == "71"
+    assert result.digits[0].box[0] < result.digits[1].box[0]
+
+
+def test_several_digits_are_marked_in_single_mode(classifier, seven):
+    result = classifier.classify(side_by_side(seven, seven))
+    assert (result.needs_review, result.reason) == (True, "several_digits")
+
+
+def test_an_unsure_answer_is_for_review(seven):
+    shipped = bundle.load()
+    decision = shipped.manifest.decision.model_copy(update={"threshold": 1.0})
+    manifest = shipped.manifest.model_copy(update={"decision": decision})
+    result = Classifier(replace(shipped, manifest=manifest)).classify(seven)
+    assert (result.text, result.needs_review, result.reason) == ("7", True, "low_confidence")
+
+
+def test_a_higher_temperature_makes_answers_less_sure(classifier, seven):
+    shipped = bundle.load()
+    decision = shipped.manifest.decision.model_copy(update={"temperature": 10.0})
+    manifest = shipped.manifest.model_copy(update={"decision": decision})
+    hot = Classifier(replace(shipped, manifest=manifest)).classify(seven)
+    cold = classifier.classify(seven)
+    assert hot.digits[0].digit == cold.digits[0].digit
+    assert hot.digits[0].confidence < cold.digits[0].confidence
+
+
+def test_a_batch_gives_what_single_frames_give(classifier):
+    frames = np.random.default_rng(0).random((7, 28, 28), np.float32)
+    alone = np.concatenate([classifier.logits(frame[np.newaxis]) for frame in frames])
+    np.testing.assert_allclose(classifier.logits(frames), alone, atol=1e-4)
+
+
+def test_a_door_may_take_less_than_the_others(classifier, seven):
+    with pytest.raises(TooLarge):
+        classifier.classify(seven, max_bytes=100)
+
+
+@pytest.mark.parametrize("tflite", [b"", b"not a model" * 100])
+def test_a_file_that_is_no_model_is_refused(tflite):
+    with pytest.raises(ModelUnavailable, match="LiteRT"):
+        Classifier(replace(bundle.load(), tflite=tflite))
+
+
+def test_threads_may_share_one_classifier(classifier, seven, one):
+    wrong = []
+
+    def read(data, truth):
+        wrong.extend(text for _ in range(20) if (text := classifier.classify(data).text) != truth)
+
+    threads = [threading.Thread(target=read, args=args) for args in [(seven, "7"), (one, "1")] * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def side_by_side(left, right):
+    """One page with both digits, a margin between them."""
+    images = [np.asarray(Image.open(io.BytesIO(data)).convert("L")) for data in (left, right)]
+    paper = [255 - image if np.median(image) < 128 else image for image in images]
+    page = np.hstack([Image.fromarray(image).resize((180, 240)) for image in paper])
+    buffer = io.BytesIO()
+    Image.fromarray(page).save(buffer, "PNG")
+    return buffer.getvalue()
