@@ -1,0 +1,128 @@
+"""MNIST: from the repository, a path, S3 or Keras; every array checked against its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training_job.errors import TrainingError
+
+BUNDLED = Path(__file__).parent / "data/mnist.npz"
+HELD_OUT = 5_000
+
+# SHA-256 of the arrays' bytes, uint8, in C order.
+DIGESTS = {
+    "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+    "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images, float32 (n, 28, 28, 1) in 0..1, white on black, and labels, uint8 (n,)."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Mnist:
+    """55,000 images to train on, 5,000 held out for choices, 10,000 that no choice may look at."""
+
+    train: Split
+    held_out: Split
+    test: Split
+
+
+def load(source: str = str(BUNDLED)) -> Mnist:
+    """Load MNIST (LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/) and split it.
+
+    Parameters
+    ----------
+    source
+        The path or ``s3://`` address of an ``mnist.npz`` as Keras publishes it, or ``keras`` to let
+        Keras download it.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be read, or is not MNIST to the last bit.
+    """
+    arrays = _checked(_from_keras() if source == "keras" else _from_npz(source), source)
+    x, y = _scaled(arrays["x_train"]), arrays["y_train"]
+    return Mnist(
+        train=Split(x[:-HELD_OUT], y[:-HELD_OUT]),
+        held_out=Split(x[-HELD_OUT:], y[-HELD_OUT:]),
+        test=Split(_scaled(arrays["x_test"]), arrays["y_test"]),
+    )
+
+
+def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(images[..., np.newaxis] / np.float32(255))
+
+
+def _checked(arrays: dict[str, Any], source: str) -> dict[str, Any]:
+    for name, digest in DIGESTS.items():
+        array = arrays.get(name)
+        if array is None or hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != digest:
+            raise TrainingError(
+                f"{name} in {source} is not MNIST's (its SHA-256 differs); use the file in"
+                " training_job/data."
+            )
+    return arrays
+
+
+def _from_npz(source: str) -> dict[str, Any]:
+    try:
+        # Never unpickle: a data file must not be able to run code.
+        with np.load(io.BytesIO(_read(source)), allow_pickle=False) as file:
+            return {name: file[name] for name in DIGESTS if name in file.files}
+    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        raise TrainingError(f"{source} is not an .npz file of arrays; give MNIST's.") from error
+
+
+def _read(source: str) -> bytes:
+    if not source.startswith("s3://"):
+        try:
+            return Path(source).read_bytes()
+        except OSError as error:
+            raise TrainingError(
+                f"Cannot read {source} ({error.strerror}); check --data."
+            ) from error
+
+    import boto3  # noqa: PLC0415 - only an s3:// address needs it
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    parts = urlsplit(source)
+    try:
+        answer = boto3.client("s3").get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))
+        return answer["Body"].read()
+    except (BotoCoreError, ClientError) as error:
+        raise TrainingError(
+            f"Cannot read {source} ({error}); check --data and your credentials."
+        ) from error
+
+
+def _from_keras() -> dict[str, Any]:
+    import keras  # noqa: PLC0415 - slow, and only this source needs it here
+
+    try:
+        (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
+    except Exception as error:  # Keras raises a bare Exception where it cannot download
+        raise TrainingError(
+            "Keras cannot download MNIST; leave --data out to use the copy that is here."
+        ) from error
+    return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}

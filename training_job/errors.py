@@ -1,0 +1,7 @@
+"""What can be wrong with a training run, in words for the person who started it."""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """A run that cannot be done as asked; the message is one line that says what to do."""
