@@ -29,6 +29,13 @@ from lambda_predict.schemas import (
 
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
+_METHODS = {
+    "/classify": "POST",
+    "/model": "GET",
+    "/health": "GET",
+    "/openapi.json": "GET",
+    "/docs": "GET",
+}
 
 app = APIGatewayRestResolver(
     cors=CORSConfig(allow_origin=origin) if (origin := settings().cors_origin) else None
@@ -98,7 +105,9 @@ def expected(error: DigitsError) -> Response[str]:
 
 @app.not_found
 def not_found(_: NotFoundError) -> Response[str]:
-    """Say that there is no such call."""
+    """Say that there is no such call, or that it wants another method."""
+    if method := _METHODS.get(app.current_event.path):
+        return _problem(405, "method_not_allowed", f"This call wants {method}.")
     return _problem(404, "not_found", "There is no such call; GET /docs lists them.")
 
 

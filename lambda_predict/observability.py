@@ -15,8 +15,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from digits.errors import DigitsError
 from digits.results import Result
 
-logger = Logger(service="digits")
-metrics = Metrics(namespace="Digits", service="digits")
+logger = Logger()
+metrics = Metrics()
 
 
 def counted(read: Callable[[], Result]) -> Result:

@@ -48,8 +48,10 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "paths": {
             "/classify": {"post": _classify()},
-            "/model": {"get": _get("Manifest of the model in service", "Manifest", 403, 429, 503)},
-            "/health": {"get": _get("200 once a model is loaded", "Health", 503, free=True)},
+            "/model": {
+                "get": _get("Manifest of the model in service", "Manifest", 403, 405, 429, 503)
+            },
+            "/health": {"get": _get("200 once a model is loaded", "Health", 405, 503, free=True)},
         },
         "components": {
             "schemas": definitions["$defs"],
@@ -90,7 +92,7 @@ def _classify() -> dict[str, Any]:
                     }
                 },
             },
-            **_problems(400, 403, 413, 415, 422, 429, 503, 504),
+            **_problems(400, 403, 405, 413, 415, 422, 429, 503, 504),
         },
     }
 

@@ -43,19 +43,23 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     )
 
 
-def label_images(message: SQSRecord) -> None:
+def label_images(record: SQSRecord) -> None:
     """Label every image that one message names.
 
     Whatever this raises sends the message back to the queue, and in the end to the dead letters: a
     fault that may pass, and also a message that is no S3 event, which a person should see.
     """
-    body = message.json_body
-    if body.get("Event") == "s3:TestEvent":
-        return
-    for record in S3Event(body).records:
-        bucket, key = record.s3.bucket.name, unquote_plus(record.s3.get_object.key)
-        logger.append_keys(bucket=bucket, key=key)
-        labeller().reconcile(bucket, key, models.classifier())
+    try:
+        body = record.json_body
+        if body.get("Event") == "s3:TestEvent":
+            return
+        for event in S3Event(body).records:
+            bucket, key = event.s3.bucket.name, unquote_plus(event.s3.get_object.key)
+            with logger.append_context_keys(bucket=bucket, key=key):
+                labeller().reconcile(bucket, key, models.classifier())
+    except Exception:
+        logger.exception("Not labelled; the queue hands the message out again")
+        raise
 
 
 @cache

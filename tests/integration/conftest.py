@@ -1,0 +1,72 @@
+"""A cloud in process (moto), and the real handlers imported into it afresh."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from digits import bundle, store
+
+IMAGES, LABELS, MODELS = "test-images", "test-labels", "test-models"
+
+
+@pytest.fixture
+def s3():
+    with mock_aws():
+        client = boto3.client("s3")
+        for bucket in (IMAGES, LABELS, MODELS):
+            client.create_bucket(Bucket=bucket)
+        client.put_bucket_versioning(Bucket=IMAGES, VersioningConfiguration={"Status": "Enabled"})
+        yield client
+
+
+@pytest.fixture
+def context() -> Any:
+    return SimpleNamespace(
+        function_name="test",
+        function_version="1",
+        memory_limit_in_mb=512,
+        invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:test",
+        aws_request_id="request-1",
+        get_remaining_time_in_millis=lambda: 30_000,
+    )
+
+
+def fresh(module: str) -> ModuleType:
+    """Import a function's module as a cold start does."""
+    for name in [name for name in sys.modules if name.startswith("lambda_predict")]:
+        del sys.modules[name]
+    return importlib.import_module(f"lambda_predict.{module}")
+
+
+@pytest.fixture
+def environment(s3, monkeypatch):
+    monkeypatch.setenv("DIGITS_MODELS", f"s3://{MODELS}")
+    monkeypatch.setenv("DIGITS_LABELS_BUCKET", LABELS)
+    monkeypatch.setenv("DIGITS_MODEL_REFRESH_SECONDS", "0")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Digits")
+    # A logger of its own for each test: Powertools keeps one, and its stream, for each service.
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", f"test-{uuid4()}")
+    return monkeypatch
+
+
+@pytest.fixture
+def http_api(environment):
+    return fresh("http_api")
+
+
+@pytest.fixture
+def s3_labels(environment):
+    return fresh("s3_labels")
+
+
+def publish_shipped() -> store.Pointer:
+    """Promote the model that ships with the code in the models bucket."""
+    return store.publish(bundle.SHIPPED, store.open_store(f"s3://{MODELS}"))

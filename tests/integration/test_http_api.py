@@ -1,0 +1,261 @@
+"""The HTTP function, through API Gateway's own event shape."""
+
+import base64
+import io
+import json
+import re
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from digits.results import Result
+from tests.conftest import GOLDEN, truths
+from tests.integration.conftest import fresh, publish_shipped
+
+
+def request(method="POST", path="/classify", *, body=None, content_type=None, query=None):
+    """An event of a REST API with the Lambda proxy integration, stage v1."""
+    headers = {"Accept": "*/*", "x-api-key": "key"}
+    if content_type:
+        headers["Content-Type"] = content_type
+    return {
+        "resource": path,
+        "path": path,
+        "httpMethod": method,
+        "headers": headers,
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        "queryStringParameters": query,
+        "multiValueQueryStringParameters": query and {k: [v] for k, v in query.items()},
+        "pathParameters": None,
+        "stageVariables": None,
+        "requestContext": {
+            "resourcePath": path,
+            "httpMethod": method,
+            "path": f"/v1{path}",
+            "stage": "v1",
+            "requestId": "gateway-request-1",
+            "identity": {"sourceIp": "127.0.0.1"},
+        },
+        "body": None if body is None else base64.b64encode(body).decode(),
+        "isBase64Encoded": body is not None,
+    }
+
+
+@pytest.fixture
+def call(http_api, context):
+    def answer(*args, **kwargs):
+        response = http_api.handler(request(*args, **kwargs), context)
+        return response["statusCode"], json.loads(response["body"]), response
+
+    return answer
+
+
+def as_json(*images):
+    items = [
+        {"id": name, "data": data if isinstance(data, str) else base64.b64encode(data).decode()}
+        for name, data in images
+    ]
+    return {"body": json.dumps({"images": items}).encode(), "content_type": "application/json"}
+
+
+def as_form(*files):
+    parts = [
+        b'--XX\r\nContent-Disposition: form-data; name="file"; filename="%s"\r\n'
+        b"Content-Type: image/png\r\n\r\n%s\r\n" % (name.encode(), data)
+        for name, data in files
+    ]
+    return {
+        "body": b"".join(parts) + b"--XX--\r\n",
+        "content_type": "multipart/form-data; boundary=XX",
+    }
+
+
+def assert_problem(answer, status, code):
+    given_status, body, response = answer
+    assert (given_status, body["status"], body["code"]) == (status, status, code)
+    assert set(body) == {"type", "title", "status", "detail", "code", "request_id"}
+    assert body["request_id"] == "gateway-request-1"
+    assert response["multiValueHeaders"]["Content-Type"] == ["application/problem+json"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded",
+     "Image/PNG; charset=binary", None],
+)  # fmt: skip
+def test_the_bytes_of_one_image_give_its_result(call, seven, content_type):
+    status, body, _ = call(body=seven, content_type=content_type)
+    assert (status, body["text"]) == (200, "7")
+    Result.model_validate(body)
+
+
+@pytest.mark.parametrize(("name", "truth"), truths().items())
+def test_golden_pictures_are_read(call, name, truth):
+    assert call(body=(GOLDEN / name).read_bytes(), content_type="image/png")[1]["text"] == str(
+        truth
+    )
+
+
+def test_json_gives_one_answer_an_image_in_order(call, seven, one):
+    status, body, _ = call(**as_json(("a", seven), ("b", one), ("a", seven)))
+    assert status == 200
+    assert [(item["id"], item["text"]) for item in body["results"]] == [
+        ("a", "7"), ("b", "1"), ("a", "7"),
+    ]  # fmt: skip
+
+
+def test_one_bad_image_does_not_spoil_the_others(call, seven, one):
+    images = [
+        ("a", seven),
+        ("text", b"no image"),
+        ("broken", "***"),
+        ("cut", seven[:500]),
+        ("b", one),
+    ]
+    status, body, _ = call(**as_json(*images))
+    assert status == 200
+    answers = [item.get("text") or item["error"]["code"] for item in body["results"]]
+    assert answers == ["7", "unsupported_format", "bad_request", "unreadable_image", "1"]
+
+
+def test_a_form_gives_file_names_as_ids(call, seven, one):
+    status, body, _ = call(**as_form(("my seven.png", seven), ("one.jpg", one)))
+    assert status == 200
+    assert {item["id"]: item["text"] for item in body["results"]} == {
+        "my seven.png": "7", "one.jpg": "1",
+    }  # fmt: skip
+
+
+def test_explain_adds_the_frame(call, seven):
+    assert "explanation" not in call(body=seven)[1]["digits"][0]
+    explained = call(body=seven, query={"explain": "true"})[1]["digits"][0]
+    assert base64.b64decode(explained["explanation"]["frame"]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "status", "code"),
+    [
+        ({"body": b""}, 400, "bad_request"),
+        ({"body": None}, 400, "bad_request"),
+        ({"body": b"{", "content_type": "application/json"}, 400, "bad_request"),
+        ({"body": b'{"images": []}', "content_type": "application/json"}, 400, "bad_request"),
+        ({"body": b"x", "query": {"multiple": "perhaps"}}, 400, "bad_request"),
+        ({"body": b"x", "content_type": "multipart/form-data"}, 400, "bad_request"),
+        ({"body": b"x", "content_type": "multipart/form-data; boundary=A"}, 400, "bad_request"),
+        ({"body": b"x" * (4 * 1024 * 1024 + 1)}, 413, "too_large"),
+        ({"body": b" " * (3500 * 1024 + 1), "content_type": "application/json"}, 413, "too_large"),
+        ({"body": b"just a text"}, 415, "unsupported_format"),
+        ({"body": b"<a/>", "content_type": "text/xml"}, 415, "unsupported_format"),
+        ({"body": b"\x89PNG\r\n\x1a\n cut off"}, 422, "unreadable_image"),
+    ],
+)
+def test_a_wrong_request_is_a_problem_with_a_stable_code(call, kwargs, status, code):
+    assert_problem(call(**kwargs), status, code)
+
+
+def test_more_than_32_images_are_refused(call):
+    assert_problem(call(**as_json(*[("a", b"x")] * 33)), 400, "bad_request")
+    assert_problem(call(**as_form(*[("a", b"x")] * 33)), 400, "bad_request")
+
+
+def test_an_unknown_call_is_a_problem(call):
+    assert_problem(call("GET", "/nothing"), 404, "not_found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/classify"), ("POST", "/health")])
+def test_a_wrong_method_is_a_problem(call, method, path):
+    assert_problem(call(method, path), 405, "method_not_allowed")
+
+
+def test_blank_paper_is_an_answer_not_an_error(call):
+    buffer = io.BytesIO()
+    Image.new("L", (100, 100), 240).save(buffer, "PNG")
+    status, body, _ = call(body=buffer.getvalue())
+    assert (status, body["text"], body["needs_review"], body["reason"]) == (
+        200, None, True, "blank",
+    )  # fmt: skip
+
+
+def test_model_and_health_speak_of_the_promoted_model(call):
+    pointer = publish_shipped()
+    status, manifest, _ = call("GET", "/model")
+    assert (status, manifest["version"], manifest["schema"]) == (200, pointer.version, 1)
+    assert call("GET", "/health")[:2] == (200, {"status": "ok", "model": pointer.version})
+
+
+def test_the_schema_is_served_and_the_docs_page_needs_no_internet(call, http_api, context):
+    status, schema, _ = call("GET", "/openapi.json")
+    assert (status, schema["openapi"]) == (200, "3.1.0")
+    page = http_api.handler(request("GET", "/docs"), context)
+    assert page["statusCode"] == 200
+    assert "swagger-ui" in page["body"]
+    assert not re.search(r"""<(script|link)[^>]+(src|href)=['"]https?:""", page["body"])
+
+
+def test_where_the_model_cannot_be_fetched_the_answer_is_503(environment, context, seven, s3):
+    environment.setenv("DIGITS_MODELS", "s3://no-such-bucket")
+    module = fresh("http_api")
+    response = module.handler(request(body=seven), context)
+    body = json.loads(response["body"])
+    assert (response["statusCode"], body["code"]) == (503, "model_unavailable")
+
+
+def test_an_unforeseen_failure_tells_the_caller_only_the_request_id(http_api, context, seven):
+    http_api.models = None
+    response = http_api.handler(request(body=seven), context)
+    body = json.loads(response["body"])
+    assert (response["statusCode"], body["code"]) == (500, "internal_error")
+    assert "NoneType" not in response["body"]
+
+
+def test_cross_origin_answers_carry_the_allowed_origin(environment, context, seven):
+    environment.setenv("DIGITS_CORS_ORIGIN", "https://example.org")
+    module = fresh("http_api")
+    event = request(body=seven)
+    event["headers"]["Origin"] = "https://example.org"
+    event["multiValueHeaders"]["Origin"] = ["https://example.org"]
+    headers = module.handler(event, context)["multiValueHeaders"]
+    assert headers["Access-Control-Allow-Origin"] == ["https://example.org"]
+
+
+def test_logs_hold_the_request_id_and_the_decision_but_no_picture(call, seven, http_api, caplog):
+    call(body=seven)
+    formatter = http_api.logger.registered_formatter
+    lines = [json.loads(formatter.format(record)) for record in caplog.records]
+    (line,) = [line for line in lines if line["message"] == "Read an image"]
+    assert (line["text"], line["correlation_id"]) == ("7", "gateway-request-1")
+    assert all(len(json.dumps(line)) < 2000 for line in lines)
+
+
+def test_each_image_and_each_refusal_is_counted(call, seven, capsys):
+    call(**as_json(("a", seven), ("b", b"a text")))
+    (metrics,) = [
+        json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line
+    ]
+    assert (metrics["Images"], metrics["Errors"]) == ([1.0, 1.0], [1.0])
+
+
+TYPES = [
+    None,
+    "",
+    "image/png",
+    "application/json",
+    "multipart/form-data; boundary=XX",
+    "text/plain",
+]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    body=st.one_of(st.binary(max_size=300), st.text(max_size=100).map(str.encode)),
+    content_type=st.sampled_from(TYPES) | st.text(max_size=30),
+    query=st.none()
+    | st.dictionaries(st.sampled_from(["multiple", "explain"]), st.text(max_size=5)),
+)
+def test_no_body_or_header_makes_the_function_fail(call, body, content_type, query):
+    status, _, _ = call(body=body, content_type=content_type, query=query)
+    assert status < 500

@@ -1,0 +1,302 @@
+"""The labels function, through the queue's and S3's own event shapes, against moto."""
+
+import json
+from urllib.parse import quote_plus
+from uuid import uuid4
+
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from digits.labels import label_key
+from tests.conftest import GOLDEN
+from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh, publish_shipped
+
+
+def s3_event(*keys, name="ObjectCreated:Put"):
+    return {
+        "Records": [
+            {
+                "eventVersion": "2.1",
+                "eventSource": "aws:s3",
+                "awsRegion": "us-east-1",
+                "eventTime": "2026-11-24T12:00:00.000Z",
+                "eventName": name,
+                "s3": {
+                    "s3SchemaVersion": "1.0",
+                    "bucket": {"name": IMAGES, "arn": f"arn:aws:s3:::{IMAGES}"},
+                    "object": {"key": quote_plus(key), "sequencer": "0055AED6DCD90281E5"},
+                },
+            }
+            for key in keys
+        ]
+    }
+
+
+def batch(*bodies):
+    return {
+        "Records": [
+            {
+                "messageId": f"message-{number}",
+                "receiptHandle": "handle",
+                "body": body if isinstance(body, str) else json.dumps(body),
+                "attributes": {"ApproximateReceiveCount": "1"},
+                "messageAttributes": {},
+                "md5OfBody": "",
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:labels",
+                "awsRegion": "us-east-1",
+            }
+            for number, body in enumerate(bodies)
+        ]
+    }
+
+
+def failures(answer):
+    return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+
+
+@pytest.fixture
+def put(s3):
+    def put_object(key, data, **metadata):
+        s3.put_object(Bucket=IMAGES, Key=key, Body=data, Metadata=metadata)
+
+    return put_object
+
+
+@pytest.fixture
+def label(s3):
+    def read(key):
+        answer = s3.get_object(Bucket=LABELS, Key=label_key(key))
+        return json.loads(answer["Body"].read())
+
+    return read
+
+
+@pytest.fixture
+def labelled(s3_labels, context, label):
+    """Handle one message that names the keys, and give the label of the first."""
+
+    def handle(*keys, name="ObjectCreated:Put"):
+        answer = s3_labels.handler(batch(s3_event(*keys, name=name)), context)
+        assert failures(answer) == []
+        return label(keys[0])
+
+    return handle
+
+
+def test_a_dropped_image_gets_its_label(s3, put, labelled, seven):
+    put("scans/seven.png", seven)
+    found = labelled("scans/seven.png")
+    head = s3.head_object(Bucket=IMAGES, Key="scans/seven.png")
+    assert (found["text"], found["mode"]) == ("7", "single")
+    assert found["source"] == {
+        "bucket": IMAGES,
+        "key": "scans/seven.png",
+        "version_id": head["VersionId"],
+        "etag": head["ETag"].strip('"'),
+        "size": len(seven),
+    }
+    assert found["labelled_at"].endswith("Z")
+    assert set(found["model"]) == {"version", "sha256", "preprocessing"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["a b+c%.png", "écolière/ü.jpg", "数字", "#?&=;", "x" * 1024, "é" * 512, ".long/x", "a//b"],
+)
+def test_every_legal_key_is_labelled_under_its_own_name(put, labelled, seven, key):
+    put(key, seven)
+    found = labelled(key)
+    assert (found["text"], found["source"]["key"]) == ("7", key)
+
+
+def test_a_message_with_several_events_labels_them_all(put, labelled, label, seven, one):
+    put("a", seven)
+    put("b", one)
+    assert (labelled("a", "b")["text"], label("b")["text"]) == ("7", "1")
+
+
+def test_the_current_object_decides_whatever_the_order_of_events(put, labelled, seven, one):
+    put("a", seven)
+    put("a", one)
+    assert labelled("a")["text"] == "1"
+    assert labelled("a")["text"] == "1"
+
+
+def test_a_repeated_event_writes_nothing(s3, put, labelled, seven):
+    put("a", seven)
+    labelled("a")
+    first = s3.head_object(Bucket=LABELS, Key=label_key("a"))["ETag"]
+    labelled("a")
+    assert s3.head_object(Bucket=LABELS, Key=label_key("a"))["ETag"] == first
+
+
+def test_a_deleted_image_leaves_a_tombstone_and_a_revived_one_a_label(s3, put, labelled, seven):
+    put("a", seven)
+    labelled("a")
+    s3.delete_object(Bucket=IMAGES, Key="a")
+    grave = labelled("a", name="ObjectRemoved:DeleteMarkerCreated")
+    assert (grave["deleted"], grave["source"]["key"], "text" in grave) == (True, "a", False)
+    put("a", seven)
+    assert labelled("a")["text"] == "7"
+
+
+def test_the_creation_event_of_a_deleted_image_brings_no_label_back(s3, put, labelled, seven):
+    put("a", seven)
+    s3.delete_object(Bucket=IMAGES, Key="a")
+    labelled("a", name="ObjectRemoved:DeleteMarkerCreated")
+    assert labelled("a")["deleted"] is True
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"just a text", "unsupported_format"),
+        (b"", "unreadable_image"),
+        (b"\x89PNG\r\n\x1a\n cut off", "unreadable_image"),
+        (b"\xff" * (20 * 1024 * 1024 + 1), "too_large"),
+    ],
+)
+def test_what_can_never_be_read_gets_an_answer_not_a_retry(put, labelled, data, code):
+    put("a", data)
+    found = labelled("a")
+    assert (found["error"]["code"], found["text"], found["needs_review"]) == (code, None, True)
+    assert "digits" not in found
+
+
+def test_metadata_overrides_the_mode(put, labelled, seven):
+    put("a", seven, **{"digits-mode": "multiple"})
+    assert labelled("a")["mode"] == "multiple"
+
+
+def test_a_wrong_mode_in_the_metadata_is_answered(put, labelled, seven):
+    put("a", seven, **{"digits-mode": "all of them"})
+    found = labelled("a")
+    assert (found["error"]["code"], found["mode"]) == ("bad_request", None)
+
+
+def test_the_stack_sets_the_mode(environment, put, context, label, seven):
+    environment.setenv("DIGITS_LABEL_MODE", "multiple")
+    put("a", seven)
+    fresh("s3_labels").handler(batch(s3_event("a")), context)
+    assert label("a")["mode"] == "multiple"
+
+
+def test_s3s_own_test_event_is_welcome(s3_labels, context):
+    test = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": IMAGES}
+    assert failures(s3_labels.handler(batch(test), context)) == []
+
+
+def test_what_is_no_s3_event_goes_back_to_the_queue_alone(s3_labels, put, context, label, seven):
+    put("a", seven)
+    answer = s3_labels.handler(
+        batch("no json", s3_event("a"), "[]", {"hello": "world"}, "null"), context
+    )
+    assert failures(answer) == ["message-0", "message-2", "message-3", "message-4"]
+    assert label("a")["text"] == "7"
+
+
+def test_a_batch_that_fails_whole_is_reported_not_raised(s3_labels, context):
+    assert failures(s3_labels.handler(batch("no json"), context)) == ["message-0"]
+
+
+def test_a_transient_fault_is_retried_and_disturbs_no_other_image(
+    s3_labels, put, context, label, seven, one, monkeypatch
+):
+    put("a", seven)
+    put("b", one)
+    client = s3_labels.labeller()._s3
+    real = client.get_object
+
+    def throttled(**kwargs):
+        if kwargs["Key"] == "a":
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "GetObject")
+        return real(**kwargs)
+
+    monkeypatch.setattr(client, "get_object", throttled)
+    messages = batch(s3_event("a"), s3_event("b"))
+    assert failures(s3_labels.handler(messages, context)) == ["message-0"]
+    assert label("b")["text"] == "1"
+    monkeypatch.undo()
+    assert failures(s3_labels.handler(messages, context)) == []
+    assert label("a")["text"] == "7"
+
+
+def test_a_label_that_another_writes_meanwhile_is_looked_at_again(
+    s3_labels, s3, put, context, label, seven, one, monkeypatch
+):
+    """This function looked, then slept; meanwhile the image changed and another one labelled it."""
+    put("a", seven)
+    client = s3_labels.labeller()._s3
+    real = client.put_object
+    raced = []
+
+    def put_after_another(**kwargs):
+        if not raced:
+            raced.append(kwargs)
+            put("a", one)
+            s3.put_object(Bucket=LABELS, Key=kwargs["Key"], Body=b'{"text": "the other\'s"}')
+        return real(**kwargs)
+
+    monkeypatch.setattr(client, "put_object", put_after_another)
+    assert failures(s3_labels.handler(batch(s3_event("a")), context)) == []
+    assert raced
+    assert label("a")["text"] == "1"
+
+
+def test_without_a_reachable_model_images_wait_in_the_queue(environment, put, context, s3, seven):
+    environment.setenv("DIGITS_MODELS", "s3://no-such-bucket")
+    put("a", seven)
+    answer = fresh("s3_labels").handler(batch(s3_event("a")), context)
+    assert failures(answer) == ["message-0"]
+    assert s3.list_objects_v2(Bucket=LABELS)["KeyCount"] == 0
+
+
+def test_the_label_names_the_promoted_model(put, labelled, seven):
+    pointer = publish_shipped()
+    put("a", seven)
+    assert labelled("a")["model"]["version"] == pointer.version
+
+
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["put 7", "put 1", "delete"]), st.sampled_from("ab")),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(actions=ACTIONS, shuffle=st.randoms(use_true_random=False))
+def test_any_stream_of_events_leaves_the_label_of_the_current_object(
+    s3, s3_labels, put, context, label, actions, shuffle
+):
+    folder = uuid4()  # examples share the cloud
+    events = []
+    images = {"put 7": "seven.png", "put 1": "one.jpg"}
+    for action, name in actions:
+        key = f"{folder}/{name}"
+        if action == "delete":
+            s3.delete_object(Bucket=IMAGES, Key=key)
+        else:
+            put(key, (GOLDEN / images[action]).read_bytes())
+        events += [s3_event(key)] * shuffle.choice([1, 1, 2])
+        if shuffle.random() < 0.3:
+            s3_labels.handler(batch(shuffle.choice(events)), context)
+    shuffle.shuffle(events)
+    assert failures(s3_labels.handler(batch(*events), context)) == []
+    for name in {name for _, name in actions}:
+        last = [action for action, other in actions if other == name][-1]
+        found = label(f"{folder}/{name}")
+        assert found.get("text") == {"put 7": "7", "put 1": "1", "delete": None}[last]
+        assert found.get("deleted", False) == (last == "delete")
+
+
+def test_models_and_images_are_never_written(s3, put, labelled, seven):
+    put("a", seven)
+    labelled("a")
+    assert [item["Key"] for item in s3.list_objects_v2(Bucket=IMAGES)["Contents"]] == ["a"]
+    assert s3.list_objects_v2(Bucket=MODELS)["KeyCount"] == 0
