@@ -115,6 +115,7 @@ class LocalCloud:
             "S3_DATA_DIR": str(state / "s3"),
             "TMPDIR": str(state),
             "PERSIST_STATE": "0",
+            "IOT_MTLS_ENABLED": "0",  # else it listens on every interface
         }
         processes.start(
             "local cloud",

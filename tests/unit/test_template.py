@@ -1,0 +1,562 @@
+"""What `template.yaml` must say for real AWS; the local cloud forgives most of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lambda_predict.config import Settings
+
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction")
+BUCKETS = ("ImagesBucket", "LabelsBucket", "ModelsBucket")
+QUEUES = ("LabelsQueue", "DeadLetterQueue")
+
+# SAM's own transform, run where it is installed: it pins boto3 tightly and lives apart.
+RENDER = """
+import json, sys
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+template = yaml_parse(open(sys.argv[1]).read())
+template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"  # as `sam deploy` does
+values = {name: str(it["Default"]) for name, it in template["Parameters"].items()}
+values.update(json.loads(sys.argv[2]))
+session = boto3.Session(region_name="eu-west-1")
+rendered = Translator({}, Parser(), boto_session=session).translate(template, values)
+json.dump(rendered["Resources"], sys.stdout)
+"""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short tags: ``!Ref X`` is ``{"Ref": "X"}``."""
+
+
+def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    if name == "GetAtt":
+        value = value.split(".", 1)
+    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
+
+
+_Loader.add_multi_constructor("!", _function)
+
+
+def render(**parameters: str) -> dict[str, Any]:
+    """The resources that CloudFormation is given once SAM's transform has run."""
+    for name in ("sam", "local-cloud"):
+        python = ROOT / ".venvs" / name / "bin" / "python"
+        if python.exists():
+            break
+    else:
+        reason = "SAM's transform is not installed; `make setup` brings it"
+        if os.environ.get("DIGITS_REQUIRE_ALL") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    done = subprocess.run(
+        [python, "-c", RENDER, ROOT / "template.yaml", json.dumps(parameters)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    resources: dict[str, Any] = json.loads(done.stdout)
+    return resources
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def resources(template: dict[str, Any]) -> dict[str, Any]:
+    return template["Resources"]
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, Any]:
+    return render()
+
+
+def properties(resources: dict[str, Any], name: str) -> dict[str, Any]:
+    return resources[name]["Properties"]
+
+
+def of_type(resources: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    return {name: it.get("Properties", {}) for name, it in resources.items() if it["Type"] == kind}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def mentions(value: Any, name: str) -> bool:
+    """Whether `value` refers to the resource or parameter `name`."""
+    if isinstance(value, dict):
+        if value.get("Ref") == name or as_list(value.get("Fn::GetAtt"))[0] == name:
+            return True
+        return any(mentions(item, name) for item in value.values())
+    if isinstance(value, list):
+        return any(mentions(item, name) for item in value)
+    return isinstance(value, str) and (f"${{{name}}}" in value or f"${{{name}." in value)
+
+
+def statements(resources: dict[str, Any], role: str) -> list[dict[str, Any]]:
+    return [
+        statement
+        for policy in properties(resources, role)["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+
+
+def rights(resources: dict[str, Any], role: str) -> set[tuple[str, str]]:
+    """Each (action, resource) that the role is allowed."""
+
+    def text(resource: Any) -> str:
+        if isinstance(resource, str):
+            return resource
+        if "Fn::GetAtt" in resource:
+            return ".".join(resource["Fn::GetAtt"])
+        return str(resource["Fn::Sub"]).replace("${", "").replace("}", "")
+
+    return {
+        (action, text(resource))
+        for statement in statements(resources, role)
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+# --- Buckets ---
+
+
+def test_s3_may_send_to_the_queue_before_the_bucket_is_told_of_it(resources):
+    assert "LabelsQueuePolicy" in as_list(resources["ImagesBucket"]["DependsOn"])
+    policy = properties(resources, "LabelsQueuePolicy")
+    assert not mentions(policy, "ImagesBucket"), "a circle: the bucket needs this policy first"
+
+
+def test_only_buckets_of_this_account_may_send(resources):
+    policy = properties(resources, "LabelsQueuePolicy")["PolicyDocument"]
+    allowed = [it for it in policy["Statement"] if it["Effect"] == "Allow"]
+    assert len(allowed) == 1
+    assert allowed[0]["Principal"] == {"Service": "s3.amazonaws.com"}
+    assert allowed[0]["Action"] == "sqs:SendMessage"
+    assert allowed[0]["Condition"]["StringEquals"] == {
+        "aws:SourceAccount": {"Ref": "AWS::AccountId"}
+    }
+
+
+def test_the_queue_hears_of_new_and_of_deleted_images(resources):
+    configuration = properties(resources, "ImagesBucket")["NotificationConfiguration"]
+    assert set(configuration) == {"QueueConfigurations"}
+    assert {it["Event"] for it in configuration["QueueConfigurations"]} == {
+        "s3:ObjectCreated:*",
+        "s3:ObjectRemoved:*",
+    }
+    assert all(mentions(it["Queue"], "LabelsQueue") for it in configuration["QueueConfigurations"])
+
+
+def test_images_labels_and_models_are_kept_apart_and_only_images_trigger(resources):
+    assert set(of_type(resources, "AWS::S3::Bucket")) == set(BUCKETS)
+    for name in ("LabelsBucket", "ModelsBucket"):
+        assert "NotificationConfiguration" not in properties(resources, name)
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_a_bucket_is_private_encrypted_and_versioned(resources, name):
+    bucket = properties(resources, name)
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_a_bucket_outlives_its_stack_and_is_not_in_the_way_of_the_next(resources, name):
+    assert resources[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert resources[name]["UpdateReplacePolicy"] == "Retain"
+    assert "BucketName" not in properties(resources, name)
+
+
+@pytest.mark.parametrize("name", BUCKETS + QUEUES)
+def test_buckets_and_queues_refuse_transport_in_the_clear(resources, name):
+    policies = {
+        **of_type(resources, "AWS::S3::BucketPolicy"),
+        **of_type(resources, "AWS::SQS::QueuePolicy"),
+    }
+    guards = [
+        statement
+        for policy in policies.values()
+        if mentions(policy.get("Bucket", policy.get("Queues")), name)
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+    ]
+    assert len(guards) == 1
+    assert guards[0]["Principal"] == "*"
+    assert guards[0]["Action"] in ("s3:*", "sqs:*")
+    assert guards[0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    if name in BUCKETS:
+        assert guards[0]["Resource"] == [
+            {"Fn::GetAtt": [name, "Arn"]},
+            {"Fn::Sub": f"${{{name}.Arn}}/*"},
+        ]
+
+
+# --- Queue ---
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_queues_are_encrypted_by_sqs_itself_so_that_s3_may_send(resources, name):
+    queue = properties(resources, name)
+    assert queue["SqsManagedSseEnabled"] is True
+    assert "KmsMasterKeyId" not in queue
+
+
+def test_a_message_is_not_handed_out_again_while_it_is_worked_on(resources):
+    function = properties(resources, "S3LabelsFunction")
+    window = function["Events"]["Images"]["Properties"].get("MaximumBatchingWindowInSeconds", 0)
+    visibility = properties(resources, "LabelsQueue")["VisibilityTimeout"]
+    assert visibility >= 6 * function["Timeout"] + window
+
+
+def test_a_failing_message_is_tried_again_and_then_kept_longer_than_in_the_queue(resources):
+    queue = properties(resources, "LabelsQueue")
+    assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
+    assert mentions(queue["RedrivePolicy"]["deadLetterTargetArn"], "DeadLetterQueue")
+    dead = properties(resources, "DeadLetterQueue")
+    assert dead["MessageRetentionPeriod"] == 14 * 24 * 3600 > queue["MessageRetentionPeriod"]
+
+
+def test_the_first_dead_letter_raises_an_alarm(resources):
+    alarm = properties(resources, "DeadLettersAlarm")
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert mentions(alarm["Dimensions"], "DeadLetterQueue")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+    assert alarm["EvaluationPeriods"] == 1
+    assert mentions(alarm["AlarmActions"], "AlarmTopic")
+
+
+def test_only_failed_messages_come_back_and_a_heap_of_images_is_bounded(rendered):
+    (mapping,) = of_type(rendered, "AWS::Lambda::EventSourceMapping").values()
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"]["MaximumConcurrency"] >= 2  # AWS takes no less
+    assert mapping["FunctionName"] == {"Ref": "S3LabelsFunctionAliaslive"}
+
+
+# --- Functions ---
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_has_the_role_that_is_written_out_and_no_other(resources, rendered, name):
+    function = properties(resources, name)
+    role = function["Role"]["Fn::GetAtt"][0]
+    assert "Policies" not in function
+    assert "ManagedPolicyArns" not in properties(resources, role)
+    roles = {
+        it["Role"]["Fn::GetAtt"][0] for it in of_type(rendered, "AWS::Lambda::Function").values()
+    }
+    assert set(of_type(rendered, "AWS::IAM::Role")) == roles
+    assert len(roles) == len(FUNCTIONS)
+
+
+def test_the_roles_hold_exactly_the_rights_that_the_functions_use(resources):
+    serving = {
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+        ("s3:GetObject", "ModelsBucket.Arn/models/*"),
+        ("s3:ListBucket", "ModelsBucket.Arn"),
+    }
+    assert rights(resources, "HttpApiRole") == serving | {
+        ("logs:CreateLogStream", "HttpApiLogs.Arn"),
+        ("logs:PutLogEvents", "HttpApiLogs.Arn"),
+    }
+    assert rights(resources, "S3LabelsRole") == serving | {
+        ("logs:CreateLogStream", "S3LabelsLogs.Arn"),
+        ("logs:PutLogEvents", "S3LabelsLogs.Arn"),
+        ("sqs:ReceiveMessage", "LabelsQueue.Arn"),
+        ("sqs:DeleteMessage", "LabelsQueue.Arn"),
+        ("sqs:ChangeMessageVisibility", "LabelsQueue.Arn"),
+        ("sqs:GetQueueAttributes", "LabelsQueue.Arn"),
+        ("s3:GetObject", "ImagesBucket.Arn/*"),
+        ("s3:GetObjectVersion", "ImagesBucket.Arn/*"),
+        ("s3:ListBucket", "ImagesBucket.Arn"),
+        ("s3:GetObject", "LabelsBucket.Arn/labels/*"),
+        ("s3:PutObject", "LabelsBucket.Arn/labels/*"),
+        ("s3:DeleteObject", "LabelsBucket.Arn/labels/*"),
+        ("s3:ListBucket", "LabelsBucket.Arn"),
+    }
+
+
+@pytest.mark.parametrize("role", ["HttpApiRole", "S3LabelsRole"])
+def test_no_right_is_wider_than_aws_makes_it(resources, role):
+    for action, resource in rights(resources, role):
+        assert "*" not in action
+        assert resource != "*" or action.startswith("xray:"), f"{action} on everything"
+
+
+@pytest.mark.parametrize("role", ["HttpApiRole", "S3LabelsRole"])
+def test_no_function_can_write_where_it_is_triggered(resources, role):
+    reading = ("s3:Get", "s3:List")
+    for action, resource in rights(resources, role):
+        if resource.startswith(("ImagesBucket", "ModelsBucket")):
+            assert action.startswith(reading), f"{action} on {resource}"
+        assert action != "sqs:SendMessage"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_each_setting_that_changes_is_served(template, resources, rendered, name):
+    """SAM publishes no version for a new parameter value, so the version's description names it."""
+    assert properties(resources, name)["AutoPublishAliasAllProperties"] is True
+    made_of = {
+        key: value
+        for key, value in properties(rendered, name).items()
+        if key not in ("Tags", "ReservedConcurrentExecutions")  # of the function, not of a version
+    }
+    description = properties(resources, name)["VersionDescription"]
+    used = {parameter for parameter in template["Parameters"] if mentions(made_of, parameter)}
+    assert {"Architecture", "SnapStart"} < used
+    assert {it for it in template["Parameters"] if mentions(description, it)} == used
+    (version,) = (it for key, it in rendered.items() if key.startswith(f"{name}Version"))
+    assert version["Properties"]["Description"] == description
+
+
+def test_a_new_origin_is_served_too(resources):
+    """The API's deployment is named after the template's text, not after a parameter's value."""
+    assert mentions(properties(resources, "Api"), "CorsOrigin")
+    assert properties(resources, "Api")["AlwaysDeploy"] is True
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_starts_from_a_snapshot_whose_old_versions_are_not_billed(rendered, name):
+    function = properties(rendered, name)
+    assert function["Runtime"] == "python3.13"
+    assert function["SnapStart"] == {"ApplyOn": {"Ref": "SnapStart"}}
+    (version,) = (it for key, it in rendered.items() if key.startswith(f"{name}Version"))
+    assert version["DeletionPolicy"] == "Delete"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_traced_and_its_logs_are_not_kept_for_ever(template, rendered, name):
+    function = properties(rendered, name)
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    logs = function["LoggingConfig"]["LogGroup"]["Ref"]
+    retention = properties(template["Resources"], logs)["RetentionInDays"]
+    assert retention == {"Fn::FindInMap": ["ByStage", {"Ref": "Stage"}, "LogRetentionInDays"]}
+    assert set(template["Mappings"]["ByStage"]) == set(
+        template["Parameters"]["Stage"]["AllowedValues"]
+    )
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_given_settings_that_it_knows_and_no_other_functions(rendered, name):
+    function = properties(rendered, name)
+    variables = function["Environment"]["Variables"]
+    given = {key.removeprefix("DIGITS_").lower() for key in variables if key.startswith("DIGITS_")}
+    assert given <= set(Settings.model_fields)
+    own = {"HttpApiFunction": {"cors_origin"}, "S3LabelsFunction": {"labels_bucket", "label_mode"}}
+    assert given == {"models", "model_refresh_seconds"} | own[name]
+    module = function["Handler"].removesuffix(".handler").replace(".", "/")
+    assert (ROOT / f"{module}.py").exists()
+
+
+def test_a_canary_is_off_unless_the_parameter_asks_and_then_alarms_roll_it_back(rendered):
+    assert not of_type(rendered, "AWS::CodeDeploy::DeploymentGroup")
+    groups = of_type(render(CanaryDeployment="true"), "AWS::CodeDeploy::DeploymentGroup")
+    assert len(groups) == len(FUNCTIONS)
+    for group in groups.values():
+        alarms = [it["Name"]["Ref"] for it in group["AlarmConfiguration"]["Alarms"]]
+        assert alarms == ["HttpApiErrorsAlarm", "S3LabelsErrorsAlarm"]
+
+
+# --- API ---
+
+
+def calls(rendered: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.removeprefix("x-amazon-apigateway-").removesuffix("-method"), path): call
+        for path, methods in properties(rendered, "Api")["Body"]["paths"].items()
+        for method, call in methods.items()
+    }
+
+
+def test_the_stage_is_v1_and_no_other_stage_is_made(rendered, template):
+    (stage,) = of_type(rendered, "AWS::ApiGateway::Stage").values()
+    assert stage["StageName"] == "v1"
+    assert stage["TracingEnabled"] is True
+    url = template["Outputs"]["ApiUrl"]["Value"]["Fn::Sub"]
+    assert url.endswith("/${Api.Stage}")
+
+
+def test_every_call_needs_the_key_but_the_free_ones_and_preflight(rendered):
+    secured = {
+        call for call, it in calls(rendered).items() if it.get("security") == [{"api_key": []}]
+    }
+    assert secured == {
+        ("post", "/classify"),
+        ("get", "/model"),
+        ("any", "/classify"),
+        ("any", "/model"),
+    }
+    free = set(calls(rendered)) - secured
+    paths = ("/classify", "/model", "/health", "/openapi.json", "/docs")
+    assert free == {("options", path) for path in paths} | {
+        (method, path) for method in ("get", "any") for path in paths[2:]
+    }
+
+
+def test_the_key_has_a_plan_and_free_calls_are_throttled_too(rendered):
+    (plan,) = of_type(rendered, "AWS::ApiGateway::UsagePlan").values()
+    assert set(plan["Throttle"]) == {"RateLimit", "BurstLimit"}
+    assert plan["Quota"]["Period"] == "DAY"
+    assert of_type(rendered, "AWS::ApiGateway::UsagePlanKey")
+    (stage,) = of_type(rendered, "AWS::ApiGateway::Stage").values()
+    (setting,) = stage["MethodSettings"]
+    assert (setting["ResourcePath"], setting["HttpMethod"]) == ("/*", "*")
+    assert setting["ThrottlingRateLimit"] == {"Ref": "ThrottleRate"}
+
+
+def test_a_browser_is_told_which_origin_may_call(rendered):
+    for path in ("/classify", "/health"):
+        preflight = calls(rendered)["options", path]["x-amazon-apigateway-integration"]
+        headers = preflight["responses"]["default"]["responseParameters"]
+        prefix = "method.response.header.Access-Control-Allow"
+        assert headers[f"{prefix}-Origin"] == {"Fn::Sub": "'${CorsOrigin}'"}
+        assert "X-Api-Key" in headers[f"{prefix}-Headers"]
+        assert "POST" in headers[f"{prefix}-Methods"]
+
+
+def test_images_arrive_whole_and_json_as_text(rendered):
+    types = set(properties(rendered, "Api")["BinaryMediaTypes"])
+    formats = ("png", "jpeg", "webp", "gif", "bmp", "tiff", "heic", "heif")
+    assert {f"image/{it}" for it in formats} < types
+    assert {"application/octet-stream", "multipart/form-data"} < types
+    assert "application/x-www-form-urlencoded" in types  # curl's default
+    assert "application/json" not in types
+    assert not any("*" in it for it in types), "preflight breaks"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("BAD_REQUEST_BODY", 400, "bad_request"),
+        ("BAD_REQUEST_PARAMETERS", 400, "bad_request"),
+        ("DEFAULT_4XX", 400, "bad_request"),
+        ("INVALID_API_KEY", 403, "forbidden"),
+        ("ACCESS_DENIED", 403, "forbidden"),
+        ("WAF_FILTERED", 403, "forbidden"),
+        ("MISSING_AUTHENTICATION_TOKEN", 404, "not_found"),
+        ("RESOURCE_NOT_FOUND", 404, "not_found"),
+        ("REQUEST_TOO_LARGE", 413, "too_large"),
+        ("UNSUPPORTED_MEDIA_TYPE", 415, "unsupported_format"),
+        ("THROTTLED", 429, "throttled"),
+        ("QUOTA_EXCEEDED", 429, "throttled"),
+        ("DEFAULT_5XX", 500, "internal_error"),
+        ("INTEGRATION_TIMEOUT", 504, "timeout"),
+    ],
+)
+def test_the_gateways_own_errors_look_like_the_functions(rendered, kind, status, code):
+    body = properties(rendered, "Api")["Body"]
+    answer = body["x-amazon-apigateway-gateway-responses"][kind]
+    assert int(answer["statusCode"]) == status
+    headers = answer["responseParameters"]
+    assert headers["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+    assert headers["gatewayresponse.header.Access-Control-Allow-Origin"] == {
+        "Fn::Sub": "'${CorsOrigin}'"
+    }
+    problem = json.loads(answer["responseTemplates"]["application/json"])
+    assert set(problem) == {"type", "title", "status", "code", "detail", "request_id"}
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["request_id"] == "$context.requestId"
+
+
+def test_the_gateway_gives_up_before_the_function_so_the_caller_gets_its_504(resources, rendered):
+    timeout = properties(resources, "HttpApiFunction")["Timeout"]
+    assert timeout <= 29
+    for (method, path), call in calls(rendered).items():
+        if method != "options":
+            patience = call["x-amazon-apigateway-integration"]["timeoutInMillis"]
+            assert patience < timeout * 1000, f"{method} {path}"
+
+
+# --- Parameters ---
+
+
+def test_what_not_every_account_has_is_off_by_default(template, resources, rendered):
+    defaults = {name: it["Default"] for name, it in template["Parameters"].items()}
+    assert defaults["CanaryDeployment"] == defaults["Waf"] == defaults["AccessLogs"] == "false"
+    assert defaults["ReservedConcurrency"] == 0
+    assert defaults["AlarmEmail"] == ""
+    for name in ("Firewall", "FirewallBeforeApi"):
+        assert resources[name]["Condition"] == "HasWaf"
+    assert resources["ApiAccessLogs"]["Condition"] == "HasAccessLogs"
+    assert resources["AlarmTopic"]["Condition"] == "HasAlarmEmail"
+    nothing = {"Ref": "AWS::NoValue"}
+    (stage,) = of_type(rendered, "AWS::ApiGateway::Stage").values()
+    for switched, condition in (
+        (stage["AccessLogSetting"], "HasAccessLogs"),
+        (
+            properties(rendered, "HttpApiFunction")["ReservedConcurrentExecutions"],
+            "HasReservedConcurrency",
+        ),
+        (properties(resources, "DeadLettersAlarm")["AlarmActions"], "HasAlarmEmail"),
+    ):
+        assert (switched["Fn::If"][0], switched["Fn::If"][2]) == (condition, nothing)
+
+
+def test_the_firewall_lets_pictures_through(resources):
+    groups = [
+        rule["Statement"]["ManagedRuleGroupStatement"]
+        for rule in properties(resources, "Firewall")["Rules"]
+        if "ManagedRuleGroupStatement" in rule["Statement"]
+    ]
+    (common,) = (it for it in groups if it["Name"] == "AWSManagedRulesCommonRuleSet")
+    counted = {
+        it["Name"] for it in common["RuleActionOverrides"] if it["ActionToUse"] == {"Count": {}}
+    }
+    assert "SizeRestrictions_BODY" in counted
+
+
+def test_every_parameter_is_explained_bounded_and_has_a_default(template):
+    assert set(template["Parameters"]) == {
+        *("Stage", "Architecture", "SnapStart", "LabelMode", "AlarmEmail"),
+        *("ThrottleRate", "ThrottleBurst", "DailyQuota", "CorsOrigin"),
+        *("CanaryDeployment", "Waf", "ReservedConcurrency", "AccessLogs"),
+    }
+    for name, it in template["Parameters"].items():
+        assert it["Description"], name
+        assert "Default" in it, name
+        assert {"AllowedValues", "AllowedPattern", "MinValue"} & set(it), name
+
+
+def test_the_outputs_name_what_a_user_needs(template):
+    assert set(template["Outputs"]) == {
+        *("ApiUrl", "ApiKeyId", "ImagesBucket", "LabelsBucket", "ModelsBucket"),
+        *("LabelsQueueUrl", "DeadLetterQueueUrl", "DashboardUrl"),
+    }
+
+
+def test_two_stacks_fit_one_account(resources):
+    """No fixed physical name: a name is CloudFormation's own or starts with the stack's."""
+    fixed = ("BucketName", "QueueName", "FunctionName", "RoleName", "LogGroupName", "TopicName")
+    for name, it in resources.items():
+        assert not set(fixed) & set(it["Properties"]), name
+    for name, key in (("Api", "Name"), ("Dashboard", "DashboardName")):
+        assert properties(resources, name)[key] == {"Ref": "AWS::StackName"}
