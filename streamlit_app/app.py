@@ -1,0 +1,23 @@
+"""The app's entry: `streamlit run streamlit_app/app.py` from the repository's root."""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = str(Path(__file__).parents[1])
+# Community Cloud puts only this file's folder on the path, and `digits` lies beside it.
+if ROOT not in sys.path:
+    sys.path.insert(0, ROOT)
+
+from streamlit_app.style import CSS  # noqa: E402  needs the path above
+
+st.set_page_config(page_title="Handwritten digits", page_icon="✍️", layout="wide")
+st.html(f"<style>{CSS}</style>")
+st.navigation(
+    [
+        st.Page("views/recognise.py", title="Read digits", icon=":material/draw:", default=True),
+        st.Page("views/model.py", title="The model", icon=":material/neurology:"),
+    ],
+    position="top",
+).run()

@@ -1,0 +1,188 @@
+"""The app's own style sheet, beyond what `.streamlit/config.toml` can say.
+
+Colours follow Streamlit's theme: text and lines are mixed from the current colour, and the two
+accents, a blue and an orange that colour-blind people tell apart, have a light and a dark form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CSS = """
+:root {
+  --serif: "Source Serif", "Source Serif 4", Georgia, serif;
+  --gap: 1.5rem;
+}
+.stApp {
+  --accent: light-dark(#2447c4, #9db2ff);
+  --doubt: light-dark(#a84300, #ffb066);
+  --doubt-soft: light-dark(#fdf0e2, #33261a);
+  --card: light-dark(#ffffff, #1b1f29);
+  --line: light-dark(#e3dfd2, #323848);
+  --quiet: light-dark(#5b6072, #a9afc0);
+}
+
+/* Page */
+.stMainBlockContainer { max-width: 72rem; padding: 4.75rem 1.5rem 3rem; }
+.stMainBlockContainer h1 { letter-spacing: -0.015em; padding: 0 0 0.25rem; text-wrap: balance; }
+.lead { color: var(--quiet); font-size: 1.125rem; margin: 0; text-wrap: pretty; }
+.private { color: var(--quiet); font-size: 0.875rem; margin: 0; }
+.label { font-size: 0.875rem; font-weight: 600; margin: 0; }
+.stHtml { line-height: 1.5; }
+
+/* Inputs */
+.stFileUploader section {
+  border: 2px dashed color-mix(in srgb, var(--accent) 45%, transparent); background: var(--card);
+  padding: 1.25rem 1rem;
+}
+
+/* Samples: buttons that are pictures */
+.st-key-samples { display: grid; grid-template-columns: repeat(5, 1fr); gap: 0.625rem; }
+.st-key-samples > *, .st-key-samples .stButton { width: 100% !important; min-width: 0; }
+.st-key-samples .stButton button {
+  display: block; width: 100%; padding: 0; min-height: 0; border: 1px solid var(--line);
+  background: var(--card); overflow: hidden;
+  transition: transform 0.15s, box-shadow 0.15s, border-color 0.15s;
+}
+.st-key-samples .stButton button::before {
+  content: ""; display: block; aspect-ratio: 1; background: var(--picture) center / cover;
+}
+.st-key-samples .stButton button p { font-size: 0.8125rem; line-height: 1.75rem; }
+.st-key-samples .stButton button:hover {
+  transform: translateY(-2px); border-color: var(--accent);
+  box-shadow: 0 6px 16px rgb(0 0 0 / 12%);
+}
+
+/* Cards */
+.card {
+  background: var(--card); border: 1px solid var(--line); border-radius: 1rem;
+  padding: 1.25rem 1.5rem 1.5rem; box-shadow: 0 1px 2px rgb(0 0 0 / 4%), 0 8px 24px rgb(0 0 0 / 4%);
+}
+.card > header {
+  display: flex; justify-content: space-between; gap: 1rem; margin-bottom: 1rem;
+  color: var(--quiet); font-size: 0.875rem;
+}
+.card > header span { white-space: nowrap; }
+.card > header .name { overflow: hidden; text-overflow: ellipsis; font-weight: 600; }
+.card .body { display: grid; grid-template-columns: 15rem 1fr; gap: var(--gap); }
+.photo { display: flex; align-items: flex-start; justify-content: center; }
+.canvas { position: relative; display: inline-block; line-height: 0; }
+.canvas img {
+  max-width: 100%; max-height: 18rem; border-radius: 0.625rem; outline: 1px solid var(--line);
+}
+.box {
+  position: absolute; box-sizing: content-box; padding: 0.375rem; border: 2px solid #fff;
+  margin: calc(-0.375rem - 2px); border-radius: 0.375rem; outline: 2px solid #2447c4;
+}
+.many .box { padding: 0.125rem; border-width: 0; margin: -0.125rem; }
+.box.doubt { outline-color: #c05300; outline-style: dashed; }
+
+.answer { display: flex; flex-direction: column; justify-content: center; min-width: 0; }
+.answer p { margin: 0; }
+.text {
+  font-family: var(--serif); font-weight: 600; white-space: pre-line; overflow-wrap: anywhere;
+  font-size: clamp(2rem, calc(22rem / (var(--length, 1) + 1)), 9rem); line-height: 1;
+  font-variant-numeric: lining-nums; letter-spacing: -0.01em;
+}
+.text.none { color: var(--quiet); font-size: 6rem; }
+.sure { color: var(--accent); font-size: 1.25rem; font-weight: 600; margin-top: 0.5rem !important; }
+.sure b { font-weight: 400; color: inherit; padding-left: 0.375rem; white-space: nowrap; }
+.sure.doubt { color: var(--doubt); }
+.second { color: var(--quiet); margin-top: 0.25rem !important; }
+.note {
+  display: flex; flex-direction: column; gap: 0.125rem; margin-top: 1rem; padding: 0.75rem 1rem;
+  background: var(--doubt-soft); border-left: 4px solid var(--doubt); border-radius: 0.5rem;
+}
+.failed .note { margin-top: 0; }
+
+/* Evidence */
+.evidence {
+  grid-column: 1 / -1; display: grid; grid-template-columns: 1fr 8.75rem; gap: var(--gap);
+  border-top: 1px solid var(--line); padding-top: 1.25rem;
+}
+.card h4 {
+  font-family: inherit; font-size: 0.875rem; font-weight: 600; margin: 0 0 0.75rem; padding: 0;
+  color: var(--quiet); letter-spacing: 0;
+}
+.frame {
+  width: 8.75rem; height: 8.75rem; image-rendering: pixelated; border-radius: 0.5rem;
+  display: block; background: #000;
+}
+.bars { display: grid; grid-template-columns: repeat(10, 1fr); gap: 0.375rem; height: 8.75rem; }
+.bar {
+  display: grid; grid-template-rows: 1.125rem 1fr 1.375rem; text-align: center; min-width: 0;
+  color: var(--quiet); font-size: 0.8125rem;
+}
+.bar em { font-style: normal; font-size: 0.75rem; align-self: end; }
+.bar i {
+  grid-row: 2; align-self: end; min-height: 2px; border-radius: 0.25rem 0.25rem 0 0;
+  background: color-mix(in srgb, currentColor 45%, transparent);
+}
+.bar span { grid-row: 3; border-top: 1px solid var(--line); padding-top: 0.125rem; }
+.bar.best { color: var(--accent); font-weight: 700; }
+.bar.best i { background: var(--accent); }
+
+.tiles {
+  grid-column: 1 / -1; display: grid; gap: 1rem; border-top: 1px solid var(--line);
+  grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); padding-top: 1.25rem;
+}
+.tiles h4 { grid-column: 1 / -1; margin: 0; }
+.tile { border: 1px solid var(--line); border-radius: 0.75rem; padding: 0.625rem; }
+.tile.doubt { border-color: var(--doubt); border-style: dashed; }
+.tile .frame { width: 100%; height: auto; aspect-ratio: 1; }
+.tile p { margin: 0.375rem 0 0; color: var(--quiet); font-size: 0.875rem; white-space: nowrap; }
+.tile p b { font-family: var(--serif); font-size: 1.5rem; color: var(--accent); }
+.tile.doubt p b { color: var(--doubt); }
+.tile .bars { height: 4rem; gap: 0.125rem; margin-top: 0.25rem; }
+.tile .bar { grid-template-rows: 0 1fr 1.125rem; font-size: 0.6875rem; }
+.tile .bar em { display: none; }
+
+/* Model card */
+.figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
+.figures div {
+  padding: 1rem 1.25rem;
+  background: var(--card); border: 1px solid var(--line); border-radius: 1rem;
+}
+.figures b { display: block; font-family: var(--serif); font-size: 2rem; line-height: 1.2; }
+.figures span { color: var(--quiet); font-size: 0.875rem; }
+.layers { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.layers th, .layers td {
+  text-align: left; padding: 0.5rem 0.75rem 0.5rem 0; border: 0;
+  border-bottom: 1px solid var(--line);
+}
+.layers th { color: var(--quiet); font-size: 0.875rem; font-weight: 600; }
+.layers td:not(:nth-child(2)) { white-space: nowrap; }
+.layers .number { text-align: right; padding-right: 0; }
+.plots { columns: 22rem 2; column-gap: 1.5rem; }
+.plots figure { margin: 0 0 1.5rem; break-inside: avoid; }
+.plots img {
+  width: 100%; padding: 0.75rem; background: #fff;
+  border: 1px solid var(--line); border-radius: 1rem;
+}
+.plots figcaption { color: var(--quiet); font-size: 0.875rem; padding-top: 0.5rem; }
+
+@media (max-width: 40rem) {
+  .stMainBlockContainer { padding: 4.25rem 1rem 2rem; }
+  .stMainBlockContainer h1 { font-size: 1.875rem; }
+  .lead { font-size: 1rem; }
+  .stFileUploader section { padding: 0.75rem; }
+  .st-key-samples { gap: 0.375rem; }
+  .stHorizontalBlock { gap: 1rem; }
+  .card { padding: 1rem; }
+  .card .body { grid-template-columns: 1fr; gap: 1rem; }
+  .canvas img { max-height: 13rem; }
+  .answer { text-align: center; }
+  .note { text-align: left; }
+  .layers { font-size: 0.8125rem; }
+  .evidence { grid-template-columns: 1fr; }
+  .evidence .frame { margin: 0 auto; }
+}
+@media (prefers-reduced-motion: reduce) {
+  .st-key-samples .stButton button { transition: none; }
+}
+"""
+
+
+def picture_buttons(pictures: Mapping[str, str]) -> str:
+    """Rules that show a picture, a ``data:`` URI, on each button with the given key."""
+    return "".join(f'.st-key-{key} {{ --picture: url("{uri}"); }}' for key, uri in pictures.items())

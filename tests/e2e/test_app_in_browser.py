@@ -1,0 +1,202 @@
+"""The app as people meet it: a real server, a real Chromium, desktop and phone.
+
+    DIGITS_SCREENSHOTS=docs/images pytest "tests/e2e/test_app_in_browser.py::test_it_fits[app]"
+
+makes the README's picture anew; without ``[app]`` dark and phone-sized ones too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import socket
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from infra.local.processes import Processes
+from streamlit_app.samples.paint import MNIST, Scene, paint
+from tests.conftest import require
+
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+PATIENCE = 30_000  # milliseconds; the machine may be busy with other tests
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    """Where the app is served; its server stops whatever becomes of the tests."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app/app.py")),
+        *("--server.port", str(port), "--server.address", "127.0.0.1"),
+        *("--server.headless", "true", "--server.fileWatcherType", "none"),
+    ]
+    with Processes(tmp_path_factory.mktemp("app")) as processes:
+        processes.start("app", command, env=os.environ, is_up=lambda: is_healthy(url), within=60)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # Module-scoped: Playwright keeps an event loop running, which no other test should meet.
+    chromium = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
+    require(chromium)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser: Browser, address: str, size: dict, scheme: str = "light") -> Iterator[Page]:
+    """The app's first page, its first answer there; fails if the browser complained meanwhile."""
+    complaints = []
+    context = browser.new_context(viewport=size, color_scheme=scheme, device_scale_factor=1.5)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.on("console", lambda m: m.type == "error" and complaints.append(f"{m.text} {m.location}"))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda r: r.url.startswith("http") and not_ours(r.url, address, complaints))
+    page.goto(address)
+    see(page, "7")
+    yield page
+    context.close()
+    assert not complaints
+
+
+def not_ours(url: str, address: str, complaints: list[str]) -> None:
+    if not url.startswith(address):
+        complaints.append(f"The page asks a stranger: {url}")
+
+
+def see(page: Page, text: str) -> None:
+    expect(page.locator(".card .text").first).to_have_text(text, timeout=PATIENCE)
+
+
+def is_healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+def photo(index: int) -> tuple[str, bytes]:
+    """The true digit of one of MNIST's test images, and the image as ink on paper."""
+    with np.load(MNIST, allow_pickle=False) as arrays:
+        images, truth = arrays["x_test"], str(arrays["y_test"][index])
+    scene = Scene((index,), ground=(240, 238, 230), ink=(30, 60, 50), size=(400, 520), height=0.4)
+    buffer = io.BytesIO()
+    paint(scene, images, np.random.default_rng(index)).save(buffer, "JPEG", quality=85)
+    return truth, buffer.getvalue()
+
+
+def upload(page: Page, *files: tuple[str, bytes]) -> None:
+    page.locator("input[type=file]").set_input_files(
+        [{"name": name, "mimeType": "image/jpeg", "buffer": data} for name, data in files]
+    )
+
+
+@SIZES
+def test_an_uploaded_photo_is_read(browser, address, size):
+    truth, data = photo(4)
+
+    with opened(browser, address, size) as page:
+        upload(page, ("my photo.jpg", data))
+
+        expect(page.locator(".card")).to_have_attribute(
+            "aria-label", f"my photo.jpg: read as {truth}"
+        )
+        see(page, truth)
+        expect(page.locator(".card .bars")).to_have_attribute(
+            "aria-label", re.compile(f"{truth}: over 99")
+        )
+        for picture in page.locator(".card img").all():
+            assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+@SIZES
+def test_what_is_no_picture_gets_words_beside_the_answers(browser, address, size):
+    truth, data = photo(4)
+
+    with opened(browser, address, size) as page:
+        upload(page, ("letter.png", b"Dear Sir or Madam"), ("photo.jpg", data))
+
+        see(page, truth)
+        failed = page.get_by_role("alert")
+        expect(failed).to_contain_text("This file could not be read")
+        expect(failed).to_contain_text("convert it to PNG")
+        expect(page.locator("body")).not_to_contain_text("Traceback")
+
+
+def test_a_file_that_is_no_picture_by_its_name_is_refused_in_words(browser, address):
+    with opened(browser, address, DESKTOP) as page:
+        upload(page, ("letter.txt", b"Dear Sir or Madam"))
+
+        expect(page.get_by_test_id("stFileUploader")).to_contain_text("not allowed")
+
+
+@SIZES
+def test_a_whole_number_is_read_digit_by_digit(browser, address, size):
+    with opened(browser, address, size) as page:
+        page.get_by_role("button", name="Number", exact=True).click()
+
+        see(page, "1998")
+        expect(page.locator(".tile")).to_have_count(4)
+
+
+@SIZES
+def test_the_model_introduces_itself(browser, address, size):
+    with opened(browser, address, size) as page:
+        if size is PHONE:
+            page.get_by_test_id("stExpandSidebarButton").click()
+        page.get_by_role("link", name="The model").click()
+
+        expect(page.locator(".layers")).to_contain_text("225,034")
+        expect(page.locator(".plots img")).to_have_count(6)
+        assert overflow(page) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "scheme"),
+    [
+        pytest.param("app", DESKTOP, "light", id="app"),
+        pytest.param("app-dark", DESKTOP, "dark", id="app-dark"),
+        pytest.param("app-phone", PHONE, "light", id="app-phone"),
+        pytest.param("app-phone-dark", PHONE, "dark", id="app-phone-dark"),
+    ],
+)
+def test_it_fits(browser, address, name, size, scheme):
+    with opened(browser, address, size, scheme) as page:
+        page.get_by_role("button", name="Number", exact=True).click()
+        see(page, "1998")
+        page.mouse.move(0, 0)
+
+        assert overflow(page) == 0
+        assert page.locator(".card").bounding_box()["y"] < size["height"]  # seen without scrolling
+        if folder := os.environ.get("DIGITS_SCREENSHOTS"):
+            page.wait_for_timeout(1000)  # for what fades in
+            page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than the screen."""
+    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")

@@ -1,0 +1,231 @@
+"""The app without a browser: what its pages say about good, bad and doubtful pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from digits import bundle
+from digits.errors import ModelUnavailable
+from digits.image import MAX_BYTES
+from digits.results import ImageInfo
+from streamlit_app import engine, preview, words
+from streamlit_app.samples import SAMPLES
+
+ROOT = Path(__file__).parents[2]
+PEN, CHALK, PENCIL, NUMBER, HARD = SAMPLES
+
+
+@pytest.fixture
+def app() -> AppTest:
+    return AppTest.from_file(ROOT / "streamlit_app/app.py", default_timeout=60).run()
+
+
+def cards(app: AppTest) -> list[str]:
+    """The HTML of each card; and there was no exception."""
+    assert not app.exception
+    bodies = [element.proto.body for element in app.get("html")]
+    return [body for body in bodies if body.startswith("<article")]
+
+
+def answer(card: str) -> str:
+    return card.partition("</p>")[0].rpartition(">")[2]
+
+
+def click(app: AppTest, label: str) -> AppTest:
+    return next(button for button in app.button if button.label == label).click().run()
+
+
+def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    app.file_uploader[0].set_value([(name, data, "image/png") for name, data in files])
+    return app.run()
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_at_first_sight_there_is_an_answer(app):
+    (card,) = cards(app)
+
+    assert answer(card) == "7"
+    assert "Practically certain" in card
+    assert "data:image/jpeg;base64," in card  # the picture
+    assert "data:image/png;base64," in card  # what the network saw
+    assert card.count('class="bar') == 1 + 10
+
+
+@pytest.mark.parametrize(
+    ("sample", "text"), [(PEN, "7"), (CHALK, "5"), (PENCIL, "3"), (NUMBER, "1998")]
+)
+def test_a_sample_is_read_right_with_one_click(app, sample, text):
+    (card,) = cards(click(app, sample.label))
+
+    assert answer(card) == text
+    assert 'class="note"' not in card
+
+
+def test_a_doubtful_digit_names_its_runner_up(app):
+    (card,) = cards(click(app, HARD.label))
+
+    assert "It could also be a" in card
+
+
+def test_a_number_read_as_one_digit_says_what_to_do_and_doing_it_helps(app):
+    (card,) = cards(upload(app, ("year.jpg", NUMBER.data)))
+    assert "There is more than one digit here" in card
+    assert "Read a whole number" in card
+    assert "Practically certain" not in card
+
+    app.toggle[0].set_value(True).run()
+    (card,) = cards(app)
+    assert answer(card) == "1998"
+    assert card.count('class="tile"') == card.count('class="box"') == 4
+
+
+def test_one_bad_file_does_not_spoil_the_others(app):
+    pictures = cards(
+        upload(
+            app,
+            ("chalk.jpg", CHALK.data),
+            ("notes.png", b"not a picture"),
+            ("cut.jpg", PEN.data[:2000]),
+            ("pencil.jpg", PENCIL.data),
+        )
+    )
+
+    assert [answer(pictures[0]), answer(pictures[3])] == ["5", "3"]
+    for card in pictures[1:3]:
+        assert "This file could not be read" in card
+        assert "Traceback" not in card
+    assert "convert it to PNG" in pictures[1]
+    assert "broken or cut short" in pictures[2]
+
+
+def test_a_blank_page_is_no_error(app):
+    (card,) = cards(upload(app, ("blank.png", png(np.full((200, 200), 255, np.uint8)))))
+
+    assert "No digit found" in card
+    assert "larger and darker" in card
+
+
+def test_a_hostile_file_name_is_only_text(app):
+    name = "<img src=x onerror=alert(1)>\"'.png"
+
+    good, bad = cards(upload(app, (name, PEN.data), (name, b"")))
+
+    assert "<img src=x" not in good + bad
+    assert "&lt;img src=x" in good
+    assert "&lt;img src=x" in bad
+
+
+def test_a_sample_takes_the_place_of_what_was_uploaded(app):
+    upload(app, ("a.jpg", CHALK.data), ("b.jpg", CHALK.data))
+
+    (card,) = cards(click(app, PENCIL.label))
+
+    assert answer(card) == "3"
+
+
+def test_a_picture_is_read_once_while_it_is_shown(app, monkeypatch):
+    read = []
+    original = engine.read
+    monkeypatch.setattr(engine, "read", lambda *args: read.append(args[0]) or original(*args))
+
+    upload(app, ("a.jpg", CHALK.data))
+    app.run()
+    assert read == ["a.jpg"]
+
+    click(app, PEN.label)
+    assert "a.jpg" not in str(app.session_state.readings)  # and forgotten with its picture
+
+
+def test_without_a_model_there_are_words(app, monkeypatch):
+    def no_bundle():
+        raise ModelUnavailable("Cannot read manifest.json of the model bundle.")
+
+    monkeypatch.setattr(bundle, "load", no_bundle)
+    engine.classifier.clear()
+
+    for page in ("views/recognise.py", "views/model.py"):
+        app.switch_page(page).run()
+        assert not app.exception
+        assert "Cannot read manifest.json" in app.error[0].value
+
+
+def test_the_model_page_tells_what_the_bundle_holds(app):
+    app.switch_page("views/model.py").run()
+
+    assert not app.exception
+    page = "".join(element.proto.body for element in app.get("html"))
+    manifest = bundle.load().manifest
+    assert f"{manifest.metrics.test_accuracy:.2%}" in page
+    assert "225,034" in page
+    assert page.count("data:image/png;base64,") == 6
+    assert manifest.version in app.caption[0].value
+
+
+def test_a_number_stays_a_number_after_a_look_at_the_other_page(app):
+    click(app, NUMBER.label)
+
+    app.switch_page("views/model.py").run()
+    (card,) = cards(app.switch_page("views/recognise.py").run())
+
+    assert answer(card) == "1998"
+
+
+def test_the_upload_limit_is_the_recognisers():
+    settings = (ROOT / ".streamlit/config.toml").read_text()
+
+    assert f"maxUploadSize = {MAX_BYTES // 2**20}" in settings
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (1.0, "over 99.9%"),
+        (0.9996, "over 99.9%"),
+        (0.9994, "99.9%"),
+        (0.5, "50.0%"),
+        (0.0, "under 0.1%"),
+    ],
+)
+def test_a_percentage_never_claims_to_be_all_or_nothing(probability, text):
+    assert words.percent(probability) == text
+
+
+def test_a_turned_photo_is_shown_upright_and_in_colour():
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:, :40] = (255, 0, 0)
+    turned = Image.fromarray(pixels)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    buffer = io.BytesIO()
+    turned.save(buffer, "JPEG", exif=exif, quality=95)
+
+    uri = preview.data_uri(buffer.getvalue(), ImageInfo(width=40, height=80, format="JPEG"))
+
+    shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert shown.size == (40, 80)
+    red, green, _ = shown.getpixel((20, 10))
+    assert red > 200
+    assert green < 100
+
+
+def test_a_transparent_picture_is_shown_as_it_was_read():
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[20:40, 20:40, 3] = 255  # black ink on nothing
+
+    uri = preview.data_uri(png(pixels), ImageInfo(width=64, height=64, format="PNG"))
+
+    shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    assert shown.getpixel((30, 30)) < 40
+    assert shown.getpixel((5, 5)) > 215
