@@ -28,7 +28,8 @@ from infra.local.cloud import ROOT, Deployment, LocalCloud, digest_of, tool
 from infra.local.pictures import MNIST, pictures
 from infra.local.processes import Failed, Processes, answers, check_port_is_free
 
-console = Console(soft_wrap=True, highlight=False)
+# In a log the tables get the width that they want; a terminal has its own.
+console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def main(
@@ -41,7 +42,11 @@ def main(
     ] = ROOT / ".local-cloud",
 ) -> None:
     """Run the whole chain on this machine."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for sign in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # a closed terminal, too, must leave nothing behind
+        signal.signal(sign, lambda number, _: sys.exit(128 + number))
     try:
         with Processes(folder / "logs") as processes:
             right = _run(processes, LocalCloud(port), folder, None if once else app_port, retrain)
@@ -67,10 +72,10 @@ def _run(
     _train_if_changed(processes, cloud, trained, folder / "trained-from", retrain)
 
     with _step("sam build"):
-        if not cloud.build(processes, folder / "built-from"):
+        if not cloud.build(processes, folder / "build"):
             console.print("  nothing changed since the last build", style="dim")
     with _step("sam deploy"):
-        deployment = cloud.deploy(processes)
+        deployment = cloud.deploy(processes, folder / "build")
     with _step(f"Publishing the model to s3://{deployment.models_bucket}"):
         _publish(cloud, deployment, trained)
 

@@ -2,7 +2,8 @@
 
 `LocalCloud` names every difference between this deployment and one to AWS: the endpoint with its
 made-up credentials, the interpreter and CPU that the build targets (the local cloud runs functions
-in its own interpreter), the features it lacks, and the form of the API's address.
+in its own interpreter) and the folder it goes to, lest `sam deploy` send it to AWS, the features it
+lacks, and the form of the API's address.
 """
 
 from __future__ import annotations
@@ -125,20 +126,22 @@ class LocalCloud:
             within=30,
         )
 
-    def build(self, processes: Processes, stamp: Path) -> bool:
-        """Run `sam build`, unless nothing that goes into it changed since; whether it ran."""
+    def build(self, processes: Processes, out: Path) -> bool:
+        """Run `sam build` into `out`, unless nothing that goes into it changed; whether it ran."""
+        stamp = out.with_name(f"{out.name}-from")
         inputs = [ROOT / "template.yaml", ROOT / "samconfig.toml", ROOT / "requirements/lambda.txt"]
         inputs += [*_sources("lambda_predict"), *_sources("digits")]
         digest = digest_of(inputs, self.build_env["DIGITS_BUILD_PYTHON"])
-        if (ROOT / ".aws-sam/build/template.yaml").exists() and _reads(stamp) == digest:
+        if (out / "template.yaml").exists() and _reads(stamp) == digest:
             return False
         stamp.unlink(missing_ok=True)
-        processes.run("sam build", [str(tool(".venvs/sam", "sam")), "build"], env=self.build_env)
+        command = [str(tool(".venvs/sam", "sam")), "build", "--build-dir", str(out)]
+        processes.run("sam build", command, env=self.build_env)
         stamp.write_text(digest)
         return True
 
-    def deploy(self, processes: Processes) -> Deployment:
-        """Run `sam deploy` and find what it made.
+    def deploy(self, processes: Processes, built: Path) -> Deployment:
+        """Run `sam deploy` on what `build` made, and find what became of it.
 
         Raises
         ------
@@ -148,6 +151,8 @@ class LocalCloud:
         overrides = [f"{name}={value}" for name, value in self.parameters.items()]
         command = [
             str(tool(".venvs/sam", "sam")), "deploy", "--stack-name", STACK, "--region", REGION,
+            "--config-file", str(ROOT / "samconfig.toml"),
+            "--template-file", str(built / "template.yaml"),
             "--no-confirm-changeset", "--parameter-overrides", *overrides,
         ]  # fmt: skip
         processes.run("sam deploy", command, env=self.env)

@@ -24,7 +24,8 @@ class Processes:
     """Everything that was started here; leaving the `with` block stops it all.
 
     Each program leads a process group of its own, so that Ctrl-C reaches only this one, which then
-    stops the groups with all that they started themselves.
+    stops the groups with all that they started themselves. To be used once, in a process that ends
+    soon after: signals that would end it are ignored from then on.
 
     Parameters
     ----------
@@ -46,6 +47,9 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # A second, impatient Ctrl-C must not keep this from being done.
+        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sign, signal.SIG_IGN)
         for _, process in reversed(self._running):
             _stop_group(process)
 

@@ -1,0 +1,228 @@
+"""`make run`'s own code: a real deployment into a local cloud, real pictures through both doors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from digits import bundle
+from infra.local.cloud import ROOT, LocalCloud
+from infra.local.pictures import pictures
+from tests.conftest import GOLDEN, require
+
+# Training and deploying take two minutes on two quiet cores.
+PATIENCE_SECONDS = 600
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the runs of this module keep state, logs, build and model."""
+    for environment, tool in ((".venvs/sam", "sam"), (".venvs/local-cloud", "ministack")):
+        require(str(ROOT / environment / "bin" / tool))
+    return tmp_path_factory.mktemp("local-cloud")
+
+
+def free_port() -> int:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def command(folder: Path, port: int, *options: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "infra.local", "--folder", str(folder), "--port", str(port)),
+        *options,
+    ]
+
+
+def processes_in(session_leaders_folder: Path) -> list[str]:
+    """Command lines of the running programs that mention the folder in arguments or environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+            if str(session_leaders_folder).encode() in told and int(process.name) != os.getpid():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.fixture(scope="module")
+def first_run(folder: Path) -> subprocess.CompletedProcess[str]:
+    """`make run ONCE=1` from nothing."""
+    return subprocess.run(
+        command(folder, free_port(), "--once"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+def test_every_label_comes_by_both_doors_and_is_right_or_honest(first_run):
+    assert first_run.returncode == 0, first_run.stdout + first_run.stderr
+    dropped = pictures()
+    assert first_run.stdout.count("✓") == len(dropped) == 21
+    assert "All 21 answers are right or honestly marked." in first_run.stdout
+
+
+def test_the_quick_model_is_as_good_as_promised(first_run, folder):
+    manifest = bundle.verify(bundle.in_folder(folder / "bundle"))
+    assert (manifest.architecture, manifest.recipe) == ("reference", "quick")
+    assert manifest.metrics.test_accuracy >= 0.993
+
+
+def test_nothing_is_left_running(first_run, folder):
+    assert processes_in(folder) == []
+
+
+@pytest.fixture(scope="module")
+def served(first_run, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, LocalCloud]]:
+    """A second `make run`, which goes on serving: the process, its output so far, its cloud."""
+    cloud, app_port = LocalCloud(free_port()), free_port()
+    process = subprocess.Popen(
+        command(folder, cloud.port, "--app-port", str(app_port)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    output = ""
+    try:
+        for line in process.stdout:
+            output += line
+            if "Ctrl-C stops everything" in line:
+                break
+        yield process, output, cloud
+    finally:
+        process.kill() if process.poll() is None else None
+
+
+def test_a_second_run_does_no_work_twice(served):
+    _, output, _ = served
+    assert "Training: nothing changed" in output
+    assert "nothing changed since the last build" in output
+    assert "All 21 answers are right" in output
+
+
+def test_the_printed_curl_command_works_as_it_stands(served):
+    _, output, _ = served
+    line = next(line for line in output.splitlines() if line.startswith("  curl "))
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout)["text"] == "7"
+
+
+def test_the_printed_digits_command_works_as_it_stands(served):
+    _, output, _ = served
+    line = next(line for line in output.splitlines() if "bin/digits classify" in line)
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert " 7 " in done.stdout
+
+
+def test_the_api_key_is_needed_where_the_design_says_so(served):
+    _, output, _ = served
+    url = next(line for line in output.splitlines() if line.startswith("API ")).split()[-1]
+    for call, status in (("/model", 403), ("/health", 200), ("/openapi.json", 200), ("/docs", 200)):
+        try:
+            answer = urllib.request.urlopen(url + call, timeout=30)
+        except urllib.error.HTTPError as error:
+            answer = error
+        assert answer.status == status, call
+
+
+def test_the_served_model_is_the_published_one(served, folder):
+    _, output, _ = served
+    lines = output.splitlines()
+    url = next(line for line in lines if line.startswith("API ")).split()[-1]
+    with urllib.request.urlopen(url + "/health", timeout=30) as answer:
+        version = json.loads(answer.read())["model"]
+    assert version == bundle.load(folder / "bundle").manifest.version
+    assert version != bundle.load().manifest.version
+
+
+def test_an_image_dropped_later_is_labelled_too(served):
+    _, output, cloud = served
+    s3 = cloud.s3()
+    names = {line.split()[0]: line.split()[-1] for line in output.splitlines() if "s3://" in line}
+    images, labels = (names[it].split("/")[2] for it in ("Images", "Labels"))
+    s3.upload_file(str(GOLDEN / "three.png"), images, "später.png")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(s3.exceptions.NoSuchKey):
+            answer = s3.get_object(Bucket=labels, Key="labels/später.png.json")
+            assert json.loads(answer["Body"].read())["text"] == "3"
+            return
+        time.sleep(0.2)
+    pytest.fail("no label came")
+
+
+def test_a_busy_port_is_one_clear_line(served, folder, tmp_path):
+    _, _, cloud = served
+    done = subprocess.run(
+        command(tmp_path, cloud.port, "--once"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        f"Failed: Port {cloud.port} for the local cloud is in use; stop what uses it or choose"
+        f" another: `make run PORT={cloud.port + 1000}`"
+    ]
+    assert processes_in(tmp_path) == []
+
+
+def test_ctrl_c_stops_everything_that_was_started_and_nothing_else(served, folder):
+    """The last of the tests of the served run: it ends it."""
+    process, _, _ = served
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        assert len(processes_in(folder)) >= 3  # this one, the cloud and the app
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)  # twice, as an impatient person does
+        assert process.wait(30) == 130
+        assert processes_in(folder) == []
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_failed_deployment_is_one_clear_line_and_leaves_nothing_running(first_run, folder):
+    """The stack's artifacts are taken away after the build: `sam deploy` has nothing to upload."""
+    hidden = folder / "build" / "HttpApiFunction"
+    hidden.rename(folder / "hidden")
+    try:
+        done = subprocess.run(
+            command(folder, free_port(), "--once"),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+    finally:
+        (folder / "hidden").rename(hidden)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("Failed: sam deploy failed")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert processes_in(folder) == []
