@@ -42,10 +42,8 @@ def main(
     ] = ROOT / ".local-cloud",
 ) -> None:
     """Run the whole chain on this machine."""
-    for sign in (
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # a closed terminal, too, must leave nothing behind
+    # A closed terminal, too, must leave nothing behind.
+    for sign in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, lambda number, _: sys.exit(128 + number))
     try:
         with Processes(folder / "logs") as processes:

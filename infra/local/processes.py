@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -24,8 +24,7 @@ class Processes:
     """Everything that was started here; leaving the `with` block stops it all.
 
     Each program leads a process group of its own, so that Ctrl-C reaches only this one, which then
-    stops the groups with all that they started themselves. To be used once, in a process that ends
-    soon after: signals that would end it are ignored from then on.
+    stops the groups with all that they started themselves.
 
     Parameters
     ----------
@@ -47,11 +46,9 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A second, impatient Ctrl-C must not keep this from being done.
-        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(sign, signal.SIG_IGN)
-        for _, process in reversed(self._running):
-            _stop_group(process)
+        with _deaf():
+            for _, process in reversed(self._running):
+                _stop_group(process)
 
     def run(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], show: bool = False
@@ -154,6 +151,18 @@ def answers(port: int) -> bool:
     with contextlib.closing(socket.socket()) as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore what would end this process: a second, impatient Ctrl-C must not stop the stopping."""
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {sign: signal.signal(sign, signal.SIG_IGN) for sign in signs}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:

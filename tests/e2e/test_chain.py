@@ -46,13 +46,13 @@ def command(folder: Path, port: int, *options: str) -> list[str]:
     ]
 
 
-def processes_in(session_leaders_folder: Path) -> list[str]:
-    """Command lines of the running programs that mention the folder in arguments or environment."""
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of the running programs that have the folder in arguments or environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
-            if str(session_leaders_folder).encode() in told and int(process.name) != os.getpid():
+            if str(folder).encode() in told and int(process.name) != os.getpid():
                 found.append((process / "cmdline").read_text().replace("\0", " "))
     return found
 
@@ -107,7 +107,8 @@ def served(first_run, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str
                 break
         yield process, output, cloud
     finally:
-        process.kill() if process.poll() is None else None
+        process.kill()
+        process.communicate()
 
 
 def test_a_second_run_does_no_work_twice(served):
