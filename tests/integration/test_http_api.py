@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from digits.results import Result
+from lambda_predict.openapi import document
 from tests.conftest import GOLDEN, truths
 from tests.integration.conftest import fresh, publish_shipped
 
@@ -259,3 +260,7 @@ TYPES = [
 def test_no_body_or_header_makes_the_function_fail(call, body, content_type, query):
     status, _, _ = call(body=body, content_type=content_type, query=query)
     assert status < 500
+
+
+def test_the_schema_that_is_served_is_made_from_the_models_that_answer(call):
+    assert call("GET", "/openapi.json")[1] == document()
