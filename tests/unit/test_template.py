@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from lambda_predict.config import Settings
+from tests.conftest import require
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction")
@@ -92,6 +93,19 @@ def resources(template: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, Any]:
     return render()
+
+
+def test_sam_finds_nothing_to_complain_of() -> None:
+    sam = ROOT / ".venvs" / "sam" / "bin" / "sam"
+    require(str(sam))
+    done = subprocess.run(
+        [sam, "validate", "--lint", "--template", ROOT / "template.yaml"],
+        env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def properties(resources: dict[str, Any], name: str) -> dict[str, Any]:
