@@ -21,13 +21,17 @@ from digits.results import ModelInfo
 
 MANIFEST = "manifest.json"
 TFLITE = "mnist_cnn.tflite"
+REPORT = "report.json"
 SHIPPED = Path(__file__).parent / "model"
 
 ReadFile = Callable[[str], bytes]
 """Gives the bytes of a file of one bundle by its name."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Version = Annotated[str, Field(pattern=r"^\d{8}T\d{6}Z-[0-9a-f]{8}$")]
+VERSION = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
+Version = Annotated[str, Field(pattern=VERSION)]
+# Below the bundle's own folder whatever a stranger's manifest says: no `..`, nothing hidden.
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
 
 
 class _Part(BaseModel):
@@ -105,7 +109,7 @@ class Manifest(_Part):
     input: Input
     decision: Decision
     metrics: Metrics
-    files: dict[str, FileInfo]
+    files: dict[FileName, FileInfo]
 
     def to_json(self) -> bytes:
         """The file's bytes: UTF-8 JSON, indented for a reader, ending in a newline."""
@@ -177,10 +181,18 @@ def verify(read_file: ReadFile) -> Manifest:
     ModelUnavailable
         Naming the first file that is missing or differs from the manifest.
     """
-    manifest = parse_manifest(read_file(MANIFEST))
+    return contents(read_file)[0]
+
+
+def contents(read_file: ReadFile) -> tuple[Manifest, dict[str, bytes]]:
+    """Read a whole bundle, checked as by `verify`: every file's bytes, the manifest's last."""
+    raw = read_file(MANIFEST)
+    manifest = parse_manifest(raw)
+    files = {}
     for name in manifest.files:
-        _check_digest(name, read_file(name), manifest)
-    return manifest
+        files[name] = read_file(name)
+        _check_digest(name, files[name], manifest)
+    return manifest, files | {MANIFEST: raw}
 
 
 def in_folder(folder: Path) -> ReadFile:

@@ -1,39 +1,48 @@
-"""Where bundles live: a folder or S3. Publish one, read the one in service.
+"""Where bundles live: a folder or S3. Publish, promote and roll back; read the one in service.
 
 A store holds ``models/<version>/…`` and the pointer ``models/current.json``, which names the
 version in service. Files go first, then the manifest, then the pointer, so a reader never meets
-half a bundle.
-boto3 is imported only for an ``s3://`` address.
+half a bundle, and whoever dies on the way leaves the model in service alone. Every write is
+conditional on what the writer saw, so of two at once one loses and is told. Whether a model
+deserves promotion is `digits.gate`'s business, and how bytes are kept `digits.storage`'s.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
+import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from digits import bundle
-from digits.bundle import MANIFEST, Bundle, ReadFile, Sha256, Version
-from digits.errors import Conflict, DigitsError, ModelUnavailable
+from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile, Sha256, Version
+from digits.errors import Conflict, ModelUnavailable
+from digits.storage import (
+    FolderStore,
+    NotInStore,
+    S3Store,
+    Store,
+    StoreUnreachable,
+    open_store,
+    read_if_there,
+)
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+__all__ = [
+    "POINTER", "FolderStore", "NotInStore", "Pointer", "S3Store", "Seen", "Store",
+    "StoreUnreachable", "Stored", "current", "fetch", "in_store", "look", "open_store", "promote",
+    "publish", "roll_back", "upload", "versions",
+]  # fmt: skip
 
 POINTER = "models/current.json"
-
-
-class StoreUnreachable(ModelUnavailable):
-    """The store did not answer or refused: a fault of access, not of what is stored."""
-
-
-class NotInStore(ModelUnavailable):
-    """The store answered that it holds no such object."""
 
 
 class Pointer(BaseModel):
@@ -45,67 +54,39 @@ class Pointer(BaseModel):
     manifest_sha256: Sha256
     promoted: str
     previous: Version | None = None
+    forced: str | None = None  # why, where the gate would have refused it
+
+    @model_serializer(mode="wrap")
+    def _without_empty_reason(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        if self.forced is None:
+            del fields["forced"]
+        return fields
 
 
 @dataclass(frozen=True)
-class Blob:
-    """An object's bytes and the tag that a conditional read or write compares."""
+class Seen:
+    """The pointer as somebody saw it, with the tag that a change of it is conditional on.
 
-    data: bytes
-    etag: str
-
-
-class Store(Protocol):
-    """The few things that a bundle's home must be able to do."""
-
-    address: str
-
-    def read(self, key: str, *, unless: str | None = None) -> Blob | None:
-        """Read `key`; None if its tag is still `unless`.
-
-        Raises
-        ------
-        NotInStore
-            If there is no such object.
-        StoreUnreachable
-            If the store does not answer, or refuses.
-        """
-
-    def write(self, key: str, data: bytes) -> None:
-        """Write `key`, whatever was there.
-
-        Raises
-        ------
-        StoreUnreachable
-            If the store does not answer, or refuses.
-        """
-
-    def swap(self, key: str, data: bytes, *, expected: str | None) -> None:
-        """Write `key` if its tag is `expected`, or, for None, if it does not exist.
-
-        Raises
-        ------
-        Conflict
-            If it is not so any more.
-        StoreUnreachable
-            If the store does not answer, or refuses.
-        """
-
-
-def open_store(address: str) -> Store:
-    """The store at `address`: a folder's path or ``s3://bucket[/prefix]``.
-
-    Raises
-    ------
-    StoreUnreachable
-        If the address is not one of these, or names S3 where boto3 is not installed.
+    Attributes
+    ----------
+    pointer
+        None if nothing has been promoted yet, or if what is there is no pointer.
+    etag
+        None if there is no pointer at all.
     """
-    parts = urlsplit(address)
-    if parts.scheme == "s3" and parts.netloc:
-        return S3Store(parts.netloc, parts.path.strip("/"))
-    if "://" in address:
-        raise StoreUnreachable(f"{address} is no store; give a folder or s3://bucket[/prefix].")
-    return FolderStore(Path(address))
+
+    pointer: Pointer | None
+    etag: str | None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One version in a store; `problem` says why it cannot be served, where it cannot."""
+
+    version: str
+    manifest: Manifest | None
+    problem: str | None
 
 
 def current(store: Store, *, unless: str | None = None) -> tuple[Pointer, str] | None:
@@ -118,15 +99,30 @@ def current(store: Store, *, unless: str | None = None) -> tuple[Pointer, str] |
     ModelUnavailable
         If the pointer is not valid.
     """
-    blob = store.read(POINTER, unless=unless)
+    try:
+        blob = store.read(POINTER, unless=unless)
+    except NotInStore as error:
+        raise NotInStore(f"Nothing has been promoted in {store.address} yet.") from error
     if blob is None:
         return None
-    try:
-        return Pointer.model_validate_json(blob.data), blob.etag
-    except ValidationError as error:
+    pointer = _parsed(blob.data)
+    if pointer is None:
         raise ModelUnavailable(
             f"{POINTER} in {store.address} is not a valid pointer; promote a model again."
-        ) from error
+        )
+    return pointer, blob.etag
+
+
+def look(store: Store) -> Seen:
+    """What `store` has in service, to be judged before it is changed.
+
+    Raises
+    ------
+    StoreUnreachable
+        If the store does not answer, or refuses.
+    """
+    blob = read_if_there(store, POINTER)
+    return Seen(_parsed(blob.data), blob.etag) if blob else Seen(None, None)
 
 
 def fetch(store: Store, pointer: Pointer) -> Bundle:
@@ -135,181 +131,193 @@ def fetch(store: Store, pointer: Pointer) -> Bundle:
     Raises
     ------
     ModelUnavailable
-        If it is missing in part, tampered with or not for this code.
+        If it is missing in part, tampered with, not for this code or not of that version.
     """
     read_file = in_store(store, pointer.version)
-    return bundle.read(read_file, manifest_sha256=pointer.manifest_sha256)
+    fetched = bundle.read(read_file, manifest_sha256=pointer.manifest_sha256)
+    _check_version(fetched.manifest, pointer.version)
+    return fetched
 
 
 def in_store(store: Store, version: str) -> ReadFile:
-    """A reader of the files of one version's bundle in `store`."""
+    """A reader of the files of one version's bundle in `store`.
+
+    Raises
+    ------
+    NotInStore
+        If `version` is not how a version is written.
+    """
+    if not re.fullmatch(VERSION, version):
+        raise NotInStore(f"{version!r} is no version; they look like 20261124T151011Z-0206d068.")
 
     def read_file(name: str) -> bytes:
-        blob = store.read(f"models/{version}/{name}")
+        blob = store.read(_key(version, name))
         assert blob is not None  # noqa: S101 - only a conditional read gives None
         return blob.data
 
     return read_file
 
 
+def versions(store: Store) -> list[Stored]:
+    """Every version in `store`, the oldest first; half-published ones too.
+
+    Raises
+    ------
+    StoreUnreachable
+        If the store does not answer, or refuses.
+    """
+    names: dict[str, set[str]] = {}
+    for key in store.keys("models/"):
+        version, separator, name = key.removeprefix("models/").partition("/")
+        if separator:
+            names.setdefault(version, set()).add(name)
+    return [_stored(store, version, found) for version, found in sorted(names.items())]
+
+
+def _stored(store: Store, version: str, names: set[str]) -> Stored:
+    if MANIFEST not in names:
+        return Stored(version, None, f"half-published: no {MANIFEST}")
+    try:
+        manifest = bundle.parse_manifest(in_store(store, version)(MANIFEST))
+        _check_version(manifest, version)
+    except StoreUnreachable:
+        raise
+    except ModelUnavailable as error:
+        return Stored(version, None, str(error))
+    missing = ", ".join(sorted(set(manifest.files) - names))
+    return Stored(version, manifest, f"incomplete: no {missing}" if missing else None)
+
+
 def publish(folder: Path, store: Store) -> Pointer:
-    """Copy the bundle in `folder` to `store` and promote it: files, manifest, pointer.
+    """Upload the bundle in `folder` and promote it, whatever is in service.
 
     Raises
     ------
     ModelUnavailable
         If the bundle in `folder` is not whole.
     Conflict
-        If another bundle was promoted at the same moment.
+        If another bundle was promoted at the same moment, or another one has this version.
     StoreUnreachable
         If the store does not answer, or refuses.
     """
-    manifest = bundle.verify(bundle.in_folder(folder))
-    for name in [*manifest.files, MANIFEST]:
-        store.write(f"models/{manifest.version}/{name}", (folder / name).read_bytes())
-    return _promote(manifest.version, bundle.sha256((folder / MANIFEST).read_bytes()), store)
+    manifest = upload(folder, store)
+    return promote(manifest.version, store, seen=look(store))
 
 
-def _promote(version: str, manifest_sha256: str, store: Store) -> Pointer:
-    """Point at `version`, provided that nobody moves the pointer meanwhile."""
-    try:
-        found = current(store)
-    except NotInStore:
-        found = None
-    if found and found[0].version == version:
-        return found[0]
+def upload(folder: Path, store: Store) -> Manifest:
+    """Copy the bundle in `folder` to `store` and promote nothing: files, then the manifest.
+
+    What an interrupted upload left is completed, and damaged files are mended; a version that has
+    its manifest is never given another one.
+
+    Raises
+    ------
+    ModelUnavailable, Conflict, StoreUnreachable
+        As for `publish`.
+    """
+    manifest, files = bundle.contents(bundle.in_folder(folder))
+    published = read_if_there(store, _key(manifest.version, MANIFEST))
+    if published and published.data != files[MANIFEST]:
+        raise Conflict(
+            f"{store.address} holds another bundle of version {manifest.version}, and a version"
+            " is never overwritten; train again."
+        )
+    for name, data in files.items():
+        _put(store, _key(manifest.version, name), data)
+    return manifest
+
+
+def promote(version: str, store: Store, *, seen: Seen, forced: str | None = None) -> Pointer:
+    """Put `version` in service, provided that what was `seen` in service still is.
+
+    Parameters
+    ----------
+    version
+        One that is in `store` already, every file of it.
+    seen
+        What `look` gave when the decision was taken.
+    forced
+        Why the gate was overridden, if it was; kept in the pointer.
+
+    Raises
+    ------
+    ModelUnavailable
+        If that version is missing, incomplete, tampered with or not for this code.
+    Conflict
+        If the pointer was moved meanwhile.
+    StoreUnreachable
+        If the store does not answer, or refuses.
+    """
+    manifest, files = bundle.contents(in_store(store, version))
+    _check_version(manifest, version)
+    digest = bundle.sha256(files[MANIFEST])
+    before = seen.pointer
+    if before and (before.version, before.manifest_sha256) == (version, digest):
+        return before
     pointer = Pointer(
         version=version,
-        manifest_sha256=manifest_sha256,
+        manifest_sha256=digest,
         promoted=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        previous=found[0].version if found else None,
+        previous=_previous(before, version),
+        forced=forced,
     )
     body = pointer.model_dump_json(indent=2).encode() + b"\n"
-    store.swap(POINTER, body, expected=found[1] if found else None)
+    store.swap(POINTER, body, expected=seen.etag)
     return pointer
 
 
-class FolderStore:
-    """A store in a local folder. The tag of a file is the SHA-256 of its bytes."""
+def roll_back(store: Store, to: str | None = None) -> Pointer:
+    """Put the previous version in service again, or the one named; the gate has no say.
 
-    def __init__(self, root: Path) -> None:
-        self.address = str(root)
-        self._root = root
+    The version that is left becomes `previous`, so rolling back twice changes nothing.
 
-    def read(self, key: str, *, unless: str | None = None) -> Blob | None:
-        """See `Store.read`."""
-        path = self._root / key
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError as error:
-            raise NotInStore(f"There is no {key} in {self.address}.") from error
-        except OSError as error:
-            raise self._unreachable(error) from error
-        etag = bundle.sha256(data)
-        return None if etag == unless else Blob(data, etag)
-
-    def write(self, key: str, data: bytes) -> None:
-        """See `Store.write`. A reader sees the old file or the new one, never a part."""
-        path = self._root / key
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(data)
-            draft.replace(path)
-        except OSError as error:
-            raise self._unreachable(error) from error
-        finally:
-            draft.unlink(missing_ok=True)
-
-    def swap(self, key: str, data: bytes, *, expected: str | None) -> None:
-        """See `Store.swap`. A lock beside the file keeps two writers apart."""
-        path = self._root / key
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.with_name(f".{path.name}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                found = bundle.sha256(path.read_bytes()) if path.exists() else None
-                if found != expected:
-                    raise Conflict(f"{key} in {self.address} was changed meanwhile; try again.")
-                self.write(key, data)
-        except OSError as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: OSError) -> StoreUnreachable:
-        return StoreUnreachable(
-            f"Cannot use {error.filename or self.address}: {error.strerror}; check the folder and"
-            " its permissions."
-        )
-
-
-class S3Store:
-    """A store in an S3 bucket, below an optional prefix.
-
-    Credentials and region are AWS's own, unless a `client` is given.
+    Raises
+    ------
+    NotInStore
+        If there is no previous version, or none of that name.
+    ModelUnavailable, Conflict, StoreUnreachable
+        As for `promote`.
     """
+    seen = look(store)
+    target = to or (seen.pointer.previous if seen.pointer else None)
+    if target is None:
+        raise NotInStore(
+            f"No model was in service in {store.address} before this one; name the version to go"
+            " to."
+        )
+    return promote(target, store, seen=seen)
 
-    def __init__(self, bucket: str, prefix: str = "", client: S3Client | None = None) -> None:
-        try:
-            import boto3  # noqa: PLC0415 - only an s3:// address may need it
-            import botocore.exceptions  # noqa: PLC0415
-        except ImportError as error:
-            raise StoreUnreachable(
-                "An s3:// address needs boto3; install it with `pip install boto3`."
-            ) from error
-        self.address = f"s3://{bucket}/{prefix}".rstrip("/")
-        self._bucket = bucket
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._errors = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
-        try:
-            self._s3: S3Client = client or boto3.client("s3")
-        except self._errors as error:
-            raise self._translate(error, "") from error
 
-    def read(self, key: str, *, unless: str | None = None) -> Blob | None:
-        """See `Store.read`."""
-        condition = {"IfNoneMatch": unless} if unless else {}
-        try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + key, **condition)  # type: ignore[arg-type]
-            return Blob(answer["Body"].read(), answer["ETag"])
-        except self._errors as error:
-            if _status(error) == 304:
-                return None
-            raise self._translate(error, key) from error
+def _previous(before: Pointer | None, version: str) -> str | None:
+    """What to roll back to after `version` took the place of `before`: never itself."""
+    if before is None:
+        return None
+    return before.previous if before.version == version else before.version
 
-    def write(self, key: str, data: bytes) -> None:
-        """See `Store.write`."""
-        try:
-            self._s3.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
-        except self._errors as error:
-            raise self._translate(error, key) from error
 
-    def swap(self, key: str, data: bytes, *, expected: str | None) -> None:
-        """See `Store.swap`, by S3's conditional writes."""
-        condition = {"IfMatch": expected} if expected else {"IfNoneMatch": "*"}
-        try:
-            self._s3.put_object(
-                Bucket=self._bucket,
-                Key=self._prefix + key,
-                Body=data,
-                **condition,  # type: ignore[arg-type]
-            )
-        except self._errors as error:
-            raise self._translate(error, key) from error
+def _key(version: str, name: str) -> str:
+    return f"models/{version}/{name}"
 
-    def _translate(self, error: Exception, key: str) -> DigitsError:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
-        if code in ("NoSuchKey", "404"):
-            return NotInStore(f"There is no {key} in {self.address}.")
-        if _status(error) in (409, 412):
-            return Conflict(f"{key} in {self.address} was changed meanwhile; try again.")
-        return StoreUnreachable(
-            f"Cannot use {self.address} ({code}); check the bucket's name, your credentials and"
-            " their permissions."
+
+def _parsed(data: bytes) -> Pointer | None:
+    try:
+        return Pointer.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+def _check_version(manifest: Manifest, version: str) -> None:
+    if manifest.version != version:
+        raise ModelUnavailable(
+            f"What is stored as {version} says that it is {manifest.version}; publish it again."
         )
 
 
-def _status(error: Exception) -> int | None:
-    """The HTTP status behind a botocore error, if an answer came at all."""
-    response = getattr(error, "response", {})
-    status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status
+def _put(store: Store, key: str, data: bytes) -> None:
+    """Write `key`, unless it holds these bytes already."""
+    try:
+        store.swap(key, data, expected=None)
+    except Conflict:
+        found = read_if_there(store, key)
+        if found is None or found.data != data:
+            store.swap(key, data, expected=found.etag if found else None)

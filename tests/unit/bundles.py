@@ -1,0 +1,36 @@
+"""Bundles for tests: the shipped one under another version, with other settings or figures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from digits import bundle
+
+
+def make_bundle(
+    folder: Path, version: str, *, temperature: float | None = None, report: Any = None
+) -> Path:
+    """A whole, valid bundle in `folder`; `report` edits the figures of `report.json` in place."""
+    shutil.copytree(bundle.SHIPPED, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["version"] = version
+    manifest["created"] = f"{version[:4]}-{version[4:6]}-{version[6:8]}T00:00:00Z"
+    if temperature is not None:
+        manifest["decision"]["temperature"] = temperature
+    if report is not None:
+        figures = json.loads((folder / "report.json").read_text())
+        report(figures)
+        (folder / "report.json").write_text(json.dumps(figures))
+        described = bundle.describe_file(folder / "report.json")
+        manifest["files"]["report.json"] = described.model_dump()
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    return folder
+
+
+def tampered(path: Path) -> None:
+    """Change one byte of a file."""
+    data = path.read_bytes()
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])

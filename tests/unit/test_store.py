@@ -1,0 +1,474 @@
+"""A store never shows half a bundle, never loses an update, and survives its writers' deaths."""
+
+import errno
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from digits import bundle, store
+from digits.errors import Conflict, ModelUnavailable
+from digits.store import FolderStore, NotInStore, Pointer, StoreUnreachable
+from tests.unit.bundles import make_bundle, tampered
+
+OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def models(home):
+    return FolderStore(home)
+
+
+@pytest.fixture
+def old(tmp_path):
+    return make_bundle(tmp_path / "old", OLD)
+
+
+@pytest.fixture
+def new(tmp_path):
+    return make_bundle(tmp_path / "new", NEW)
+
+
+def version_in_service(models):
+    """The version of a model that is truly there to be served."""
+    pointer, _ = store.current(models)
+    return store.fetch(models, pointer).manifest.version
+
+
+class Killed(BaseException):
+    """What a SIGKILL looks like from inside: nobody's `except` catches it."""
+
+
+class Mortal(FolderStore):
+    """A store whose user dies just before its nth write, or just after it."""
+
+    def __init__(self, root, last, *, after):
+        super().__init__(root)
+        self.left, self.after = last, after
+
+    def swap(self, key, data, *, expected):
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise Killed
+        super().swap(key, data, expected=expected)
+        if self.left == 0:
+            raise Killed
+
+
+def test_what_is_published_is_in_service_and_whole(models, home, old):
+    pointer = store.publish(old, models)
+    assert pointer == store.current(models)[0]
+    assert pointer.previous is None
+    assert version_in_service(models) == OLD
+    names = {path.relative_to(old).as_posix() for path in old.rglob("*") if path.is_file()}
+    assert set(models.keys("models/")) == {store.POINTER} | {f"models/{OLD}/{n}" for n in names}
+
+
+def test_the_pointer_has_the_form_that_other_readers_know(models, home, old, new):
+    store.publish(old, models)
+    store.publish(new, models)
+    written = json.loads((home / "models/current.json").read_text())
+    assert written == {
+        "version": NEW,
+        "manifest_sha256": bundle.sha256((new / "manifest.json").read_bytes()),
+        "promoted": written["promoted"],
+        "previous": OLD,
+    }
+    assert written["promoted"].endswith("Z")
+
+
+def test_an_upload_promotes_nothing(models, old, new):
+    store.publish(old, models)
+    store.upload(new, models)
+    assert version_in_service(models) == OLD
+    store.promote(NEW, models, seen=store.look(models))
+    assert version_in_service(models) == NEW
+
+
+def test_publishing_twice_changes_nothing(models, home, old):
+    first = store.publish(old, models)
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("*.*") if path.is_file()}
+    assert store.publish(old, models) == first
+    after = {path: path.stat().st_mtime_ns for path in home.rglob("*.*") if path.is_file()}
+    assert {path for path in before if before[path] != after[path]} <= {home / "models/.lock"}
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(
+    home, models, old, new, after
+):
+    store.publish(old, models)
+    files = len(bundle.load(new).manifest.files)
+    for last in range(1, files + 3):  # the files, the manifest, the pointer
+        with pytest.raises(Killed):
+            store.publish(new, Mortal(home, last, after=after))
+        written = last if after else last - 1
+        assert version_in_service(models) == (NEW if written == files + 2 else OLD)
+        problems = {item.version: item.problem for item in store.versions(models)}
+        half = None if written == 0 or written > files else "half-published: no manifest.json"
+        assert problems.get(NEW) == half
+        assert store.publish(new, models).version == NEW
+        assert version_in_service(models) == NEW
+        assert bundle.verify(store.in_store(models, NEW)).version == NEW
+        store.roll_back(models)
+        shutil.rmtree(home / f"models/{NEW}")
+
+
+def test_a_manifest_is_the_last_file_of_an_upload(home, new):
+    written = []
+
+    class Recording(FolderStore):
+        def swap(self, key, data, *, expected):
+            written.append(key)
+            super().swap(key, data, expected=expected)
+
+    store.publish(new, Recording(home))
+    assert written[-2:] == [f"models/{NEW}/manifest.json", store.POINTER]
+    assert len(written) == len(set(written)) == len(bundle.load(new).manifest.files) + 2
+
+
+def run_python(script, *args, **options):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *map(str, args)],
+        check=False, cwd=ROOT, capture_output=True, text=True, timeout=60, **options,
+    )  # fmt: skip
+
+
+def test_a_sigkill_in_the_middle_of_a_file_harms_nobody_and_its_draft_is_cleaned(
+    home, models, old, new
+):
+    store.publish(old, models)
+    script = """
+        import os, signal, sys
+        from pathlib import Path
+        from digits import store
+        calls = []
+        def die(descriptor):
+            calls.append(descriptor)
+            if len(calls) == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.fsync = die
+        store.publish(Path(sys.argv[1]), store.FolderStore(Path(sys.argv[2])))
+    """
+    assert run_python(script, new, home).returncode == -signal.SIGKILL
+    assert (home / "models/.draft").exists()
+    assert version_in_service(models) == OLD
+    assert not any("draft" in key for key in models.keys("models/"))
+    store.publish(new, models)
+    assert version_in_service(models) == NEW
+    assert not (home / "models/.draft").exists()
+
+
+def test_a_published_version_is_never_given_other_bytes(models, tmp_path, old):
+    store.publish(old, models)
+    other = make_bundle(tmp_path / "other", OLD, temperature=3.0)
+    with pytest.raises(Conflict, match="never overwritten"):
+        store.publish(other, models)
+    assert bundle.verify(store.in_store(models, OLD)).decision.temperature != 3.0
+
+
+def test_leftovers_of_another_bundle_without_a_manifest_are_replaced(models, home, old):
+    left = home / f"models/{OLD}/report.json"
+    left.parent.mkdir(parents=True)
+    left.write_text("half a rep")
+    store.publish(old, models)
+    assert bundle.verify(store.in_store(models, OLD)).version == OLD
+
+
+def test_publishing_again_mends_a_damaged_file(models, home, old):
+    store.publish(old, models)
+    tampered(home / f"models/{OLD}/mnist_cnn.tflite")
+    with pytest.raises(ModelUnavailable):
+        version_in_service(models)
+    store.publish(old, models)
+    assert version_in_service(models) == OLD
+
+
+@pytest.mark.parametrize("name", ["mnist_cnn.tflite", "report.json"])
+def test_a_broken_bundle_is_not_published(models, old, name):
+    tampered(old / name)
+    with pytest.raises(ModelUnavailable, match=name):
+        store.publish(old, models)
+    assert models.keys("models/") == []
+
+
+@pytest.mark.parametrize("damage", ["tampered", "missing"])
+def test_a_version_that_is_not_whole_in_the_store_is_not_promoted(models, home, old, new, damage):
+    store.publish(old, models)
+    store.upload(new, models)
+    path = home / f"models/{NEW}/images/errors.png"
+    tampered(path) if damage == "tampered" else path.unlink()
+    with pytest.raises(ModelUnavailable, match=r"images/errors\.png"):
+        store.promote(NEW, models, seen=store.look(models))
+    assert version_in_service(models) == OLD
+
+
+def test_a_version_under_anothers_name_is_neither_promoted_nor_fetched(models, home, old):
+    store.publish(old, models)
+    shutil.copytree(home / f"models/{OLD}", home / f"models/{NEW}")
+    with pytest.raises(ModelUnavailable, match=f"says that it is {OLD}"):
+        store.promote(NEW, models, seen=store.look(models))
+    pointer = store.current(models)[0].model_copy(update={"version": NEW})
+    with pytest.raises(ModelUnavailable, match=f"says that it is {OLD}"):
+        store.fetch(models, pointer)
+
+
+def test_a_pointer_to_another_manifest_is_not_fetched(models, old):
+    pointer = store.publish(old, models).model_copy(update={"manifest_sha256": "0" * 64})
+    with pytest.raises(ModelUnavailable, match="promoted"):
+        store.fetch(models, pointer)
+
+
+@pytest.mark.parametrize("version", ["../../elsewhere", "", "latest", OLD + "/.."])
+def test_what_is_no_version_reaches_no_file(models, old, version):
+    store.publish(old, models)
+    with pytest.raises(NotInStore, match="is no version"):
+        store.promote(version, models, seen=store.look(models))
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/etc/passwd", "images/../../x", ".hidden", "a//b"])
+def test_a_manifest_cannot_name_a_file_outside_its_bundle(models, old, name):
+    path = old / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = {"sha256": "0" * 64, "bytes": 0}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ModelUnavailable, match="not a schema-1 manifest"):
+        store.publish(old, models)
+
+
+def test_rolling_back_goes_to_the_previous_version_and_twice_is_a_round_trip(models, old, new):
+    store.publish(old, models)
+    store.publish(new, models)
+    assert store.roll_back(models).version == OLD
+    assert version_in_service(models) == OLD
+    assert store.roll_back(models).version == NEW
+    assert version_in_service(models) == NEW
+
+
+def test_rolling_back_can_name_any_whole_version(models, tmp_path, old, new):
+    third = make_bundle(tmp_path / "third", "20261103T000000Z-0206d068")
+    for folder in (old, new, third):
+        store.publish(folder, models)
+    assert store.roll_back(models, OLD).previous == "20261103T000000Z-0206d068"
+    assert version_in_service(models) == OLD
+
+
+def test_there_is_no_rolling_back_from_the_first_model_or_to_a_broken_one(models, home, old, new):
+    with pytest.raises(NotInStore, match="before this one"):
+        store.roll_back(models)
+    store.publish(old, models)
+    with pytest.raises(NotInStore, match="before this one"):
+        store.roll_back(models)
+    store.publish(new, models)
+    tampered(home / f"models/{OLD}/mnist_cnn.tflite")
+    with pytest.raises(ModelUnavailable, match="digest"):
+        store.roll_back(models)
+    assert version_in_service(models) == NEW
+
+
+def test_a_pointer_that_is_none_is_refused_by_readers_and_mended_by_promotion(models, home, old):
+    store.publish(old, models)
+    (home / "models/current.json").write_text('{"version": "latest"}')
+    with pytest.raises(ModelUnavailable, match="not a valid pointer"):
+        store.current(models)
+    store.promote(OLD, models, seen=store.look(models))
+    assert version_in_service(models) == OLD
+
+
+def test_who_decided_on_an_older_state_is_told_and_changes_nothing(models, tmp_path, old, new):
+    third = make_bundle(tmp_path / "third", "20261103T000000Z-0206d068")
+    store.publish(old, models)
+    store.upload(third, models)
+    seen = store.look(models)
+    store.publish(new, models)
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        store.promote("20261103T000000Z-0206d068", models, seen=seen)
+    assert version_in_service(models) == NEW
+
+
+def test_of_two_first_promotions_only_one_wins(models, old, new):
+    store.upload(old, models)
+    store.upload(new, models)
+    nothing = store.look(models)
+    store.promote(OLD, models, seen=nothing)
+    with pytest.raises(Conflict):
+        store.promote(NEW, models, seen=nothing)
+    assert version_in_service(models) == OLD
+
+
+def _promote_at_once(home, version, barrier, outcomes):
+    models = FolderStore(home)
+    seen = store.look(models)
+    barrier.wait(30)
+    try:
+        store.promote(version, models, seen=seen)
+        outcomes.put((version, "won"))
+    except Conflict:
+        outcomes.put((version, "told"))
+
+
+def test_of_several_processes_that_promote_at_once_exactly_one_wins(models, home, tmp_path, old):
+    store.publish(old, models)
+    rivals = [f"2026110{day}T000000Z-0206d068" for day in range(2, 5)]
+    for version in rivals:
+        store.upload(make_bundle(tmp_path / version, version), models)
+    fresh = multiprocessing.get_context("spawn")
+    barrier, outcomes = fresh.Barrier(len(rivals)), fresh.Queue()
+    workers = [
+        fresh.Process(target=_promote_at_once, args=(home, version, barrier, outcomes))
+        for version in rivals
+    ]
+    for worker in workers:
+        worker.start()
+    results = dict(outcomes.get(timeout=60) for _ in workers)
+    for worker in workers:
+        worker.join(30)
+    assert sorted(results.values()) == ["told"] * (len(rivals) - 1) + ["won"]
+    assert results[version_in_service(models)] == "won"
+    assert store.current(models)[0].previous == OLD
+
+
+def test_many_threads_that_swap_lose_no_update(models):
+    """A counter that everybody increments: each success is in the end result."""
+    models.swap("models/counter", b"0", expected=None)
+    workers, rounds = 8, 15
+    barrier = Barrier(workers)
+
+    def increment(_):
+        barrier.wait()
+        done = 0
+        while done < rounds:
+            seen = models.read("models/counter")
+            try:
+                models.swap("models/counter", b"%d" % (int(seen.data) + 1), expected=seen.etag)
+                done += 1
+            except Conflict:
+                continue
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(increment, range(workers)))
+    assert models.read("models/counter").data == b"%d" % (workers * rounds)
+
+
+def test_a_reader_never_meets_a_part_of_a_file(models):
+    small, large = b"a" * 10, b"b" * 3_000_000
+    models.swap("models/file", small, expected=None)
+
+    def write(_):
+        for data in (large, small) * 20:
+            models.swap("models/file", data, expected=models.read("models/file").etag)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, None)
+        while not writing.done():
+            assert models.read("models/file").data in (small, large)
+        writing.result()
+
+
+def test_an_unchanged_file_is_not_read_again(models):
+    models.swap("models/file", b"1", expected=None)
+    seen = models.read("models/file")
+    assert models.read("models/file", unless=seen.etag) is None
+    models.swap("models/file", b"2", expected=seen.etag)
+    assert models.read("models/file", unless=seen.etag).data == b"2"
+
+
+def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(home, models, old, new):
+    """No file above 100 kB can be written: a real limit of the system, met half-way."""
+    store.publish(old, models)
+    script = """
+        import sys
+        from pathlib import Path
+        from digits import store
+        try:
+            store.publish(Path(sys.argv[1]), store.FolderStore(Path(sys.argv[2])))
+        except store.StoreUnreachable as error:
+            print(error)
+    """
+    limit = 100_000
+    done = run_python(
+        script, new, home,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    assert "File too large; check the folder, its permissions and its disk" in done.stdout
+    assert version_in_service(models) == OLD
+    assert not (home / "models/.draft").exists()
+    store.publish(new, models)
+    assert version_in_service(models) == NEW
+
+
+def test_no_space_for_the_pointer_leaves_the_old_one(models, home, old, new, monkeypatch):
+    store.publish(old, models)
+    store.upload(new, models)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreUnreachable, match="No space left on device"):
+        store.promote(NEW, models, seen=store.look(models))
+    monkeypatch.undo()
+    assert version_in_service(models) == OLD
+    assert not (home / "models/.draft").exists()
+
+
+def test_a_folder_that_cannot_be_used_is_said_to_be_so(tmp_path, old):
+    (tmp_path / "file").write_text("no folder")
+    models = FolderStore(tmp_path / "file")
+    for use in (lambda: store.publish(old, models), lambda: store.look(models)):
+        with pytest.raises(StoreUnreachable, match="Not a directory"):
+            use()
+
+
+def test_versions_are_listed_with_what_is_wrong_with_them(models, home, tmp_path, old, new):
+    assert store.versions(models) == []
+    store.publish(new, models)
+    store.publish(old, models)
+    (home / f"models/{NEW}/images/errors.png").unlink()
+    (home / "models/20261109T000000Z-0206d068").mkdir()
+    (home / "models/20261109T000000Z-0206d068/history.csv").write_text("epoch\n")
+    (home / "models/notes").mkdir()
+    (home / "models/notes/manifest.json").write_text("{}")
+    listed = {item.version: item.problem for item in store.versions(models)}
+    assert list(listed) == [OLD, NEW, "20261109T000000Z-0206d068", "notes"]
+    assert listed[OLD] is None
+    assert listed[NEW] == "incomplete: no images/errors.png"
+    assert listed["20261109T000000Z-0206d068"] == "half-published: no manifest.json"
+    assert "is no version" in listed["notes"]
+
+
+def test_an_empty_store_says_that_nothing_is_promoted(models):
+    with pytest.raises(NotInStore, match="Nothing has been promoted"):
+        store.current(models)
+
+
+@pytest.mark.parametrize("address", ["s3://", "https://example.org/models", "S3://bucket"])
+def test_what_is_no_store_is_said_to_be_none(address):
+    with pytest.raises(StoreUnreachable, match="is no store"):
+        store.open_store(address)
+
+
+def test_why_the_gate_was_overridden_is_kept_in_the_pointer(models, home, old):
+    store.upload(old, models)
+    store.promote(OLD, models, seen=store.look(models), forced="the test set was wrong")
+    assert Pointer.model_validate_json(
+        (home / "models/current.json").read_text()
+    ).forced == "the test set was wrong"  # fmt: skip
