@@ -240,7 +240,7 @@ class S3Store:
         return sorted(key.removeprefix(self._prefix) for key in found)
 
     def _translate(self, error: Exception, key: str) -> DigitsError:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
+        code = _answer(error).get("Error", {}).get("Code", type(error).__name__)
         if code in ("NoSuchKey", "404"):
             return NotInStore(f"There is no {key} in {self.address}.")
         if _status(error) in (409, 412):
@@ -257,6 +257,10 @@ def _changed(key: str, address: str) -> Conflict:
 
 def _status(error: Exception) -> int | None:
     """The HTTP status behind a botocore error, if an answer came at all."""
-    response = getattr(error, "response", {})
-    status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    status: int | None = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return status
+
+
+def _answer(error: Exception) -> dict[str, Any]:
+    """What S3 answered; nothing, where the connection failed before or in the middle of it."""
+    return getattr(error, "response", None) or {}

@@ -269,6 +269,15 @@ def test_rolling_back_can_name_any_whole_version(models, tmp_path, old, new):
     assert version_in_service(models) == OLD
 
 
+def test_promoting_the_model_in_service_anew_keeps_the_way_back(models, home, old, new):
+    """Its pointer named another manifest; now it names the right one, and still the old model."""
+    store.publish(old, models)
+    pointer = store.publish(new, models).model_copy(update={"manifest_sha256": "0" * 64})
+    (home / "models/current.json").write_text(pointer.model_dump_json())
+    assert store.publish(new, models).previous == OLD
+    assert version_in_service(models) == NEW
+
+
 def test_there_is_no_rolling_back_from_the_first_model_or_to_a_broken_one(models, home, old, new):
     with pytest.raises(NotInStore, match="before this one"):
         store.roll_back(models)

@@ -1,0 +1,352 @@
+"""The store in S3: moto's conditional writes, a server that fails on purpose, no server at all."""
+
+import contextlib
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+
+from digits import bundle, store
+from digits.errors import Conflict, ModelUnavailable
+from digits.store import NotInStore, S3Store, StoreUnreachable
+from tests.integration.conftest import MODELS
+from tests.unit.bundles import make_bundle, tampered
+
+OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
+
+
+@pytest.fixture
+def models(s3):
+    return store.open_store(f"s3://{MODELS}")
+
+
+@pytest.fixture
+def old(tmp_path):
+    return make_bundle(tmp_path / "old", OLD)
+
+
+@pytest.fixture
+def new(tmp_path):
+    return make_bundle(tmp_path / "new", NEW)
+
+
+def version_in_service(models):
+    pointer, _ = store.current(models)
+    return store.fetch(models, pointer).manifest.version
+
+
+class Killed(BaseException):
+    """What a SIGKILL looks like from inside: nobody's `except` catches it."""
+
+
+class Mortal(S3Store):
+    """A store whose user dies just after its nth write."""
+
+    def __init__(self, last):
+        super().__init__(MODELS)
+        self.left = last
+
+    def swap(self, key, data, *, expected):
+        super().swap(key, data, expected=expected)
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("address", [f"s3://{MODELS}", f"s3://{MODELS}/", f"s3://{MODELS}/a/b c/"])
+def test_a_bundle_is_published_and_read_back_below_any_prefix(s3, old, address):
+    models = store.open_store(address)
+    store.publish(old, models)
+    assert version_in_service(models) == OLD
+    prefix = address.removeprefix(f"s3://{MODELS}").strip("/")
+    start = f"{prefix}/models/" if prefix else "models/"
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=MODELS)["Contents"]]
+    assert all(key.startswith(start) for key in keys)
+    assert len(keys) == len(bundle.load(old).manifest.files) + 2
+    assert [item.version for item in store.versions(models)] == [OLD]
+
+
+def test_promote_and_roll_back_move_the_pointer(models, old, new):
+    store.publish(old, models)
+    store.upload(new, models)
+    assert version_in_service(models) == OLD
+    store.promote(NEW, models, seen=store.look(models))
+    assert (version_in_service(models), store.current(models)[0].previous) == (NEW, OLD)
+    store.roll_back(models)
+    assert version_in_service(models) == OLD
+
+
+def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(models, s3, old, new):
+    store.publish(old, models)
+    files = len(bundle.load(new).manifest.files)
+    for last in range(1, files + 2):
+        with pytest.raises(Killed):
+            store.publish(new, Mortal(last))
+        assert version_in_service(models) == OLD
+        assert store.publish(new, models).version == NEW
+        assert bundle.verify(store.in_store(models, NEW)).version == NEW
+        store.roll_back(models)
+        for key in models.keys(f"models/{NEW}/"):
+            s3.delete_object(Bucket=MODELS, Key=key)
+
+
+def test_a_published_version_is_never_given_other_bytes(models, tmp_path, old):
+    store.publish(old, models)
+    other = make_bundle(tmp_path / "other", OLD, temperature=3.0)
+    with pytest.raises(Conflict, match="never overwritten"):
+        store.publish(other, models)
+    assert bundle.verify(store.in_store(models, OLD)).decision.temperature != 3.0
+
+
+def test_publishing_again_mends_a_damaged_file(models, s3, old):
+    store.publish(old, models)
+    s3.put_object(Bucket=MODELS, Key=f"models/{OLD}/mnist_cnn.tflite", Body=b"something else")
+    with pytest.raises(ModelUnavailable, match="digest"):
+        version_in_service(models)
+    store.publish(old, models)
+    assert version_in_service(models) == OLD
+
+
+def test_a_bundle_that_is_not_whole_is_not_promoted(models, s3, old, new):
+    store.publish(old, models)
+    store.upload(new, models)
+    s3.delete_object(Bucket=MODELS, Key=f"models/{NEW}/images/errors.png")
+    with pytest.raises(NotInStore, match=r"images/errors\.png"):
+        store.promote(NEW, models, seen=store.look(models))
+    assert version_in_service(models) == OLD
+    tampered(old / "report.json")
+    with pytest.raises(ModelUnavailable, match=r"report\.json"):
+        store.publish(old, models)
+
+
+def test_who_decided_on_an_older_state_is_told_and_changes_nothing(models, tmp_path, old, new):
+    third = make_bundle(tmp_path / "third", "20261103T000000Z-0206d068")
+    store.publish(old, models)
+    store.upload(third, models)
+    seen = store.look(models)
+    store.publish(new, models)
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        store.promote("20261103T000000Z-0206d068", models, seen=seen)
+    assert version_in_service(models) == NEW
+
+
+def test_of_two_first_promotions_only_one_wins(models, old, new):
+    store.upload(old, models)
+    store.upload(new, models)
+    nothing = store.look(models)
+    store.promote(OLD, models, seen=nothing)
+    with pytest.raises(Conflict):
+        store.promote(NEW, models, seen=nothing)
+    assert version_in_service(models) == OLD
+
+
+def test_a_pointer_that_was_deleted_meanwhile_is_a_conflict(models, s3, old, new):
+    store.publish(old, models)
+    store.upload(new, models)
+    seen = store.look(models)
+    s3.delete_object(Bucket=MODELS, Key=store.POINTER)
+    with pytest.raises(Conflict):
+        store.promote(NEW, models, seen=seen)
+
+
+def test_an_update_between_looking_and_writing_is_never_lost(models, old, new, monkeypatch):
+    """The rival writes at the worst moment: between this one's last look and its write."""
+    store.publish(old, models)
+    store.upload(new, models)
+    rival = store.open_store(f"s3://{MODELS}")
+    real = models._s3.put_object
+
+    def after_the_rival(**request):
+        monkeypatch.undo()
+        rival.swap(store.POINTER, b"the rival's", expected=rival.read(store.POINTER).etag)
+        return real(**request)
+
+    monkeypatch.setattr(models._s3, "put_object", after_the_rival)
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        store.promote(NEW, models, seen=store.look(models))
+    assert models.read(store.POINTER).data == b"the rival's"
+
+
+def test_a_write_whose_answer_was_lost_and_that_was_tried_again_is_done(
+    models, old, new, monkeypatch
+):
+    store.publish(old, models)
+    store.upload(new, models)
+    real = models._s3.put_object
+
+    def twice(**request):
+        real(**request)
+        return real(**request)
+
+    monkeypatch.setattr(models._s3, "put_object", twice)
+    assert store.promote(NEW, models, seen=store.look(models)).version == NEW
+    assert version_in_service(models) == NEW
+
+
+def test_an_unchanged_pointer_is_not_sent_again(models, old, new):
+    store.publish(old, models)
+    _, etag = store.current(models)
+    assert store.current(models, unless=etag) is None
+    store.publish(new, models)
+    assert store.current(models, unless=etag)[0].version == NEW
+
+
+def test_versions_are_listed_with_what_is_wrong_with_them(models, s3, old, new):
+    store.publish(old, models)
+    store.upload(new, models)
+    s3.delete_object(Bucket=MODELS, Key=f"models/{NEW}/images/errors.png")
+    s3.put_object(Bucket=MODELS, Key="models/20261109T000000Z-0206d068/history.csv", Body=b"x")
+    assert [(item.version, item.problem) for item in store.versions(models)] == [
+        (OLD, None),
+        (NEW, "incomplete: no images/errors.png"),
+        ("20261109T000000Z-0206d068", "half-published: no manifest.json"),
+    ]
+
+
+def test_more_keys_than_one_answer_holds_are_all_listed(models, s3):
+    for number in range(1001):
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(MODELS, f"models/{number:04}", b"")
+    assert len(models.keys("models/")) == 1001
+
+
+def test_an_empty_bucket_says_that_nothing_is_promoted(models):
+    with pytest.raises(NotInStore, match="Nothing has been promoted"):
+        store.current(models)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("AccessDenied", 403), ("SlowDown", 503), ("NoSuchBucket", 404)]
+)
+def test_a_store_that_refuses_is_one_line_that_says_what_to_do(
+    models, old, monkeypatch, code, status
+):
+    def refuse(**_):
+        answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(answer, "Any")
+
+    for operation in ("get_object", "put_object"):
+        monkeypatch.setattr(models._s3, operation, refuse)
+    for use in (
+        lambda: store.publish(old, models),
+        lambda: models.swap("models/x", b"", expected=None),
+        lambda: store.look(models),
+    ):
+        with pytest.raises(
+            StoreUnreachable, match=rf"s3://{MODELS} \({code}\).*credentials"
+        ) as hit:
+            use()
+        assert "\n" not in str(hit.value)
+
+
+def test_a_bucket_that_is_not_there_is_unreachable_not_empty(s3):
+    models = store.open_store("s3://no-such-bucket")
+    for use in (lambda: store.look(models), lambda: models.keys("models/")):
+        with pytest.raises(StoreUnreachable, match="NoSuchBucket"):
+            use()
+
+
+def client_of(port):
+    config = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
+    return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", config=config)
+
+
+def test_a_server_that_is_not_there_is_unreachable(old):
+    with contextlib.closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        models = S3Store("bucket", client=client_of(free.getsockname()[1]))
+        for use in (lambda: store.publish(old, models), lambda: models.keys("models/")):
+            with pytest.raises(StoreUnreachable, match="EndpointConnectionError"):
+                use()
+
+
+def test_a_store_without_credentials_is_unreachable(monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    with pytest.raises(StoreUnreachable, match="NoCredentialsError"):
+        store.look(store.open_store("s3://bucket"))
+
+
+class FlakyS3(BaseHTTPRequestHandler):
+    """Keeps objects as S3 does; breaks the connection in the middle of the nth write or answer."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self):
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.is_broken():
+            return
+        if self.headers.get("If-None-Match") == "*" and self.path in self.objects:
+            self.answer(412, b"")
+            return
+        self.objects[self.path] = data
+        self.answer(200, b"")
+
+    def do_GET(self):
+        if self.path not in self.objects:
+            self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+            return
+        data = self.objects[self.path]
+        if self.is_broken():
+            self.answer(200, data[: len(data) // 2], length=len(data))
+            return
+        self.answer(200, data)
+
+    def is_broken(self):
+        if self.server.breaks_at is None:
+            return False
+        self.server.breaks_at -= 1
+        self.close_connection = True
+        return self.server.breaks_at <= 0
+
+    @property
+    def objects(self):
+        return self.server.objects
+
+    def answer(self, status, body, length=None):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.send_header("ETag", f'"{bundle.sha256(body)}"')
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def flaky():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FlakyS3)
+    server.objects, server.breaks_at = {}, None
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_connection_lost_while_publishing_is_one_line_and_the_next_run_finishes(flaky, old):
+    models = S3Store("bucket", client=client_of(flaky.server_port))
+    for last in (1, 4, 12):
+        flaky.breaks_at = last
+        with pytest.raises(StoreUnreachable, match=r"Cannot use s3://bucket \(\w+\)") as hit:
+            store.publish(old, models)
+        assert "\n" not in str(hit.value)
+        assert "/bucket/models/current.json" not in flaky.objects
+    flaky.breaks_at = None
+    store.publish(old, models)
+    assert version_in_service(models) == OLD
+
+
+def test_a_connection_lost_while_reading_a_model_is_unreachable_not_tampered(flaky, old):
+    models = S3Store("bucket", client=client_of(flaky.server_port))
+    store.publish(old, models)
+    flaky.breaks_at = 3  # the pointer, the manifest, the model
+    with pytest.raises(StoreUnreachable, match=r"\(\w+\)"):
+        version_in_service(models)
