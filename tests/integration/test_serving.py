@@ -1,0 +1,379 @@
+"""Which model answers, through the real handlers: the promoted one, and never a broken one."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from digits import bundle, store
+from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh
+from tests.integration.test_http_api import request
+from tests.integration.test_s3_labels import batch, failures, s3_event
+from tests.unit.bundles import make_bundle
+
+OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
+REFRESH = 60.0
+
+
+@pytest.fixture
+def models(s3):
+    return store.open_store(f"s3://{MODELS}")
+
+
+@pytest.fixture
+def old(tmp_path):
+    return make_bundle(tmp_path / "old", OLD)
+
+
+@pytest.fixture
+def new(tmp_path):
+    """Half as sure of everything: its answers can be told from the old one's."""
+    return make_bundle(tmp_path / "new", NEW, temperature=3.0)
+
+
+class Door:
+    """The HTTP function, freshly started, with a clock that the test turns."""
+
+    def __init__(self, context, environment, seven):
+        self.module = fresh("http_api")
+        self.context, self.seven = context, seven
+        self.now = 1000.0
+        serving = self.module.serving
+        self.module.models = serving.ModelInService(
+            store.open_store(f"s3://{MODELS}"), REFRESH, clock=lambda: self.now
+        )
+
+    def post(self):
+        response = self.module.handler(request(body=self.seven), self.context)
+        return response["statusCode"], json.loads(response["body"])
+
+    def version(self):
+        """Which model answers a picture, and truly does."""
+        status, body = self.post()
+        assert (status, body["text"]) == (200, "7")
+        health = self.module.handler(request("GET", "/health"), self.context)
+        assert json.loads(health["body"])["model"] == body["model"]["version"]
+        return body["model"]["version"]
+
+    def confidence(self):
+        return self.post()[1]["digits"][0]["confidence"]
+
+
+@pytest.fixture
+def door(context, environment, seven):
+    return Door(context, environment, seven)
+
+
+@pytest.fixture
+def refusals(capsys):
+    """How often the metric was emitted that the alarm watches, since it was last asked."""
+
+    def count():
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line]
+        return sum(sum(line.get("ModelRefreshFailed", [])) for line in lines if "_aws" in line)
+
+    return count
+
+
+@pytest.fixture
+def calls(door, monkeypatch):
+    """What the door asks S3 from now on: operation, key and condition."""
+    seen = []
+    client = door.module.models._models._s3
+    real = client.get_object
+
+    def recorded(**asked):
+        try:
+            answer = real(**asked)
+        except Exception as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            seen.append((asked["Key"], asked.get("IfNoneMatch"), status))
+            raise
+        seen.append((asked["Key"], None, 200))
+        return answer
+
+    monkeypatch.setattr(client, "get_object", recorded)
+    return seen
+
+
+def test_where_nothing_is_promoted_the_shipped_model_answers(door, refusals):
+    assert door.version() == bundle.load().manifest.version
+    assert refusals() == 0
+
+
+def test_without_a_store_the_shipped_model_answers(environment, context, seven):
+    environment.delenv("DIGITS_MODELS")
+    response = fresh("http_api").handler(request(body=seven), context)
+    assert json.loads(response["body"])["model"]["version"] == bundle.load().manifest.version
+
+
+def test_the_promoted_model_answers_the_first_request(door, models, old):
+    store.publish(old, models)
+    assert door.version() == OLD
+
+
+def test_the_promoted_model_labels_the_first_image(s3, s3_labels, context, models, old, seven):
+    store.publish(old, models)
+    s3.put_object(Bucket=IMAGES, Key="a", Body=seven)
+    assert failures(s3_labels.handler(batch(s3_event("a")), context)) == []
+    label = json.loads(s3.get_object(Bucket=LABELS, Key="labels/a.json")["Body"].read())
+    assert label["model"]["version"] == OLD
+
+
+def test_a_moved_pointer_is_followed_after_the_refresh_time_and_not_before(door, models, old, new):
+    store.publish(old, models)
+    before = door.confidence()
+    store.publish(new, models)
+    door.now += REFRESH - 0.001
+    assert (door.version(), door.confidence()) == (OLD, before)
+    door.now += 0.001
+    assert door.version() == NEW
+    assert door.confidence() < before
+
+
+def test_a_roll_back_is_followed_too(door, models, old, new):
+    store.publish(old, models)
+    store.publish(new, models)
+    assert door.version() == NEW
+    store.roll_back(models)
+    door.now += REFRESH
+    assert door.version() == OLD
+
+
+def test_an_uploaded_but_not_promoted_model_answers_nothing(door, models, old, new):
+    store.publish(old, models)
+    store.upload(new, models)
+    door.now += REFRESH
+    assert door.version() == OLD
+
+
+def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(door, models, old, calls):
+    store.publish(old, models)
+    door.version()
+    assert [key for key, _, _ in calls] == [
+        "models/current.json", f"models/{OLD}/manifest.json", f"models/{OLD}/mnist_cnn.tflite",
+    ]  # fmt: skip
+    calls.clear()
+    for _ in range(3):
+        door.version()
+    assert calls == []
+    door.now += REFRESH
+    for _ in range(3):
+        door.version()
+    etag = models.read(store.POINTER).etag
+    assert calls == [("models/current.json", etag, 304)]
+
+
+def put(s3, key, data):
+    s3.put_object(Bucket=MODELS, Key=key, Body=data)
+
+
+def manifest_with(s3, **changes):
+    """Change the new bundle's manifest, and point at it as it is then."""
+    key = f"models/{NEW}/manifest.json"
+    manifest = json.loads(s3.get_object(Bucket=MODELS, Key=key)["Body"].read()) | changes
+    raw = json.dumps(manifest).encode()
+    put(s3, key, raw)
+    point(s3, bundle.sha256(raw))
+
+
+def point(s3, manifest_sha256, version=NEW):
+    pointer = {"version": version, "manifest_sha256": manifest_sha256, "promoted": "now"}
+    put(s3, store.POINTER, json.dumps(pointer).encode())
+
+
+NO_MODEL = b"this is no LiteRT model"
+
+BREAKS = {
+    "the model is tampered with": lambda s3, new: put(
+        s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL
+    ),
+    "the model is missing": lambda s3, new: s3.delete_object(
+        Bucket=MODELS, Key=f"models/{NEW}/mnist_cnn.tflite"
+    ),
+    "the manifest is missing": lambda s3, new: s3.delete_object(
+        Bucket=MODELS, Key=f"models/{NEW}/manifest.json"
+    ),
+    "the manifest is another": lambda s3, new: put(s3, f"models/{NEW}/manifest.json", b"{}"),
+    "the manifest is of a newer schema": lambda s3, new: manifest_with(s3, schema=2),
+    "the model wants another preprocessing": lambda s3, new: manifest_with(
+        s3, input={"preprocessing": "99"}
+    ),
+    "the manifest is of another version": lambda s3, new: manifest_with(s3, version=OLD),
+    "LiteRT cannot load the model": lambda s3, new: (
+        put(s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL),
+        manifest_with(
+            s3, files={"mnist_cnn.tflite": {"sha256": bundle.sha256(NO_MODEL), "bytes": 1}}
+        ),
+    ),
+    "the pointer is no JSON": lambda s3, new: put(s3, store.POINTER, b"\xff"),
+    "the pointer is no pointer": lambda s3, new: put(s3, store.POINTER, b"[]"),
+    "the pointer names no version": lambda s3, new: point(s3, "0" * 64, "../../elsewhere"),
+    "the pointer is ahead of its bundle": lambda s3, new: point(
+        s3, "0" * 64, "20261109T000000Z-0206d068"
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", BREAKS)
+def test_what_is_broken_is_refused_counted_and_recovered_from(
+    door, models, s3, old, new, refusals, harm
+):
+    store.publish(old, models)
+    assert door.version() == OLD
+    store.publish(new, models)
+    BREAKS[harm](s3, new)
+    door.now += REFRESH
+    assert refusals() == 0
+    assert door.version() == OLD
+    assert refusals() == 1
+    assert door.version() == OLD
+    assert refusals() == 0, "it is looked at again only after the refresh time"
+    door.now += REFRESH
+    assert door.version() == OLD
+    assert refusals() == 1, "it goes on being counted while it is broken"
+
+    for key in models.keys("models/"):
+        s3.delete_object(Bucket=MODELS, Key=key)
+    store.publish(new, models)
+    door.now += REFRESH
+    assert door.version() == NEW
+    assert refusals() == 0
+
+
+def test_a_broken_model_at_the_first_request_leaves_the_shipped_one(
+    door, models, s3, new, refusals
+):
+    store.publish(new, models)
+    put(s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL)
+    assert door.version() == bundle.load().manifest.version
+    assert refusals() == 1
+    store.publish(new, models)  # the same version, mended: the pointer does not move
+    door.now += REFRESH
+    assert door.version() == NEW
+
+
+def test_a_refusal_is_logged_with_its_reason(door, models, s3, old, new, caplog):
+    store.publish(old, models)
+    door.version()
+    store.publish(new, models)
+    put(s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL)
+    door.now += REFRESH
+    door.version()
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert OLD in line.getMessage()
+    assert f"mnist_cnn.tflite of model {NEW}" in line.reason
+
+
+def unreachable(**_):
+    raise EndpointConnectionError(endpoint_url="https://s3.example.org")
+
+
+def test_a_store_that_is_unreachable_at_the_first_request_is_503_and_recovered_from(
+    door, models, old, monkeypatch
+):
+    store.publish(old, models)
+    monkeypatch.setattr(door.module.models._models._s3, "get_object", unreachable)
+    status, problem = door.post()
+    assert (status, problem["code"]) == (503, "model_unavailable")
+    assert door.post()[0] == 503
+    monkeypatch.undo()
+    assert door.version() == OLD, "the next request asks at once"
+
+
+def test_a_store_that_is_lost_later_leaves_the_model_in_service(
+    door, models, old, new, monkeypatch, refusals
+):
+    store.publish(old, models)
+    assert door.version() == OLD
+    store.publish(new, models)
+    monkeypatch.setattr(door.module.models._models._s3, "get_object", unreachable)
+    door.now += REFRESH
+    assert door.version() == OLD
+    assert refusals() == 1
+    monkeypatch.undo()
+    assert door.version() == OLD
+    door.now += REFRESH
+    assert door.version() == NEW
+
+
+def test_a_store_that_is_lost_between_pointer_and_model_leaves_the_model_in_service(
+    door, models, old, new, monkeypatch
+):
+    store.publish(old, models)
+    assert door.version() == OLD
+    store.publish(new, models)
+    client = door.module.models._models._s3
+    real = client.get_object
+
+    def breaks_off(**asked):
+        return unreachable() if asked["Key"].endswith(".tflite") else real(**asked)
+
+    monkeypatch.setattr(client, "get_object", breaks_off)
+    door.now += REFRESH
+    assert door.version() == OLD
+    monkeypatch.undo()
+    door.now += REFRESH
+    assert door.version() == NEW
+
+
+@pytest.fixture
+def restore(environment, monkeypatch):
+    """Start the HTTP function for a snapshot, and give what a restore of it runs."""
+    hooks = []
+    environment.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    monkeypatch.setattr("snapshot_restore_py.register_after_restore", hooks.append)
+    environment.setenv("DIGITS_MODEL_REFRESH_SECONDS", "1e9")
+
+    def started():
+        module = fresh("http_api")
+        (hook,) = hooks
+        return SimpleNamespace(module=module, restore=hook)
+
+    return started
+
+
+def answering(module, context, seven):
+    response = module.handler(request(body=seven), context)
+    return json.loads(response["body"])["model"]["version"]
+
+
+def test_a_restored_snapshot_looks_at_the_pointer_before_it_answers(
+    restore, models, old, new, context, seven
+):
+    store.publish(old, models)
+    snapshot = restore()
+    store.publish(new, models)
+    assert answering(snapshot.module, context, seven) == OLD
+    snapshot.restore()
+    assert answering(snapshot.module, context, seven) == NEW
+
+
+def test_a_snapshot_holds_the_model_so_that_a_restore_fetches_none(
+    restore, models, old, context, seven, monkeypatch
+):
+    store.publish(old, models)
+    snapshot = restore()
+    asked = []
+    client = snapshot.module.models._models._s3
+    real = client.get_object
+    monkeypatch.setattr(client, "get_object", lambda **kw: asked.append(kw["Key"]) or real(**kw))
+    snapshot.restore()
+    assert answering(snapshot.module, context, seven) == OLD
+    assert asked == ["models/current.json"]
+
+
+def test_a_snapshot_without_a_store_is_made_and_its_restore_asks_again(
+    restore, models, old, context, seven, monkeypatch, s3
+):
+    store.publish(old, models)
+    real = store.S3Store.read
+    monkeypatch.setattr(store.S3Store, "read", lambda *_, **__: unreachable_store())
+    snapshot = restore()
+    monkeypatch.setattr(store.S3Store, "read", real)
+    assert answering(snapshot.module, context, seven) == OLD
+
+
+def unreachable_store():
+    raise store.StoreUnreachable("Cannot use s3://test-models.")
