@@ -9,6 +9,7 @@ import base64
 import io
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -29,11 +30,70 @@ Probabilities = NDArray[np.float64]
 _DECIMALS = 6
 
 
-class Classifier:
-    """Reads digits with the model of one bundle, in float32 on one thread.
+class Network:
+    """A LiteRT network from frames to logits, in float32 on one thread.
 
     One thread, because more of them make the tail slower for a network this small. Safe to share
     between threads: the interpreter, which is not, sits behind a lock.
+
+    Parameters
+    ----------
+    tflite
+        The model file's bytes.
+
+    Raises
+    ------
+    ModelUnavailable
+        If they are no LiteRT model from (n, 28, 28, 1) to ten logits.
+    """
+
+    def __init__(self, tflite: bytes) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._interpreter = Interpreter(model_content=tflite, num_threads=1)
+            self._interpreter.allocate_tensors()
+            takes, gives = (
+                self._interpreter.get_input_details()[0],
+                self._interpreter.get_output_details()[0],
+            )
+            shapes = [tuple(end["shape_signature"][1:]) for end in (takes, gives)]
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise ModelUnavailable(
+                "LiteRT cannot load the model; publish the bundle again."
+            ) from error
+        if shapes != [(28, 28, 1), (10,)]:
+            raise ModelUnavailable(
+                f"The model maps {shapes[0]} to {shapes[1]}, not (28, 28, 1) to (10,); retrain it."
+            )
+        self._input, self._logits = takes["index"], gives["index"]
+
+    def logits(self, frames: Frames) -> Logits:
+        """Run the network.
+
+        Parameters
+        ----------
+        frames : float32 (n, 28, 28)
+            White ink on black in 0..1, as `digits.preprocess` makes them.
+
+        Returns
+        -------
+        float32 (n, 10)
+            The unnormalised score of each digit.
+        """
+        batch = np.ascontiguousarray(frames, np.float32)[..., np.newaxis]
+        with self._lock:
+            shape = self._interpreter.get_input_details()[0]["shape"]
+            if tuple(shape) != batch.shape:
+                self._interpreter.resize_tensor_input(self._input, batch.shape)
+                self._interpreter.allocate_tensors()
+            self._interpreter.set_tensor(self._input, batch)
+            self._interpreter.invoke()
+            logits: Logits = self._interpreter.get_tensor(self._logits)
+        return logits
+
+
+class Classifier:
+    """Reads digits with the model of one bundle. Safe to share between threads.
 
     Parameters
     ----------
@@ -56,10 +116,7 @@ class Classifier:
     def __init__(self, bundle: Bundle) -> None:
         self.manifest = bundle.manifest
         self.model_info = bundle.model_info
-        self._lock = threading.Lock()
-        self._interpreter = _open_interpreter(bundle)
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._logits = self._interpreter.get_output_details()[0]["index"]
+        self._network = Network(bundle.tflite)
 
     def classify(
         self,
@@ -119,39 +176,12 @@ class Classifier:
         )
 
     def logits(self, frames: Frames) -> Logits:
-        """Run the network.
-
-        Parameters
-        ----------
-        frames : float32 (n, 28, 28)
-            White ink on black in 0..1, as `digits.preprocess` makes them.
-
-        Returns
-        -------
-        float32 (n, 10)
-            The unnormalised score of each digit.
-        """
-        batch = np.ascontiguousarray(frames, np.float32)[..., np.newaxis]
-        with self._lock:
-            shape = self._interpreter.get_input_details()[0]["shape"]
-            if tuple(shape) != batch.shape:
-                self._interpreter.resize_tensor_input(self._input, batch.shape)
-                self._interpreter.allocate_tensors()
-            self._interpreter.set_tensor(self._input, batch)
-            self._interpreter.invoke()
-            logits: Logits = self._interpreter.get_tensor(self._logits)
-        return logits
+        """See `Network.logits`."""
+        return self._network.logits(frames)
 
     def probabilities(self, frames: Frames) -> Probabilities:
-        """Calibrated probabilities, float64 (n, 10), of float32 frames (n, 28, 28).
-
-        Softmax of the logits over the bundle's temperature (Guo et al., "On Calibration of Modern
-        Neural Networks", ICML 2017).
-        """
-        scaled = self.logits(frames).astype(np.float64) / self.manifest.decision.temperature
-        shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        probabilities: Probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-        return probabilities
+        """Calibrated probabilities, float64 (n, 10), of float32 frames (n, 28, 28)."""
+        return softmax(self.logits(frames), self.manifest.decision.temperature)
 
     def _decide(self, mark: Mark, row: Probabilities, *, several: bool, explain: bool) -> Digit:
         digit = int(row.argmax())
@@ -172,22 +202,15 @@ class Classifier:
         )
 
 
-def _open_interpreter(bundle: Bundle) -> Interpreter:
-    try:
-        interpreter = Interpreter(model_content=bundle.tflite, num_threads=1)
-        interpreter.allocate_tensors()
-        takes = tuple(interpreter.get_input_details()[0]["shape_signature"][1:])
-        gives = tuple(interpreter.get_output_details()[0]["shape_signature"][1:])
-    except (ValueError, RuntimeError, IndexError) as error:
-        raise ModelUnavailable(
-            f"LiteRT cannot load model {bundle.manifest.version}; publish the bundle again."
-        ) from error
-    if takes != (28, 28, 1) or gives != (10,):
-        raise ModelUnavailable(
-            f"Model {bundle.manifest.version} maps {takes} to {gives}, not (28, 28, 1) to (10,);"
-            " retrain it."
-        )
-    return interpreter
+def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> Probabilities:
+    """Probabilities, float64 (n, 10), of logits (n, 10) over a temperature.
+
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    """
+    scaled = logits.astype(np.float64) / temperature
+    shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: Probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _text(line_lengths: Sequence[int], digits: Sequence[Digit]) -> str | None:

@@ -1,6 +1,7 @@
 """Train a model and publish its bundle.
 
     python -m training_job                                     the quick recipe, into bundle/
+    python -m training_job --architecture deep --recipe release       the best there is; resumable
     python -m training_job --seed 2 --out two                  another seed, another folder
     python -m training_job --publish s3://my-models-bucket     and put it in service there
 
@@ -10,15 +11,16 @@ Every option can also be set in the environment, as a container is told.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from digits.errors import DigitsError
-from training_job.errors import TrainingError
+from training_job.errors import NotPromoted, TrainingError
 
 # TensorFlow's chatter about the CPU is no news to anyone; it reads these when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,10 +29,18 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 def main(
     architecture: Annotated[
-        str, typer.Option(envvar="DIGITS_ARCHITECTURE", help="The network: reference.")
+        str,
+        typer.Option(
+            envvar="DIGITS_ARCHITECTURE",
+            help="The network: reference (the textbook's) or deep (smaller and better).",
+        ),
     ] = "reference",
     recipe: Annotated[
-        str, typer.Option(envvar="DIGITS_RECIPE", help="How to train it: quick.")
+        str,
+        typer.Option(
+            envvar="DIGITS_RECIPE",
+            help="How to train it: quick (about a minute) or release (as well as it can be).",
+        ),
     ] = "quick",
     epochs: Annotated[
         int | None, typer.Option(envvar="DIGITS_EPOCHS", help="Instead of the recipe's.")
@@ -49,6 +59,14 @@ def main(
             " copy that is here.",
         ),
     ] = None,
+    extra_data: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DIGITS_EXTRA_DATA",
+            help="Own pictures to train on beside MNIST: a folder or s3:// prefix that holds a"
+            " labels.csv with the columns file and truth.",
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(envvar="DIGITS_OUT", help="Folder for the bundle; it is replaced.")
     ] = Path("bundle"),
@@ -57,24 +75,61 @@ def main(
         typer.Option(
             envvar="DIGITS_MODELS",
             metavar="STORE",
-            help="Put the bundle in service there: a folder or s3://bucket[/prefix].",
+            help="Upload the bundle there: to a folder or s3://bucket[/prefix].",
+        ),
+    ] = None,
+    promote: Annotated[
+        bool,
+        typer.Option(
+            envvar="DIGITS_PROMOTE",
+            help="Put the uploaded model in service, if it passes the gate.",
+        ),
+    ] = True,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DIGITS_RUN",
+            help="A name for this run: the store then notes which model it made, and keeps its"
+            " checkpoint, so that another machine can go on from there.",
         ),
     ] = None,
 ) -> None:
-    """Train, evaluate and export the network, and publish it where asked.
+    """Train, evaluate and export the network; upload and promote it where asked.
 
-    Exits with 2 and one line if it cannot be done as asked; nothing is left half-written then.
+    A run that was cut off goes on after its last whole epoch when it is started again with the same
+    settings. Exits with 2 and one line if it cannot be done as asked, with 1 if the gate refuses
+    the model; nothing is left half-written.
     """
+    signal.signal(signal.SIGTERM, _stop)
     given = {} if data is None else {"data": data}
     try:
         from training_job.progress import Progress  # noqa: PLC0415 - so that --help is quick
         from training_job.train import Job, train  # noqa: PLC0415
 
-        job = Job(architecture, recipe, epochs, batch_size, seed, out=out, publish=publish, **given)
+        job = Job(
+            architecture, recipe, epochs, batch_size, seed,
+            extra_data=extra_data, out=out, publish=publish, promote=promote, run=run, **given,
+        )  # fmt: skip
         train(job, Progress())
     except (TrainingError, DigitsError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"Failed: {error}", style="red", markup=False)
-        sys.exit(2)
+        _fail(str(error), 1 if isinstance(error, NotPromoted) else 2)
+    except _Stopped:
+        _fail("Stopped. The same command goes on after the last whole epoch.", 143)
+    except KeyboardInterrupt:
+        _fail("Stopped. The same command goes on after the last whole epoch.", 130)
+
+
+class _Stopped(BaseException):
+    """Asked to end by SIGTERM; not an Exception, lest something take it for one of its own."""
+
+
+def _stop(*_: object) -> NoReturn:
+    raise _Stopped
+
+
+def _fail(line: str, code: int) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(f"Failed: {line}", style="red", markup=False)
+    sys.exit(code)
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

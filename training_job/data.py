@@ -6,9 +6,9 @@ import hashlib
 import io
 import zipfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,11 @@ def load(source: str = str(BUNDLED)) -> Mnist:
     )
 
 
+def joined(one: Split, other: Split) -> Split:
+    """Both splits, one after the other."""
+    return Split(np.concatenate([one.x, other.x]), np.concatenate([one.y, other.y]))
+
+
 def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(images[..., np.newaxis] / np.float32(255))
 
@@ -88,32 +93,45 @@ def _checked(arrays: dict[str, Any], source: str) -> dict[str, Any]:
 def _from_npz(source: str) -> dict[str, Any]:
     try:
         # Never unpickle: a data file must not be able to run code.
-        with np.load(io.BytesIO(_read(source)), allow_pickle=False) as file:
+        with np.load(io.BytesIO(read_bytes(source, "--data")), allow_pickle=False) as file:
             return {name: file[name] for name in DIGESTS if name in file.files}
     except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
         raise TrainingError(f"{source} is not an .npz file of arrays; give MNIST's.") from error
 
 
-def _read(source: str) -> bytes:
+def read_bytes(source: str, option: str) -> bytes:
+    """The bytes at a path or an ``s3://`` address that `option` named.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be read.
+    """
     if not source.startswith("s3://"):
         try:
             return Path(source).read_bytes()
         except OSError as error:
             raise TrainingError(
-                f"Cannot read {source} ({error.strerror}); check --data."
+                f"Cannot read {source} ({error.strerror}); check {option}."
             ) from error
 
-    import boto3  # noqa: PLC0415 - only an s3:// address needs it
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - for s3:// alone
 
-    parts = urlsplit(source)
+    bucket, _, key = source.removeprefix("s3://").partition("/")
     try:
-        answer = boto3.client("s3").get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))
-        return answer["Body"].read()
+        data: bytes = _s3().get_object(Bucket=bucket, Key=key)["Body"].read()
     except (BotoCoreError, ClientError) as error:
         raise TrainingError(
-            f"Cannot read {source} ({error}); check --data and your credentials."
+            f"Cannot read {source} ({error}); check {option} and your credentials."
         ) from error
+    return data
+
+
+@cache
+def _s3() -> Any:
+    import boto3  # noqa: PLC0415 - only an s3:// address needs it
+
+    return boto3.client("s3")
 
 
 def _from_keras() -> dict[str, Any]:

@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class TrainingError(Exception):
     """A run that cannot be done as asked; the message is one line that says what to do."""
+
+
+class NotPromoted(TrainingError):
+    """The model was made and published, but the gate refused to put it in service."""

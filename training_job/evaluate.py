@@ -9,19 +9,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from digits.classifier import softmax
+
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.uint8]
 
 BINS = 15
 ACCEPTED_SHARE = 0.995
-
-
-def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> Probabilities:
-    """Probabilities, float64 (n, 10), of logits (n, 10) over a temperature."""
-    scaled = logits.astype(np.float64) / temperature
-    shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    probabilities: Probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def negative_log_likelihood(probabilities: Probabilities, labels: Labels) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,14 @@ from numpy.typing import NDArray
 
 from digits import bundle
 from digits.bundle import MANIFEST, TFLITE, Data, Decision, Input, Manifest, Metrics, Training
-from digits.classifier import Classifier
-from training_job.data import DIGESTS
+from digits.classifier import Network, softmax
 from training_job.errors import TrainingError
-from training_job.model import up_to
+from training_job.model import reference, up_to
 
 _ROOT = Path(__file__).parents[1]
 _PARITY = 1e-5  # the most that a probability may differ between Keras and LiteRT
 _BATCH = 1_000
+_TIMED = 300
 
 
 @contextmanager
@@ -59,13 +61,9 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 def save_models(model: keras.Model, folder: Path) -> None:
     """Write the network three times: LiteRT to the logits, Keras and HDF5 to the softmax."""
-    # Without the optimizer, which would triple the files and needs our schedule to be loaded.
-    bare = type(model).from_config(model.get_config())
-    bare.set_weights(model.get_weights())
-    bare.save(folder / "mnist_cnn.keras")
-    bare.save(folder / "mnist_cnn.h5")
-    converter = tf.lite.TFLiteConverter.from_keras_model(up_to(bare, "logits"))
-    (folder / TFLITE).write_bytes(converter.convert())
+    model.save(folder / "mnist_cnn.keras")
+    model.save(folder / "mnist_cnn.h5")
+    (folder / TFLITE).write_bytes(_litert(model))
 
 
 def save_history(history: Sequence[dict[str, float]], folder: Path) -> None:
@@ -84,8 +82,12 @@ def save_manifest(
     training: Training,
     decision: Decision,
     test: dict[str, Any],
+    origin: dict[str, str],
 ) -> Manifest:
-    """Write `manifest.json`: everything else must be in `folder` already."""
+    """Write `manifest.json`: everything else must be in `folder` already.
+
+    `origin` is the SHA-256 of each array, or set of own pictures, that was trained on.
+    """
     files = {
         str(path.relative_to(folder)): bundle.describe_file(path)
         for path in sorted(folder.rglob("*"))
@@ -96,7 +98,7 @@ def save_manifest(
         version=f"{now:%Y%m%dT%H%M%SZ}-{files[TFLITE].sha256[:8]}",
         created=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         git_commit=_git_commit(),
-        data=Data(name="mnist", sha256=DIGESTS),
+        data=Data(name="mnist", sha256=origin),
         architecture=architecture,
         recipe=recipe,
         training=training,
@@ -118,17 +120,22 @@ def save_report(report: dict[str, Any], folder: Path) -> None:
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
-def check_parity(folder: Path, images: NDArray[np.float32], expected: NDArray[np.float64]) -> float:
-    """Run the bundle as it is served and compare it with Keras, image by image.
+def parity(
+    folder: Path,
+    images: NDArray[np.float32],
+    expected: NDArray[np.float64],
+    temperature: float,
+) -> float:
+    """Run the network as it is served and compare it with Keras, image by image.
 
     Parameters
     ----------
     folder
-        The bundle, complete.
+        The bundle; the LiteRT model must be in it.
     images : float32 (n, 28, 28, 1)
         The test images.
     expected : float64 (n, 10)
-        Keras' probabilities for them, calibrated.
+        Keras' probabilities for them, calibrated by `temperature`.
 
     Returns
     -------
@@ -140,13 +147,12 @@ def check_parity(folder: Path, images: NDArray[np.float32], expected: NDArray[np
     TrainingError
         If a label differs, or a probability by more than 1e-5.
     """
-    classifier = Classifier(bundle.load(folder))
-    served = np.concatenate(
-        [
-            classifier.probabilities(images[start : start + _BATCH, ..., 0])
-            for start in range(0, len(images), _BATCH)
-        ]
-    )
+    network = Network((folder / TFLITE).read_bytes())
+    logits = [
+        network.logits(images[start : start + _BATCH, ..., 0])
+        for start in range(0, len(images), _BATCH)
+    ]
+    served = softmax(np.concatenate(logits), temperature)
     labels = int((served.argmax(axis=1) != expected.argmax(axis=1)).sum())
     difference = float(np.abs(served - expected).max())
     if labels or difference > _PARITY:
@@ -155,6 +161,36 @@ def check_parity(folder: Path, images: NDArray[np.float32], expected: NDArray[np
             " the bundle is not written."
         )
     return difference
+
+
+def serving(folder: Path) -> dict[str, float]:
+    """What serving costs: the served file's bytes, and one image's time.
+
+    The time is the median of 300, as a ratio to the textbook network's, which takes turns with it:
+    milliseconds would say more about the machine and its other work.
+    """
+    served = (folder / TFLITE).read_bytes()
+    yardstick = _litert(reference())
+    networks = (Network(served), Network(yardstick))
+    frame = np.zeros((1, 28, 28), np.float32)
+    seconds = np.empty((_TIMED, 2))
+    for turn in range(_TIMED):
+        for place, network in enumerate(networks):
+            started = time.perf_counter()
+            network.logits(frame)
+            seconds[turn, place] = time.perf_counter() - started
+    own, textbook = np.median(seconds, axis=0)
+    return {"bytes": len(served), "latency_ratio": round(float(own / textbook), 3)}
+
+
+def _litert(model: keras.Model) -> bytes:
+    """The network as far as its logits, in LiteRT's form."""
+    # The exporter prints the signature, which is no news to anyone.
+    with redirect_stdout(io.StringIO()):
+        converted: bytes = tf.lite.TFLiteConverter.from_keras_model(
+            up_to(model, "logits")
+        ).convert()
+    return converted
 
 
 def _git_commit() -> str | None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, Protocol
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 
-def reference() -> keras.Model:
+class Architecture(Protocol):
+    """Builds a network whose last two layers are called `logits` and `softmax`."""
+
+    def __call__(self, *, training: bool) -> keras.Model:
+        """The network to train, or, with the same weights in the same order, the one to serve."""
+
+
+def reference(*, training: bool = False) -> keras.Model:
     """The textbook CNN: two convolutions and a hidden layer, 225,034 parameters.
 
     =========  ====================  ============
@@ -45,9 +53,92 @@ def reference() -> keras.Model:
     )
 
 
-ARCHITECTURES: dict[str, Callable[[], keras.Model]] = {"reference": reference}
+def deep(*, training: bool = False) -> keras.Model:
+    """Five convolutions with batch normalisation, 162,000 parameters.
+
+    =======  ==========================  ============
+    block    what                        output
+    =======  ==========================  ============
+    1        32 of 3×3, largest of 2×2   (13, 13, 32)
+    2        48 of 3×3                   (13, 13, 48)
+    3        48 of 3×3, largest of 2×2   (6, 6, 48)
+    4        96 of 3×3                   (6, 6, 96)
+    5        96 of 3×3                   (6, 6, 96)
+    average  of each map                 (96,)
+    logits   dense                       (10,)
+    softmax  probabilities               (10,)
+    =======  ==========================  ============
+
+    Each block normalises after pooling and ends in ReLU; LiteRT folds the normalisation into the
+    convolution. Ioffe and Szegedy, "Batch Normalization", ICML 2015; Lin, Chen and Yan, "Network in
+    Network" (the average in place of dense layers), ICLR 2014. Input as for `reference`.
+    """
+    norm = _FusedBatchNormalization if training else layers.BatchNormalization
+    stack: list[Any] = [keras.Input((28, 28, 1), name="image")]
+    blocks = [(32, "valid", True), (48, "same", False), (48, "same", True)]
+    blocks += [(96, "same", False), (96, "same", False)]
+    for number, (maps, padding, pooled) in enumerate(blocks, start=1):
+        stack.append(
+            layers.Conv2D(
+                maps,
+                3,
+                padding=padding,
+                use_bias=False,
+                kernel_initializer="he_normal",
+                name=f"conv{number}",
+            )
+        )
+        if pooled:
+            stack.append(layers.MaxPooling2D(name=f"pool{number}"))
+        stack += [norm(momentum=0.9, name=f"norm{number}"), layers.ReLU(name=f"relu{number}")]
+    stack += [
+        layers.GlobalAveragePooling2D(name="average"),
+        layers.Dense(10, name="logits"),
+        layers.Softmax(name="softmax"),
+    ]
+    return keras.Sequential(stack, name="mnist_cnn")
 
 
-def up_to(model: keras.Model, *names: str) -> keras.Model:
-    """The same network, with the outputs of the layers `names` as its outputs."""
-    return keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+class _FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
+    """Keras' batch normalisation, trained by TensorFlow's fused kernel: a tenth of an epoch less.
+
+    Keras 3 spells the training step out in some ten elementwise operations.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalise by the batch while training, and note its statistics."""
+        if not training:
+            return super().call(inputs, training=False, mask=mask)
+        normal, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma,
+            offset=self.beta,
+            mean=[],
+            variance=[],
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        return normal
+
+
+ARCHITECTURES: dict[str, Architecture] = {"reference": reference, "deep": deep}
+
+
+def up_to(model: keras.Model, name: str) -> keras.Model:
+    """The same network as far as the layer `name`."""
+    return keras.Model(model.inputs[0], model.get_layer(name).output)
+
+
+def described(model: keras.Model) -> list[dict[str, Any]]:
+    """One row a layer for people: its name, kind, output shape without the batch, parameters."""
+    return [
+        {
+            "name": layer.name,
+            "kind": type(layer).__name__,
+            "output": list(layer.output.shape[1:]),
+            "parameters": layer.count_params(),
+        }
+        for layer in model.layers
+    ]

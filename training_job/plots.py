@@ -20,66 +20,107 @@ from numpy.typing import NDArray
 mpl.use("Agg")
 sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
 
-_MOST_ERRORS = 60
+_MOST_ERRORS = 200  # more than any network here makes; bounds the picture of a broken one
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], accuracy: float, path: Path) -> None:
-    """Draw counts, (10, 10), truth by guess; the colour of the few errors is on a log scale."""
+    """Draw counts, (10, 10), truth by guess, and beside them the rates of each true digit.
+
+    The colours of both are on a log scale: the errors are few, and they are what is looked for.
+    """
     matrix = np.array(counts)
-    with _figure(path, (8.2, 7.4)) as figure:
-        axes = figure.add_subplot()
-        sns.heatmap(
-            matrix,
-            annot=True,
-            fmt="d",
-            cmap="crest",
-            norm=LogNorm(1, matrix.max()),
-            mask=matrix == 0,
-            square=True,
-            linewidths=0.5,
-            annot_kws={"size": 10},
-            cbar_kws={"label": "images (log scale)", "shrink": 0.8},
-            ax=axes,
-        )
-        axes.set(
-            title=f"Confusion matrix: {matrix.sum():,} test images, {accuracy:.2%} right",
-            xlabel="predicted digit",
-            ylabel="true digit",
-        )
-        axes.tick_params(axis="y", rotation=0)
+    rates = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    panels = (
+        (matrix, "d", 1, "images", f"Confusion matrix: {matrix.sum():,} test images"),
+        (
+            rates,
+            ".2f",
+            0.05,
+            "share of the true digit (%)",
+            f"The same as rates: {accuracy:.2%} right",
+        ),
+    )
+    with _figure(path, (15, 7)) as figure:
+        for axes, (values, form, least, label, title) in zip(_axes(figure, 2), panels, strict=True):
+            sns.heatmap(
+                values,
+                annot=True,
+                fmt=form,
+                cmap="crest",
+                norm=LogNorm(least, values.max()),
+                mask=values == 0,
+                square=True,
+                linewidths=0.5,
+                annot_kws={"size": 9},
+                cbar_kws={"label": f"{label}, log scale", "shrink": 0.75},
+                ax=axes,
+            )
+            axes.set(title=title, xlabel="predicted digit", ylabel="true digit")
+            axes.tick_params(axis="y", rotation=0)
 
 
 def feature_maps(
-    image: NDArray[np.float32], maps: NDArray[np.float32], title: str, path: Path
+    images: NDArray[np.float32], maps: NDArray[np.float32], title: str, path: Path
 ) -> None:
-    """Draw what one layer makes of one image: the input, then each of its maps.
+    """Draw what one layer makes of some images: each beside all of its maps.
 
     Parameters
     ----------
-    image : float32 (28, 28)
+    images : float32 (n, 28, 28)
         What the network is shown.
-    maps : float32 (height, width, channels)
-        The layer's output for it, from 0; each map is drawn on its own scale.
+    maps : float32 (n, height, width, channels)
+        The layer's output for them; each map is drawn on its own scale, dark where it is silent.
     title
         Above the picture.
     path
         Where the PNG goes.
     """
-    channels = maps.shape[-1]
+    columns = 16
+    rows = -(-maps.shape[-1] // columns)
+    with _figure(path, (12, len(images) * (0.56 * rows + 0.28) + 0.5)) as figure:
+        figure.suptitle(title, fontsize=13)
+        grid = figure.add_gridspec(len(images), 2, width_ratios=(min(rows, 4), columns))
+        for row, (image, own) in enumerate(zip(images, maps, strict=True)):
+            shown, answers = (figure.add_subplot(grid[row, column]) for column in (0, 1))
+            shown.imshow(image, cmap="gray")
+            answers.imshow(_mosaic(own, columns), cmap="viridis", interpolation="nearest")
+            for axes in (shown, answers):
+                axes.set_axis_off()
+
+
+def filters(kernels: NDArray[np.float32], path: Path) -> None:
+    """Draw the first layer's filters, float32 (height, width, count): orange adds, purple takes."""
+    height, width, count = kernels.shape
     columns = 8
-    rows = -(-channels // columns)
-    with _figure(path, (11, 1.12 * rows + 0.9)) as figure:
-        figure.suptitle(title, fontsize=14)
-        grid = figure.add_gridspec(rows, columns + 3)
-        shown = figure.add_subplot(grid[: min(3, rows), :3])
-        shown.imshow(image, cmap="gray")
-        shown.set_title("what the network sees", fontsize=11)
-        shown.set_axis_off()
-        for channel in range(channels):
-            axes = figure.add_subplot(grid[channel // columns, 3 + channel % columns])
-            axes.imshow(maps[..., channel], cmap="viridis")
-            axes.set_title(str(channel), fontsize=7, pad=1.5)
-            axes.set_axis_off()
+    rows = -(-count // columns)
+    limit = float(np.abs(kernels).max())
+    padded = np.full((rows * columns, height, width), np.nan, np.float32)
+    padded[:count] = np.moveaxis(kernels, -1, 0)
+    with _figure(path, (7, 0.8 * rows + 1)) as figure:
+        axes = figure.add_subplot()
+        shown = axes.imshow(
+            _tiled(padded, columns, fill=np.nan), cmap="PuOr_r", vmin=-limit, vmax=limit
+        )
+        axes.set_title(f"First layer: {count} filters of {height}×{width}")
+        axes.set_axis_off()
+        figure.colorbar(shown, ax=axes, label="weight", shrink=0.8)
+
+
+def _mosaic(maps: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+    """All maps, (height, width, channels), in rows of `columns`, each scaled to its own maximum."""
+    height, width, channels = maps.shape
+    count = -(-channels // columns) * columns
+    tiles = np.full((count, height, width), np.nan, np.float32)
+    tiles[:channels] = np.moveaxis(maps / np.maximum(maps.max(axis=(0, 1)), 1e-6), -1, 0)
+    return _tiled(tiles, columns, fill=np.nan)
+
+
+def _tiled(tiles: NDArray[np.float32], columns: int, fill: float) -> NDArray[np.float32]:
+    """Tiles, (count, height, width), in rows of `columns` with a pixel of `fill` between them."""
+    _, height, width = tiles.shape
+    spaced = np.pad(tiles, ((0, 0), (0, 1), (0, 1)), constant_values=fill)
+    rows = spaced.reshape(-1, columns, height + 1, width + 1).swapaxes(1, 2)
+    return np.asarray(rows.reshape(-1, columns * (width + 1))[:-1, :-1])
 
 
 def training_curves(history: Sequence[dict[str, float]], path: Path) -> None:
@@ -101,20 +142,36 @@ def training_curves(history: Sequence[dict[str, float]], path: Path) -> None:
             axes.legend()
 
 
-def reliability(groups: Sequence[dict[str, float]], error: float, path: Path) -> None:
-    """Draw how often answers of each confidence are right, against the ideal."""
+def reliability(groups: Sequence[dict[str, float]], title: str, path: Path) -> None:
+    """Draw how often answers of each confidence are right, against the ideal, and close up."""
     confidence = [100 * group["confidence"] for group in groups]
     accuracy = [100 * group["accuracy"] for group in groups]
     with _figure(path, (9.5, 4.4)) as figure:
         whole, close = _axes(figure, 2)
         for axes in (whole, close):
             axes.plot([0, 100], [0, 100], linestyle="--", color="grey", label="ideal")
-            axes.plot(confidence, accuracy, marker="o", markersize=5, label="test images")
+            axes.plot(confidence, accuracy, marker="o", markersize=5, label="groups of equal size")
             axes.set(xlabel="confidence (%)", ylabel="right (%)")
             axes.legend(loc="lower right")
         low = min(*confidence, *accuracy)
-        whole.set(title=f"Reliability: calibration error {error:.2%}", xlim=(0, 101), ylim=(0, 101))
+        whole.set(title=title, xlim=(0, 101), ylim=(0, 101))
         close.set(title="The same, close up", xlim=(low - 1, 100.5), ylim=(low - 1, 100.5))
+
+
+def precision_and_recall(digits: Sequence[dict[str, float]], path: Path) -> None:
+    """Draw each digit's precision and recall, in per cent."""
+    names = [str(row["digit"]) for row in digits]
+    with _figure(path, (9.5, 3.8)) as figure:
+        axes = figure.add_subplot()
+        for name, marker in (("precision", "o"), ("recall", "D")):
+            values = [100 * row[name] for row in digits]
+            axes.plot(names, values, linestyle="", marker=marker, markersize=8, label=name)
+        axes.set(
+            title="Precision (of what was read so) and recall (of what is so), digit by digit",
+            xlabel="digit",
+            ylabel="%",
+        )
+        axes.legend(loc="lower left")
 
 
 def errors(

@@ -37,11 +37,11 @@ class Progress:
         )
 
     @contextmanager
-    def bar(self, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar while the block runs; call what it gives with the steps done so far."""
+    def bar(self, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+        """Show a bar while the block runs; call what it gives at each step."""
         columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with Bar(
             *columns, console=self._console, transient=True, disable=not sys.stdout.isatty()
         ) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda done: bar.update(task, completed=done)
+            task = bar.add_task("", total=total, completed=done)
+            yield lambda: bar.advance(task)

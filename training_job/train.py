@@ -1,12 +1,13 @@
-"""One training run, top to bottom: load, build, fit, calibrate, evaluate, export, publish."""
+"""One training run, top to bottom: load, fit, calibrate, evaluate, export, publish, promote."""
 
 from __future__ import annotations
 
-import math
+import hashlib
+import json
 import platform
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +15,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from digits import store
+from digits import storage, store
 from digits.bundle import Decision, Manifest, Training
-from training_job import data, evaluate, export, plots
-from training_job.augment import Ranges, augmented
-from training_job.data import Mnist, Split
+from digits.classifier import softmax
+from digits.storage import Store
+from training_job import data, evaluate, export, extra, outside, plots, report
+from training_job.checkpoint import Checkpoint
+from training_job.data import Split
 from training_job.errors import TrainingError
-from training_job.model import ARCHITECTURES, up_to
+from training_job.evaluate import Probabilities
+from training_job.fit import Row, fit
+from training_job.model import ARCHITECTURES, described, up_to
+from training_job.outside import Outside
 from training_job.progress import Progress
+from training_job.recipes import RECIPES, Recipe
 
-_SHOWN = 0  # the test image, a 7, whose feature maps are drawn
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; the ranges of augmentation are the textbook's."""
-
-    epochs: int
-    batch_size: int = 128
-    peak_rate: float = 3e-3  # of AdamW, reached after `warm_up` of all steps
-    warm_up: float = 0.25
-    weight_decay: float = 5e-3
-    label_smoothing: float = 0.03  # fewer confident mistakes on pictures from elsewhere
-    ranges: Ranges = field(default_factory=Ranges)
-
-
-RECIPES = {"quick": Recipe(epochs=6)}
+_SHOWN = (0, 1, 2, 3)  # the test images, a 7, 2, 1 and 0, whose feature maps are drawn
+_PHOTOS = {"quick": 100, "release": 1_000}  # painted of each level to measure on
 
 
 @dataclass(frozen=True)
@@ -52,22 +44,11 @@ class Job:
     batch_size: int | None = None  # None: the recipe's
     seed: int = 1
     data: str = str(data.BUNDLED)
+    extra_data: str | None = None
     out: Path = Path("bundle")
     publish: str | None = None
-
-
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Up in a line, down in a half cosine, once (Smith and Topin, "Super-Convergence", 2018)."""
-
-    def __init__(self, peak: float, steps: int, warm_up: float) -> None:
-        self.peak, self.steps, self.warm_up = peak, steps, warm_up
-
-    def __call__(self, step: Any) -> Any:
-        """The learning rate at `step`, counted from 0."""
-        share = tf.cast(step, tf.float32) / self.steps
-        rising = share / self.warm_up
-        falling = (1 + tf.cos(math.pi * (share - self.warm_up) / (1 - self.warm_up))) / 2
-        return self.peak * tf.where(share < self.warm_up, rising, falling)
+    promote: bool = True
+    run: str | None = None  # names the record and the checkpoint of a run in the store
 
 
 def train(job: Job, progress: Progress) -> Manifest:
@@ -77,155 +58,202 @@ def train(job: Job, progress: Progress) -> Manifest:
     ------
     TrainingError
         If the job cannot be done as asked; nothing is left half-written.
+    NotPromoted
+        If the gate refuses the model; it is published then, and what is in service stays.
     ModelUnavailable, Conflict
         If the bundle cannot be published; it is whole in the job's folder then.
     """
-    recipe = _recipe(job)
+    recipe = settled(job)
     target = _reachable(job.publish) if job.publish else None
-    started = time.perf_counter()
     with export.new_folder(job.out) as folder:
-        mnist = data.load(job.data)
-        keras.utils.set_random_seed(job.seed)
-        model = ARCHITECTURES[job.architecture]()
-        history = fit(model, mnist, recipe, job.seed, progress)
-
-        progress.say("calibrating and evaluating")
-        to_logits = up_to(model, "logits")
-        held_out = to_logits.predict(mnist.held_out.x, batch_size=1000, verbose=0)
-        temperature = evaluate.fit_temperature(held_out, mnist.held_out.y)
-        calibrated = evaluate.softmax(held_out, temperature)
-        decision = Decision(temperature=temperature, threshold=evaluate.threshold_for(calibrated))
-        test = to_logits.predict(mnist.test.x, batch_size=1000, verbose=0)
-        probabilities = evaluate.softmax(test, temperature)
-        report = {
-            "test": evaluate.report(probabilities, mnist.test.y, decision.threshold),
-            "held_out": evaluate.report(calibrated, mnist.held_out.y, decision.threshold),
-        }
-
-        progress.say("drawing and exporting")
-        export.save_models(model, folder)
-        export.save_history(history, folder)
-        export.save_report(report, folder)
-        draw(model, mnist.test, probabilities, history, report["test"], folder / "images")
-        manifest = export.save_manifest(
-            folder,
-            architecture=job.architecture,
-            recipe=job.recipe,
-            training=Training(
-                epochs=recipe.epochs,
-                batch_size=recipe.batch_size,
-                seed=job.seed,
-                settings=asdict(recipe),
-                parameters=model.count_params(),
-                seconds=round(time.perf_counter() - started, 1),
-                versions=_versions(),
-            ),
-            decision=decision,
-            test=report["test"],
-        )
-        difference = export.check_parity(folder, mnist.test.x, probabilities)
+        manifest = _make(job, recipe, target, folder, progress)
+    _checkpoint_file(job).unlink(missing_ok=True)
     progress.say(
-        f"wrote {job.out}: {manifest.version}, test accuracy {manifest.metrics.test_accuracy:.2%},"
-        f" LiteRT within {difference:.0e} of Keras",
+        f"wrote {job.out}: {manifest.version}, test accuracy {manifest.metrics.test_accuracy:.2%}",
         version=manifest.version,
         test_accuracy=manifest.metrics.test_accuracy,
     )
     if target is not None:
-        store.publish(job.out, target)
-        progress.say(f"published to {job.publish}")
+        _publish(job, target, progress)
     return manifest
 
 
-def fit(
-    model: keras.Model, mnist: Mnist, recipe: Recipe, seed: int, progress: Progress
-) -> list[dict[str, float]]:
-    """Train in place, on images augmented anew each epoch; one row of figures an epoch."""
-    steps = math.ceil(len(mnist.train) / recipe.batch_size)
-    schedule = OneCycle(recipe.peak_rate, steps * recipe.epochs, recipe.warm_up)
-    model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-        metrics=["accuracy"],
-        steps_per_execution=max(1, steps // 10),
+def settled(job: Job) -> Recipe:
+    """The job's recipe with the job's own epochs and batch size, if it gives any.
+
+    Raises
+    ------
+    TrainingError
+        If there is no such architecture or recipe, or nothing to train.
+    """
+    if job.architecture not in ARCHITECTURES:
+        raise TrainingError(
+            f"There is no architecture {job.architecture!r}; choose one of"
+            f" {', '.join(ARCHITECTURES)}."
+        )
+    base = RECIPES.get((job.architecture, job.recipe))
+    if base is None:
+        names = [recipe for architecture, recipe in RECIPES if architecture == job.architecture]
+        raise TrainingError(f"There is no recipe {job.recipe!r}; choose one of {', '.join(names)}.")
+    epochs = base.epochs if job.epochs is None else job.epochs
+    batch_size = base.batch_size if job.batch_size is None else job.batch_size
+    if epochs < 1 or batch_size < 1:
+        raise TrainingError("--epochs and --batch-size must be at least 1.")
+    return replace(base, epochs=epochs, batch_size=batch_size)
+
+
+def _make(
+    job: Job, recipe: Recipe, target: Store | None, folder: Path, progress: Progress
+) -> Manifest:
+    """Make the whole bundle in `folder`."""
+    started = time.perf_counter()
+    mnist = data.load(job.data)
+    own = _own_pictures(job, progress)
+    shown = mnist.train if own is None else data.joined(mnist.train, own.split)
+    origin = data.DIGESTS | ({} if own is None else {"extra": own.sha256})
+    checkpoint = _checkpoint(job, recipe, target, origin)
+    architecture = ARCHITECTURES[job.architecture]
+    model, history = fit(
+        architecture, shown, mnist.held_out, recipe, job.seed, progress, checkpoint
     )
-    generator = np.random.default_rng(seed)
-    truths = keras.utils.to_categorical(mnist.train.y, 10)
-    history = []
-    with progress.bar(recipe.epochs * steps) as advance:
-        for epoch in range(1, recipe.epochs + 1):
-            images = augmented(mnist.train.x, recipe.ranges, generator)
-            fitted = model.fit(
-                images, truths, batch_size=recipe.batch_size, verbose=0,
-                callbacks=[_Advance(advance, (epoch - 1) * steps)],
-            )  # fmt: skip
-            row = {"epoch": epoch, **{k: values[0] for k, values in fitted.history.items()}}
-            row |= _on_held_out(model, mnist.held_out)
-            history.append(row)
-            progress.epoch(row, recipe.epochs)
-    return history
+    fitted = time.perf_counter()
+
+    progress.say("calibrating and evaluating")
+    to_logits = up_to(model, "logits")
+    held_out = _logits(to_logits, mnist.held_out)
+    temperature = evaluate.fit_temperature(held_out, mnist.held_out.y)
+    calibrated = softmax(held_out, temperature)
+    decision = Decision(temperature=temperature, threshold=evaluate.threshold_for(calibrated))
+    probabilities = softmax(_logits(to_logits, mnist.test), temperature)
+    others = outside.sets(mnist, _PHOTOS[job.recipe])
+    figures: dict[str, Any] = {
+        "test": evaluate.report(probabilities, mnist.test.y, decision.threshold),
+        "held_out": evaluate.report(calibrated, mnist.held_out.y, decision.threshold),
+        "outside": {name: _outside(to_logits, other, decision) for name, other in others.items()},
+        "layers": described(model),
+    }
+
+    progress.say("drawing and exporting")
+    export.save_models(model, folder)
+    export.save_history(history, folder)
+    draw(model, mnist.test, probabilities, history, figures, folder / "images")
+    _draw_photos(to_logits, others, temperature, folder / "images")
+    difference = export.parity(folder, mnist.test.x, probabilities, temperature)
+    figures["parity"] = {"labels": 0, "probability": difference}
+    figures["serving"] = export.serving(folder)
+    training = Training(
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        seed=job.seed,
+        settings=asdict(recipe),
+        parameters=model.count_params(),
+        seconds=round(fitted - started, 1),
+        versions=_versions(),
+    )
+    report.write(figures, job.architecture, job.recipe, training, decision, folder)
+    export.save_report(figures, folder)
+    return export.save_manifest(
+        folder,
+        architecture=job.architecture,
+        recipe=job.recipe,
+        training=training,
+        decision=decision,
+        test=figures["test"],
+        origin=origin,
+    )
+
+
+def _logits(to_logits: keras.Model, split: Split) -> Any:
+    return to_logits.predict(split.x, batch_size=1000, verbose=0)
+
+
+def _outside(to_logits: keras.Model, other: Outside, decision: Decision) -> dict[str, Any]:
+    """Figures of one set from outside MNIST; a picture without a mark counts as not right."""
+    probabilities = softmax(_logits(to_logits, other.split), decision.temperature)
+    figures = evaluate.report(probabilities, other.split.y, decision.threshold)
+    found = len(other.split) / other.pictures
+    return figures | {
+        "images": other.pictures,
+        "found": found,
+        "accuracy": figures["accuracy"] * found,
+        "errors": other.pictures - len(other.split) + figures["errors"],
+        "accepted": figures["accepted"] * found,
+    }
 
 
 def draw(
     model: keras.Model,
     test: Split,
-    probabilities: evaluate.Probabilities,
-    history: list[dict[str, float]],
-    report: dict[str, Any],
+    probabilities: Probabilities,
+    history: list[Row],
+    figures: dict[str, Any],
     folder: Path,
 ) -> None:
-    """Draw every picture of the bundle."""
+    """Draw every picture of the bundle that MNIST and the network themselves give."""
+    tested = figures["test"]
     plots.confusion_matrix(
-        report["confusion_matrix"], report["accuracy"], folder / "confusion_matrix.png"
+        tested["confusion_matrix"], tested["accuracy"], folder / "confusion_matrix.png"
     )
-    shown = test.x[_SHOWN : _SHOWN + 1]
-    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    outputs = up_to(model, *(layer.name for layer in convolutions))(shown)
-    for number, (layer, maps) in enumerate(zip(convolutions, outputs, strict=True), start=1):
+    plots.precision_and_recall(tested["digits"], folder / "precision_and_recall.png")
+    plots.training_curves(history, folder / "training_curves.png")
+    title = f"Reliability: calibration error {tested['expected_calibration_error']:.2%}"
+    plots.reliability(tested["reliability"], title, folder / "reliability.png")
+    plots.errors(test.x, test.y, probabilities, folder / "errors.png")
+
+    shown = test.x[list(_SHOWN)]
+    first, second = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][:2]
+    plots.filters(np.asarray(first.kernel)[:, :, 0], folder / "filters.png")
+    for number, layer in enumerate((first, second), start=1):
+        maps = np.maximum(np.asarray(up_to(model, layer.name)(shown)), 0)
         _, height, width, channels = maps.shape
         title = f"Layer {layer.name}: {channels} feature maps of {height}×{width}"
         path = folder / f"feature_maps_layer{number}.png"
-        plots.feature_maps(shown[0, ..., 0], np.asarray(maps)[0], title, path)
-    plots.training_curves(history, folder / "training_curves.png")
-    plots.reliability(
-        report["reliability"], report["expected_calibration_error"], folder / "reliability.png"
+        plots.feature_maps(shown[..., 0], maps, title, path)
+
+
+def _draw_photos(
+    to_logits: keras.Model, others: dict[str, Outside], temperature: float, folder: Path
+) -> None:
+    photos = [other.split for name, other in others.items() if name.startswith("photos")]
+    together = Split(
+        np.concatenate([split.x for split in photos]), np.concatenate([split.y for split in photos])
     )
-    plots.errors(test.x, test.y, probabilities, folder / "errors.png")
+    probabilities = softmax(_logits(to_logits, together), temperature)
+    groups = evaluate.reliability(probabilities, together.y)
+    error = evaluate.expected_calibration_error(groups)
+    title = f"Reliability on {len(together):,} painted photos: {error:.2%}"
+    plots.reliability(groups, title, folder / "reliability_photos.png")
 
 
-class _Advance(keras.callbacks.Callback):  # type: ignore[misc]
-    """Moves the progress bar."""
-
-    def __init__(self, advance: Any, before: int) -> None:
-        super().__init__()
-        self._advance, self._before = advance, before
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Called once for several steps; `batch` is the last one's number."""
-        self._advance(self._before + batch + 1)
+def _own_pictures(job: Job, progress: Progress) -> extra.Extra | None:
+    if job.extra_data is None:
+        return None
+    own = extra.load(job.extra_data)
+    progress.say(f"{len(own.split)} pictures of {job.extra_data} train beside MNIST")
+    return own
 
 
-def _on_held_out(model: keras.Model, held_out: Split) -> dict[str, float]:
-    probabilities = model.predict(held_out.x, batch_size=1000, verbose=0).astype(np.float64)
-    return {
-        "held_out_loss": evaluate.negative_log_likelihood(probabilities, held_out.y),
-        "held_out_accuracy": float((probabilities.argmax(axis=1) == held_out.y).mean()),
-    }
+def _checkpoint_file(job: Job) -> Path:
+    return job.out.with_name(f".{job.out.name}.checkpoint.npz")
 
 
-def _recipe(job: Job) -> Recipe:
-    """The job's recipe with the job's own epochs and batch size, if it gives any."""
-    for what, name, known in (
-        ("architecture", job.architecture, ARCHITECTURES),
-        ("recipe", job.recipe, RECIPES),
-    ):
-        if name not in known:
-            raise TrainingError(f"There is no {what} {name!r}; choose one of {', '.join(known)}.")
-    base = RECIPES[job.recipe]
-    epochs = base.epochs if job.epochs is None else job.epochs
-    batch_size = base.batch_size if job.batch_size is None else job.batch_size
-    if epochs < 1 or batch_size < 1:
-        raise TrainingError("--epochs and --batch-size must be at least 1.")
-    return Recipe(**{**vars(base), "epochs": epochs, "batch_size": batch_size})
+def _checkpoint(
+    job: Job, recipe: Recipe, target: Store | None, origin: dict[str, str]
+) -> Checkpoint:
+    """Beside the job's folder; for a named run in the store, where another machine finds it."""
+    decides = [job.architecture, job.seed, asdict(recipe), origin, _versions(), _sources()]
+    fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    if job.run and target is not None:
+        return Checkpoint(target, f"checkpoints/{job.run}.npz", fingerprint)
+    file = _checkpoint_file(job)
+    return Checkpoint(storage.FolderStore(file.parent), file.name, fingerprint)
+
+
+def _sources() -> str:
+    """SHA-256 over the code that decides the weights."""
+    folder = Path(__file__).parent
+    names = ("augment.py", "fit.py", "model.py")
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
 
 
 def _versions() -> dict[str, str]:
@@ -238,9 +266,19 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _reachable(address: str) -> store.Store:
+def _reachable(address: str) -> Store:
     """Open the store and read its pointer now: better to fail before training than after."""
-    target = store.open_store(address)
-    with suppress(store.NotInStore):  # nothing promoted yet
+    target = storage.open_store(address)
+    with suppress(storage.NotInStore):  # nothing promoted yet
         store.current(target)
     return target
+
+
+def _publish(job: Job, target: Store, progress: Progress) -> None:
+    """Upload the bundle, note which run made it, and promote it if that is asked and it may be."""
+    manifest = store.upload(job.out, target)
+    progress.say(f"published {manifest.version} to {job.publish}", version=manifest.version)
+    if not job.promote:
+        return
+    store.promote(manifest.version, target, seen=store.look(target))
+    progress.say(f"promoted {manifest.version}", version=manifest.version)

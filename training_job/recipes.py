@@ -1,0 +1,53 @@
+"""How each network is trained: every knob beside its value, with the reason where there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from training_job.augment import Ranges
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a run that a person would want to change.
+
+    Attributes
+    ----------
+    epochs
+        Times that every training image is shown, moved differently each time.
+    batch_size
+        Images a step.
+    peak_rate
+        Of AdamW; reached after `warm_up` of all steps, then falling to nothing.
+    warm_up
+        Share of all steps.
+    weight_decay
+        Decoupled, as AdamW has it; on kernels alone.
+    label_smoothing
+        Share of the truth that is spread over all ten digits (Szegedy et al., "Rethinking the
+        Inception Architecture", CVPR 2016): fewer confident mistakes on pictures from elsewhere.
+    average
+        How much of the running average of the weights, which is what is kept, each step leaves in
+        place (Polyak and Juditsky, 1992).
+    ranges
+        How far images are moved, bent and thickened.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    peak_rate: float = 3e-3
+    warm_up: float = 0.25
+    weight_decay: float = 5e-3
+    label_smoothing: float = 0.03
+    average: float = 0.998
+    ranges: Ranges = field(default_factory=Ranges)
+
+
+_WORLD = Ranges(slant=0.15, elastic=1.2)  # other hands and pens than MNIST's, at no cost on MNIST
+
+RECIPES: dict[tuple[str, str], Recipe] = {
+    ("reference", "quick"): Recipe(epochs=6),
+    ("reference", "release"): Recipe(epochs=20, ranges=_WORLD),
+    ("deep", "quick"): Recipe(epochs=3, ranges=_WORLD),
+    ("deep", "release"): Recipe(epochs=25, ranges=_WORLD),
+}
