@@ -19,7 +19,7 @@ CLOUD_READY := .venvs/sam/.ready .venvs/local-cloud/.ready
 export DIGITS_BUILD_ARCHITECTURE ?= $(ARCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format test-containers train app build deploy lock clean
+.PHONY: help setup run test check format test-containers train app build deploy training-image deploy-training train-in-cloud lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,6 +53,16 @@ build: setup  ## Build the functions for AWS (ARCH=arm64 or x86_64).
 
 deploy: build  ## Deploy to the AWS account of your credentials (ARCH, STACK).
 	$(SAM) deploy --stack-name $(STACK) --parameter-overrides Architecture=$(ARCH)
+
+training-image:  ## Build the training image (needs a container engine).
+	docker build -f training_job/Dockerfile -t digits-training \
+		--build-arg DIGITS_GIT_COMMIT="$$(git describe --always --dirty --abbrev=40)" .
+
+deploy-training: training-image setup  ## Deploy the training stack beside STACK, and push the image.
+	$(BIN)/python -m infra.training deploy --serving $(STACK) --stack $(STACK)-training --sam $(SAM)
+
+train-in-cloud: $(READY)  ## Run the training stack once, and promote what passes the gate.
+	$(BIN)/python -m infra.training run --stack $(STACK)-training
 
 lock: $(READY)  ## Pin the newest versions of everything again.
 	$(COMPILE) --upgrade requirements/dev.in -o requirements/dev.txt

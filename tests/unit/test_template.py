@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from lambda_predict.config import Settings
 from tests.conftest import require
+from tests.templates import as_list, load, mentions, of_type, properties, rights
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction")
@@ -35,26 +35,6 @@ session = boto3.Session(region_name="eu-west-1")
 rendered = Translator({}, Parser(), boto_session=session).translate(template, values)
 json.dump(rendered["Resources"], sys.stdout)
 """
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short tags: ``!Ref X`` is ``{"Ref": "X"}``."""
-
-
-def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)
-    if name == "GetAtt":
-        value = value.split(".", 1)
-    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
-
-
-_Loader.add_multi_constructor("!", _function)
 
 
 def render(**parameters: str) -> dict[str, Any]:
@@ -81,8 +61,7 @@ def render(**parameters: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
-    return loaded
+    return load(ROOT / "template.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -106,55 +85,6 @@ def test_sam_finds_nothing_to_complain_of() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def properties(resources: dict[str, Any], name: str) -> dict[str, Any]:
-    return resources[name]["Properties"]
-
-
-def of_type(resources: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    return {name: it.get("Properties", {}) for name, it in resources.items() if it["Type"] == kind}
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def mentions(value: Any, name: str) -> bool:
-    """Whether `value` refers to the resource or parameter `name`."""
-    if isinstance(value, dict):
-        if value.get("Ref") == name or as_list(value.get("Fn::GetAtt"))[0] == name:
-            return True
-        return any(mentions(item, name) for item in value.values())
-    if isinstance(value, list):
-        return any(mentions(item, name) for item in value)
-    return isinstance(value, str) and (f"${{{name}}}" in value or f"${{{name}." in value)
-
-
-def statements(resources: dict[str, Any], role: str) -> list[dict[str, Any]]:
-    return [
-        statement
-        for policy in properties(resources, role)["Policies"]
-        for statement in policy["PolicyDocument"]["Statement"]
-    ]
-
-
-def rights(resources: dict[str, Any], role: str) -> set[tuple[str, str]]:
-    """Each (action, resource) that the role is allowed."""
-
-    def text(resource: Any) -> str:
-        if isinstance(resource, str):
-            return resource
-        if "Fn::GetAtt" in resource:
-            return ".".join(resource["Fn::GetAtt"])
-        return str(resource["Fn::Sub"]).replace("${", "").replace("}", "")
-
-    return {
-        (action, text(resource))
-        for statement in statements(resources, role)
-        for action in as_list(statement["Action"])
-        for resource in as_list(statement["Resource"])
-    }
 
 
 # --- Buckets ---

@@ -1,0 +1,182 @@
+"""Training in the cloud, from a person's machine: deploy its stack, push its image, run it.
+
+python -m infra.training deploy          the stack of infra/training.yaml, and the image into it
+python -m infra.training run             one run; tells what it does until it has ended
+python -m infra.training run --set DIGITS_SEED=2
+
+Region and credentials are AWS's own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import boto3
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+ROOT = Path(__file__).parents[1]
+TEMPLATE = ROOT / "infra/training.yaml"
+console = Console(soft_wrap=True, highlight=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Stack = Annotated[str, typer.Option(help="Name of the training stack.")]
+
+
+class CannotBeDone(Exception):
+    """What stands in the way; the message is one line that says what to do."""
+
+
+@app.command()
+def deploy(
+    stack: Stack = "digits-training",
+    serving: Annotated[str, typer.Option(help="Name of the serving stack.")] = "digits",
+    image: Annotated[str, typer.Option(help="The image that was built here.")] = "digits-training",
+    sam: Annotated[str, typer.Option(help="SAM's program.")] = "sam",
+    engine: Annotated[str, typer.Option(help="The container engine's program.")] = "docker",
+) -> None:
+    """Deploy the stack beside a serving stack, and push the image to its registry."""
+    models = outputs(serving)["ModelsBucket"]
+    _call(
+        sam, "deploy", "--template-file", str(TEMPLATE), "--stack-name", stack,
+        "--config-file", str(ROOT / "samconfig.toml"), "--no-confirm-changeset",
+        "--parameter-overrides", f"ModelsBucket={models}",
+    )  # fmt: skip
+    repository = outputs(stack)["RepositoryUri"]
+    _log_in(engine, repository)
+    _call(engine, "tag", image, f"{repository}:latest")
+    _call(engine, "push", f"{repository}:latest")
+
+
+@app.command()
+def run(
+    stack: Stack = "digits-training",
+    name: Annotated[str | None, typer.Option(help="Of the run; the time, unless given.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the job, for this run."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Between two looks.")] = 5,
+) -> None:
+    """Start one run and tell what it does; exit with 0 if its model was promoted, else with 1."""
+    found = outputs(stack)
+    environment = [_setting(setting) for setting in settings or []]
+    machine = boto3.client("stepfunctions")
+    execution = machine.start_execution(
+        stateMachineArn=found["StateMachineArn"],
+        name=name or f"run-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}",
+        input=json.dumps({"environment": environment} if environment else {}),
+    )["executionArn"]
+    console.print(f"started {execution.rpartition(':')[2]}")
+    log, steps = _log_lines(found["LogGroup"]), _steps(execution)
+    while True:
+        status = machine.describe_execution(executionArn=execution)["status"]
+        for line in [*next(steps), *next(log)]:
+            console.print(line)
+        if status != "RUNNING":
+            break
+        time.sleep(seconds)
+    console.print(f"{status.lower().replace('_', ' ')}")
+    raise typer.Exit(0 if status == "SUCCEEDED" else 1)
+
+
+def outputs(stack: str) -> dict[str, str]:
+    """The outputs of a deployed stack, by their names.
+
+    Raises
+    ------
+    CannotBeDone
+        If there is no such stack.
+    """
+    try:
+        found = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        raise CannotBeDone(
+            f"There is no stack {stack} ({error.response['Error']['Code']}); deploy it first, or"
+            " name another."
+        ) from error
+    return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])}
+
+
+def _setting(text: str) -> dict[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.startswith("DIGITS_"):
+        raise CannotBeDone(f"--set {text}: give NAME=VALUE, such as DIGITS_SEED=2.")
+    return {"Name": name, "Value": value}
+
+
+def _steps(execution: str) -> Iterator[list[str]]:
+    """At each turn, the steps of the execution that were entered since the last one."""
+    machine = boto3.client("stepfunctions")
+    told = 0
+    while True:
+        pages = machine.get_paginator("get_execution_history").paginate(executionArn=execution)
+        events = [event for page in pages for event in page["events"] if event["id"] > told]
+        told = max([told, *(event["id"] for event in events)])
+        entered = [event["stateEnteredEventDetails"]["name"] for event in events
+                   if "stateEnteredEventDetails" in event]  # fmt: skip
+        yield [f"[bold]{name}[/]" for name in entered]
+
+
+def _log_lines(group: str) -> Iterator[list[str]]:
+    """At each turn, what the containers logged since the last one."""
+    logs = boto3.client("logs")
+    since, told = int(time.time() * 1000), set[str]()
+    while True:
+        pages = logs.get_paginator("filter_log_events").paginate(
+            logGroupName=group, startTime=since
+        )
+        events = [event for page in pages for event in page["events"]]
+        fresh = [event for event in events if event["eventId"] not in told]
+        told |= {event["eventId"] for event in fresh}
+        yield [f"  {_message(event['message'])}" for event in fresh]
+
+
+def _message(line: str) -> str:
+    """The message of a JSON line; any other line as it is."""
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError, TypeError):
+        return line
+
+
+def _log_in(engine: str, repository: str) -> None:
+    """Let the engine push: the password goes by standard input and is good for twelve hours."""
+    answer: Any = boto3.client("ecr").get_authorization_token()
+    token = answer["authorizationData"][0]["authorizationToken"]
+    user, _, password = base64.b64decode(token).decode().partition(":")
+    registry = repository.partition("/")[0]
+    _call(engine, "login", "--username", user, "--password-stdin", registry, text=password)
+
+
+def _call(*command: str, text: str | None = None) -> None:
+    try:
+        subprocess.run(command, input=text, text=True, check=True)  # noqa: S603 - our own commands
+    except FileNotFoundError as error:
+        raise CannotBeDone(f"{command[0]} is not installed.") from error
+    except subprocess.CalledProcessError as error:
+        raise CannotBeDone(
+            f"{Path(command[0]).name} {command[1]} failed (exit code {error.returncode})."
+        ) from error
+
+
+def main() -> None:
+    """Run the command line; what cannot be done is one line and exit code 1."""
+    try:
+        app()
+    except (CannotBeDone, ClientError, BotoCoreError) as error:
+        Console(stderr=True, soft_wrap=True).print(f"Failed: {error}", style="red", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
