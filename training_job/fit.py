@@ -48,7 +48,7 @@ def fit(
         If the checkpoint cannot be read or written.
     """
     keras.utils.set_random_seed(seed)
-    run = _Run(architecture, recipe, len(train))
+    run = Run(architecture, recipe, len(train))
     history: list[Row] = []
     state = checkpoint.load() if checkpoint else None
     if state is not None:
@@ -83,8 +83,11 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore
         return self.peak * tf.where(share < self.warm_up, rising, falling)
 
 
-class _Run:
-    """A network in training: its variables, its optimizer and the average of its weights."""
+class Run:
+    """A network in training: its variables, its optimizer and the average of its weights.
+
+    `images` is how many an epoch shows.
+    """
 
     def __init__(self, architecture: Architecture, recipe: Recipe, images: int) -> None:
         self._recipe = recipe

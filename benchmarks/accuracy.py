@@ -1,0 +1,159 @@
+"""How good each recipe is: mean and standard deviation over five seeds, not the luckiest one.
+
+    python -m benchmarks.accuracy              the table, from the records; says what is missing
+    python -m benchmarks.accuracy --train      train what is missing; goes on where it was cut off
+
+Each run is a line of `benchmarks/records/accuracy.jsonl`. A run whose settings are no longer those
+of its recipe does not count. Every choice was made on the 5,000 training images that are held out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+
+RECORDS = Path(__file__).parent / "records/accuracy.jsonl"
+BUNDLES = Path(__file__).parents[1] / ".benchmarks/accuracy"
+MEASURED = (("reference", "release"), ("deep", "release"))
+SEEDS = (1, 2, 3, 4, 5)
+
+Record = dict[str, Any]
+console = Console(soft_wrap=True, highlight=False)
+
+
+def main(
+    train: Annotated[bool, typer.Option("--train", help="Train what is missing first.")] = False,
+    architecture: Annotated[
+        str | None, typer.Option(help="Only this network: reference or deep.")
+    ] = None,
+) -> None:
+    """Print the table of every recipe; exit with 1 if it is not complete."""
+    chosen = [names for names in MEASURED if architecture in (None, names[0])]
+    if train:
+        for names, seed in list(_missing(chosen)):
+            console.print(f"training {' '.join(names)}, seed {seed}")
+            _add(_trained(*names, seed))
+    console.print(_table(chosen))
+    missing = [f"{' '.join(names)} seed {seed}" for names, seed in _missing(chosen)]
+    if missing:
+        console.print(f"Missing: {', '.join(missing)} (--train makes them).")
+    raise typer.Exit(1 if missing else 0)
+
+
+def records(architecture: str, recipe: str) -> list[Record]:
+    """The runs of a recipe as it is now, one a seed, the newest where there are several."""
+    if not RECORDS.exists():
+        return []
+    wanted = _settings(architecture, recipe)
+    lines = [json.loads(line) for line in RECORDS.read_text().splitlines()]
+    found = {
+        line["seed"]: line
+        for line in lines
+        if (line["architecture"], line["recipe"]) == (architecture, recipe)
+        and line["settings"] == wanted
+    }
+    return [found[seed] for seed in SEEDS if seed in found]
+
+
+def _settings(architecture: str, recipe: str) -> Record:
+    from training_job.recipes import RECIPES  # noqa: PLC0415 - slow: it brings TensorFlow
+
+    settings: Record = json.loads(json.dumps(asdict(RECIPES[architecture, recipe])))
+    return settings
+
+
+def _missing(chosen: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], int]]:
+    """Seed by seed, so that what there is can be compared at any time."""
+    done = {names: {record["seed"] for record in records(*names)} for names in chosen}
+    for seed in SEEDS:
+        for names in chosen:
+            if seed not in done[names]:
+                yield names, seed
+
+
+def _trained(architecture: str, recipe: str, seed: int) -> Record:
+    """Run the job and take its own figures."""
+    from training_job.progress import Progress  # noqa: PLC0415 - slow: it brings TensorFlow
+    from training_job.train import Job, train  # noqa: PLC0415
+
+    out = BUNDLES / f"{architecture}-{recipe}-{seed}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    manifest = train(Job(architecture, recipe, seed=seed, out=out), Progress())
+    report = json.loads((out / "report.json").read_text())
+    kept = ("accuracy", "negative_log_likelihood", "expected_calibration_error", "images")
+    sets = {"test": report["test"], "held_out": report["held_out"], **report["outside"]}
+    return {
+        "architecture": architecture,
+        "recipe": recipe,
+        "seed": seed,
+        "settings": _settings(architecture, recipe),
+        "sets": {name: {key: figures[key] for key in kept} for name, figures in sets.items()},
+        "parameters": manifest.training.parameters,
+        "bytes": report["serving"]["bytes"],
+        "seconds": manifest.training.seconds,
+        "version": manifest.version,
+        "git_commit": manifest.git_commit,
+        "machine": machine.described(),
+    }
+
+
+def _add(record: Record) -> None:
+    with RECORDS.open("a") as stream:
+        stream.write(json.dumps(record) + "\n")
+
+
+def _table(chosen: list[tuple[str, str]]) -> Table:
+    table = Table(title="Accuracy by recipe: mean ± standard deviation", title_justify="left")
+    table.add_column("")
+    columns = {names: records(*names) for names in chosen}
+    for architecture, recipe in chosen:
+        table.add_column(f"{architecture}, {recipe}", justify="right")
+    rows: dict[str, Callable[[list[Record]], str]] = {
+        "seeds": lambda runs: str(len(runs)),
+        "parameters": lambda runs: f"{runs[0]['parameters']:,}",
+        "served bytes": lambda runs: f"{runs[0]['bytes']:,}",
+        "test accuracy": lambda runs: _spread(runs, "test", "accuracy", "%"),
+        "each seed": lambda runs: ", ".join(f"{run['sets']['test']['accuracy']:.2%}"
+                                            for run in runs),
+        "test neg. log-likelihood": lambda runs: _spread(runs, "test", "negative_log_likelihood"),
+        "test calibration error": lambda runs: _spread(
+            runs, "test", "expected_calibration_error", "%"
+        ),
+        "held-out accuracy": lambda runs: _spread(runs, "held_out", "accuracy", "%"),
+        **{
+            name: partial(_spread, name=name, figure="accuracy", unit="%")
+            for name in ("photos easy", "photos medium", "photos hard", "uci 8x8")
+        },
+        "minutes of training": lambda runs: f"{mean(run['seconds'] for run in runs) / 60:.1f}",
+        "machine": lambda runs: "; ".join(sorted({_machine(run) for run in runs})),
+    }  # fmt: skip
+    for title, cell in rows.items():
+        table.add_row(title, *(cell(runs) if runs else "–" for runs in columns.values()))
+    return table
+
+
+def _spread(runs: list[Record], name: str, figure: str, unit: str = "") -> str:
+    scale, digits = (100, 3) if unit else (1, 4)
+    values = [scale * run["sets"][name][figure] for run in runs]
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{spread}{f' {unit}' if unit else ''}"
+
+
+def _machine(run: Record) -> str:
+    told = run["machine"]
+    return f"{told['cores']} cores of {told['cpu']}, {told['date']}"
+
+
+if __name__ == "__main__":
+    typer.run(main)
