@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 # Of S3: a function must know within its own time limit that there is no model to be had.
-_PATIENCE: dict[str, Any] = {
+PATIENCE: dict[str, Any] = {
     "connect_timeout": 2,
     "read_timeout": 5,
     "retries": {"mode": "standard", "max_attempts": 3},
@@ -194,7 +194,7 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         self._errors = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
         try:
-            config = botocore.config.Config(**_PATIENCE)
+            config = botocore.config.Config(**PATIENCE)
             self._s3: S3Client = client or boto3.client("s3", config=config)
         except self._errors as error:
             raise self._translate(error, "") from error

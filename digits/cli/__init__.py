@@ -1,0 +1,34 @@
+"""The command line: read pictures from files, folders, S3 and standard input; look after models.
+
+A command imports what it works with when it runs, so that help comes at once and local files need
+no AWS.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from digits.cli import model
+from digits.cli.classification import classify
+from digits.errors import DigitsError
+
+app = typer.Typer(
+    help="Read handwritten digits in pictures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(classify)
+app.add_typer(model.app, name="model")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; an expected error is one line on standard error and exit code 2."""
+    try:
+        app(args)
+    except DigitsError as error:
+        typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {error}", err=True)
+        sys.exit(2)

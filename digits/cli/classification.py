@@ -1,0 +1,139 @@
+"""`digits classify`: every picture that the arguments name, one answer each, in their order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from digits.classifier import Classifier
+    from digits.cli.answers import Answer
+    from digits.cli.sources import Source, Sources
+    from digits.results import Mode, Result
+
+# A sheet of that many is 64 rows high; more would be neither viewed nor kept in memory with ease.
+SHEET_DIGITS = 512
+
+
+class Format(str, Enum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def classify(
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, s3://bucket/prefix, or - for standard input."),
+    ],
+    multiple: Annotated[
+        bool, typer.Option("--multiple", help="Read every digit, in reading order.")
+    ] = False,
+    explain_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--explain", metavar="FILE", help="Write a PNG of what the network was shown."
+        ),
+    ] = None,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", help="Default: by the ending of --out, else a table."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write there, not to standard output.")
+    ] = None,
+) -> None:
+    """Read the digit in each picture.
+
+    In a folder, and below an s3:// prefix, everything with a picture's ending is read, in the order
+    of the names. Exits with 0 if every picture was read, 1 if some could not be, 2 if the command
+    itself was wrong.
+    """
+    from digits import bundle  # noqa: PLC0415 - NumPy: not for --help
+    from digits.cli import answers, files, models, sources  # noqa: PLC0415
+
+    format_ = format_ or _format_for(out)
+    pictures = sources.named(paths)
+    classifier = models.load_classifier(bundle.load())
+    mode: Mode = "multiple" if multiple else "single"
+    reading = Reading(classifier, mode, explained=explain_file is not None)
+    with files.whole(explain_file) if explain_file else contextlib.nullcontext() as sheet:
+        with files.whole_text(out) if out else files.standard_output() as stream:
+            shown = _with_progress(pictures, hidden=stream.isatty() and format_ != Format.TABLE)
+            answers.WRITERS[format_.value](reading.answers(shown), stream)
+        if sheet is not None:
+            reading.write_sheet(sheet)
+    raise typer.Exit(1 if reading.failures else 0)
+
+
+class Reading:
+    """One run over pictures, with what is known at its end: failures, and digits for the sheet."""
+
+    def __init__(self, classifier: Classifier, mode: Mode, *, explained: bool) -> None:
+        self.failures = 0
+        self._mode, self._explained = mode, explained
+        self._digits = 0
+        self._for_sheet: list[tuple[str, Result]] = []
+        self._classifier = classifier
+
+    def answers(self, sources: Iterator[Source]) -> Iterator[Answer]:
+        """Read one picture after the other; nothing but the sheet's digits is kept."""
+        from digits.cli.answers import Answer  # noqa: PLC0415 - see `classify`
+        from digits.errors import ImageError  # noqa: PLC0415
+        from digits.results import ErrorInfo  # noqa: PLC0415
+
+        for source in sources:
+            try:
+                result = self._classifier.classify(
+                    source.read(), mode=self._mode, explain=self._explained
+                )
+            except ImageError as error:
+                self.failures += 1
+                yield Answer(source.name, ErrorInfo.of(error))
+                continue
+            if self._explained and self._digits < SHEET_DIGITS:
+                self._for_sheet.append((source.name, result))
+            self._digits += len(result.digits)
+            yield Answer(source.name, result)
+
+    def write_sheet(self, stream: IO[bytes]) -> None:
+        """Write the PNG of what the network was shown, and say so if it does not hold it all."""
+        from digits import explain  # noqa: PLC0415 - see `classify`
+
+        stream.write(explain.contact_sheet(self._for_sheet))
+        shown = sum(len(result.digits) for _, result in self._for_sheet)
+        if shown < self._digits:
+            typer.echo(f"The sheet shows the first {shown:,} of {self._digits:,} digits.", err=True)
+
+
+def _with_progress(sources: Sources, *, hidden: bool) -> Iterator[Source]:
+    """Show a bar on standard error while more than one picture is read, if a person is there."""
+    from rich.console import Console  # noqa: PLC0415 - not for --help
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    total = 0 if hidden or not console.is_terminal else sum(1 for _ in sources())
+    if total < 2:
+        yield from sources()
+        return
+    columns = (TextColumn("Reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+        yield from progress.track(sources(), total=total)
+
+
+def _format_for(out: Path | None) -> Format:
+    suffix = out.suffix.lower().removeprefix(".") if out else ""
+    return Format(suffix) if suffix in (Format.JSON, Format.CSV) else Format.TABLE

@@ -1,0 +1,74 @@
+"""Where a command writes to: files that appear whole or not at all, and standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import typer
+
+from digits.errors import BadRequest
+
+_CLOSED_PIPE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name once everything is written, and only then.
+
+    What is no ordinary file (a device, a pipe) is written to directly.
+
+    Raises
+    ------
+    BadRequest
+        At once if it cannot be written there, or when the disk is full.
+    """
+    target = path.resolve()  # a link stays one
+    if target.is_dir():
+        raise BadRequest(f"{path} is a folder; name a file in it.")
+    direct = target.exists() and not target.is_file()
+    draft = target if direct else target.with_name(f".{target.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as stream:
+            yield stream
+        if not direct:
+            draft.replace(target)
+    except OSError as error:
+        raise BadRequest(f"Cannot write {path} ({error.strerror}); choose another file.") from error
+    finally:
+        if not direct:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_text(path: Path) -> Iterator[IO[str]]:
+    """The same for text, in UTF-8 with its line ends as they are written."""
+    with whole(path) as stream, io.TextIOWrapper(stream, "utf-8", newline="") as text:
+        yield text
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[IO[str]]:
+    """Standard output; nobody's reading it any more ends the command as the shell knows it.
+
+    Raises
+    ------
+    BadRequest
+        If it cannot be written to: a full disk, say.
+    """
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would fail again at exit, with a stack trace.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(_CLOSED_PIPE) from error
+        raise BadRequest(f"Cannot write to standard output ({error.strerror}).") from error

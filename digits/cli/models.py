@@ -1,0 +1,89 @@
+"""Which model an argument of the command line means, and loading it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from digits import bundle, store
+from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile
+from digits.classifier import Classifier
+from digits.errors import BadRequest
+from digits.store import Pointer
+
+_IN_STORE = re.compile(rf"(?P<store>.*?)/?\bmodels/(?P<version>{VERSION.strip('^$')})/?")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model that was found; `pointer` is the one that led to it, if one did."""
+
+    manifest: Manifest
+    read_file: ReadFile
+    pointer: Pointer | None = None
+
+
+def find(address: str | None, version: str | None = None) -> Model:
+    """The model that an address means, or that `version` of the store there.
+
+    Parameters
+    ----------
+    address
+        A store, for the model in service there; a bundle's folder; ``STORE/models/VERSION``; None
+        for the model that ships with the code.
+    version
+        A version in the store at `address`.
+
+    Raises
+    ------
+    BadRequest
+        If a version is given without a store.
+    ModelUnavailable
+        If there is no such model, or it is not for this code.
+    """
+    if address is None:
+        if version is not None:
+            raise BadRequest("--version needs a STORE that holds it.")
+        return _read(bundle.in_folder(bundle.SHIPPED))
+    if version is None and (Path(address) / MANIFEST).is_file():
+        return _read(bundle.in_folder(Path(address)))
+    if version is None and (named := _IN_STORE.fullmatch(address)):
+        address, version = named["store"] or ".", named["version"]
+    models = store.open_store(address)
+    if version is not None:
+        return _read(store.in_store(models, version))
+    found = store.current(models)
+    assert found is not None  # noqa: S101 - only a conditional read gives None
+    return _read(store.in_store(models, found[0].version), found[0])
+
+
+def load_classifier(loaded: Bundle) -> Classifier:
+    """Make the classifier without LiteRT's greeting on standard error.
+
+    It writes to the descriptor itself, past Python, and has no setting for it; its errors come as
+    exceptions.
+    """
+    with _nowhere_for_errors():
+        return Classifier(loaded)
+
+
+def _read(read_file: ReadFile, pointer: Pointer | None = None) -> Model:
+    return Model(bundle.parse_manifest(read_file(MANIFEST)), read_file, pointer)
+
+
+@contextlib.contextmanager
+def _nowhere_for_errors() -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

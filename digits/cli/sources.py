@@ -1,0 +1,144 @@
+"""Where pictures come from: files, folders, S3 and standard input, found while they are read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from digits.errors import BadRequest, UnreadableImage
+from digits.image import MAX_BYTES
+from digits.storage import PATIENCE
+
+SUFFIXES = frozenset({
+    ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture to read: its name for people, and how to get its bytes."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+Sources = Callable[[], Iterator[Source]]
+"""Finds the pictures anew each time, so that their number never matters to the memory."""
+
+
+def named(paths: Sequence[str]) -> Sources:
+    """The pictures that the command's arguments name, in their order.
+
+    Raises
+    ------
+    BadRequest
+        If one of them names nothing that could be read.
+    """
+    every = [_named(path) for path in paths]
+    for path, sources in zip(paths, every, strict=True):
+        if next(sources(), None) is None:
+            raise BadRequest(f"There is no picture in {path}; pictures end in .png, .jpg and such.")
+    return lambda: chain.from_iterable(sources() for sources in every)
+
+
+def _named(path: str) -> Sources:
+    if path == "-":
+        return lambda: iter([Source("-", _standard_input)])
+    if path.startswith("s3://"):
+        return _in_s3(path)
+    if Path(path).is_dir():
+        return lambda: _in_folder(path)
+    if not os.path.lexists(path):
+        raise BadRequest(f"There is no file or folder {_readable(path)}.")
+    return lambda: iter([_file(path)])
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise UnreadableImage("Standard input is closed.")
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
+def _in_folder(folder: str) -> Iterator[Source]:
+    """The pictures below a folder, in the order of their paths; links to folders are not followed.
+
+    A folder that cannot be read is an answer of its own, so that nobody takes it for an empty one.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        yield _failed(folder, f"The folder cannot be read ({error.strerror}).")
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _in_folder(entry.path)
+        elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
+            yield _file(entry.path)
+
+
+def _file(path: str) -> Source:
+    def read() -> bytes:
+        try:
+            with Path(path).open("rb") as file:
+                return file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise UnreadableImage(f"The file cannot be read ({error.strerror}).") from error
+
+    return Source(_readable(str(Path(path))), read)
+
+
+def _failed(path: str, message: str) -> Source:
+    def read() -> bytes:
+        raise UnreadableImage(message)
+
+    return Source(_readable(path), read)
+
+
+def _readable(path: str) -> str:
+    """The path as text that can be written anywhere; bytes that are no UTF-8 are spelt out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _in_s3(address: str) -> Sources:
+    """The pictures whose keys start with a prefix; or the one object, whatever its ending."""
+    try:
+        import boto3  # noqa: PLC0415 - only an s3:// address may need it
+        from botocore.config import Config  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    except ImportError as error:
+        raise BadRequest("s3:// needs boto3; install it with `pip install boto3`.") from error
+
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise BadRequest(f"{address} names no bucket; give s3://bucket/prefix.")
+    s3 = boto3.client("s3", config=Config(**PATIENCE))
+
+    def source(key: str) -> Source:
+        def read() -> bytes:
+            try:
+                return s3.get_object(Bucket=bucket, Key=key)["Body"].read(MAX_BYTES + 1)
+            except (ClientError, BotoCoreError) as error:
+                raise UnreadableImage(f"The object cannot be fetched ({error}).") from error
+
+        return Source(f"s3://{bucket}/{key}", read)
+
+    def found() -> Iterator[Source]:
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        try:
+            for key in (item["Key"] for page in pages for item in page.get("Contents", ())):
+                if key == prefix and not key.endswith("/"):
+                    yield source(key)
+                    return
+                if PurePosixPath(key).suffix.lower() in SUFFIXES:
+                    yield source(key)
+        except (ClientError, BotoCoreError) as error:
+            raise BadRequest(
+                f"{address} cannot be listed ({error}); check the bucket and your credentials."
+            ) from error
+
+    return found

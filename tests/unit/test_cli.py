@@ -1,0 +1,542 @@
+"""`digits classify` does what its contract says, for people, for programs and for the shell."""
+
+import csv
+import io
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from moto import mock_aws
+from PIL import Image
+
+from digits.cli import classification, main
+from digits.results import Result
+from tests.conftest import GOLDEN, truths
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "from digits.cli import main; main()"]
+
+
+@pytest.fixture
+def digits(capsys):
+    """Run the command line here, and give its exit code and what it wrote."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as ended:
+            main([str(arg) for arg in args])
+        written = capsys.readouterr()
+        return SimpleNamespace(code=ended.value.code, out=written.out, err=written.err)
+
+    return run
+
+
+def started(*args, **options):
+    """The command line in a process of its own, as a shell starts it."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, args)], cwd=ROOT,
+        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pictures, one deeper than the other, and files that are none."""
+    home = tmp_path / "pictures"
+    (home / "b").mkdir(parents=True)
+    shutil.copy(GOLDEN / "seven.png", home / "b" / "SEVEN.PNG")
+    shutil.copy(GOLDEN / "one.jpg", home / "c.jpg")
+    (home / "notes.txt").write_text("no picture")
+    (home / "empty").mkdir()
+    return home
+
+
+@pytest.fixture
+def broken(tmp_path):
+    path = tmp_path / "broken.png"
+    path.write_bytes((GOLDEN / "seven.png").read_bytes()[:300])
+    return path
+
+
+def assert_one_line(done, *words):
+    """Exit code 2, nothing on standard output, one clear line on standard error."""
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("Error: ")
+    assert done.err.count("\n") == 1
+    for word in words:
+        assert word in done.err
+
+
+def test_json_is_one_list_of_results_in_the_order_of_the_arguments(digits):
+    names = list(truths())[::-1]
+    done = digits("classify", *(GOLDEN / name for name in names), "--format", "json")
+    assert (done.code, done.err) == (0, "")
+    items = json.loads(done.out)
+    assert [item.pop("path") for item in items] == [str(GOLDEN / name) for name in names]
+    assert [Result.model_validate(item).text for item in items] == [
+        str(truths()[name]) for name in names
+    ]
+
+
+def test_a_folder_is_read_to_its_depth_in_the_order_of_paths(digits, folder):
+    done = digits("classify", folder, "--format", "json")
+    assert [(item["path"], item["text"]) for item in json.loads(done.out)] == [
+        (str(folder / "b/SEVEN.PNG"), "7"), (str(folder / "c.jpg"), "1"),
+    ]  # fmt: skip
+
+
+def test_order_is_that_of_whole_paths(digits, tmp_path):
+    for name in ("a/x.png", "a.png", "a/b/y.png", "B.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("no picture")
+    done = digits("classify", tmp_path, "--format", "json")
+    paths = [Path(item["path"]) for item in json.loads(done.out)]
+    assert paths == sorted(tmp_path.rglob("*.png"))
+
+
+def test_a_file_that_is_named_is_read_whatever_its_ending(digits, tmp_path):
+    path = shutil.copy(GOLDEN / "seven.png", tmp_path / "seven.data")
+    assert json.loads(digits("classify", path, "--format", "json").out)[0]["text"] == "7"
+
+
+def test_a_link_to_a_folder_inside_is_not_followed(digits, folder):
+    (folder / "round").symlink_to(folder)
+    assert len(json.loads(digits("classify", folder, "--format", "json").out)) == 2
+
+
+def test_a_picture_that_cannot_be_read_is_an_item_and_the_document_is_whole(digits, broken, folder):
+    done = digits("classify", broken, folder, "--format", "json")
+    first, *others = json.loads(done.out)
+    assert done.code == 1
+    assert (first["path"], first["error"]["code"]) == (str(broken), "unreadable_image")
+    assert set(first) == {"path", "error"}
+    assert set(first["error"]) == {"code", "message"}
+    assert [item["text"] for item in others] == ["7", "1"]
+
+
+def test_a_file_that_the_system_refuses_is_an_item(digits, tmp_path):
+    (tmp_path / "folder.png").symlink_to(tmp_path / "gone.png")
+    done = digits("classify", tmp_path / "folder.png", "--format", "json")
+    (item,) = json.loads(done.out)
+    assert (done.code, item["error"]["code"]) == (1, "unreadable_image")
+    assert "No such file" in item["error"]["message"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_item(digits, folder, monkeypatch):
+    real = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    done = digits("classify", folder, "--format", "json")
+    refused, read = json.loads(done.out)
+    assert (done.code, refused["path"]) == (1, str(folder / "b"))
+    assert refused["error"]["message"] == "The folder cannot be read (Permission denied)."
+    assert read["text"] == "1"
+
+
+def test_csv_has_one_line_a_picture(digits, broken):
+    done = digits("classify", GOLDEN / "seven.png", broken, "--format", "csv")
+    seven, failed = csv.DictReader(io.StringIO(done.out))
+    assert done.code == 1
+    assert (seven["text"], seven["needs_review"], seven["error"]) == ("7", "false", "")
+    assert 0.9 < float(seven["confidence"]) <= 1
+    assert (failed["path"], failed["text"], failed["error"]) == (
+        str(broken), "", "unreadable_image",
+    )  # fmt: skip
+    assert failed["message"]
+
+
+def test_a_table_is_for_people_and_its_lines_are_not_broken_in_a_pipe(digits, broken, tmp_path):
+    deep = tmp_path / ("a" * 60) / ("b" * 60) / "seven.png"
+    deep.parent.mkdir(parents=True)
+    shutil.copy(GOLDEN / "seven.png", deep)
+    done = digits("classify", deep, broken)
+    assert done.code == 1
+    (line,) = [line for line in done.out.splitlines() if str(deep) in line]
+    assert "7" in line.split()
+    assert f"{broken}" in done.out
+    assert "unreadable_image" in done.out
+
+
+def test_a_long_table_is_divided(digits, folder, monkeypatch):
+    monkeypatch.setattr("digits.cli.answers.TABLE_ROWS", 1)
+    assert digits("classify", folder).out.count("for review") == 2
+
+
+@pytest.mark.parametrize("name", ["[red].png", "a[/].png", "new\nline.png", "\x1b[31m.png"])
+def test_no_name_of_a_file_harms_the_table(digits, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    shutil.copy(GOLDEN / "seven.png", tmp_path / name)
+    done = digits("classify", tmp_path)
+    assert done.code == 0
+    assert name.replace("\n", "\\n").replace("\x1b", "\\x1b") in done.out
+    assert "\x1b" not in done.out
+
+
+@pytest.mark.parametrize("shape", ["json", "csv", "table"])
+def test_a_name_that_is_no_text_is_spelt_out(digits, tmp_path, shape):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).write_bytes(
+        (GOLDEN / "seven.png").read_bytes()
+    )
+    done = digits("classify", tmp_path, "--format", shape, "--out", tmp_path / "out")
+    assert done.code == 0
+    written = (tmp_path / "out").read_text()
+    assert r"caf\xe9.png" in (json.loads(written)[0]["path"] if shape == "json" else written)
+
+
+def test_multiple_reads_every_digit(digits, tmp_path):
+    page = Image.new("L", (200, 100), 255)
+    for place, name in enumerate(("seven.png", "three.png")):
+        digit = Image.open(GOLDEN / name).convert("L").resize((70, 70))
+        page.paste(digit, (20 + 90 * place, 15))
+    page.save(tmp_path / "page.png")
+    single = json.loads(digits("classify", tmp_path / "page.png", "--format", "json").out)[0]
+    multiple = json.loads(
+        digits("classify", "--multiple", tmp_path / "page.png", "--format", "json").out
+    )[0]
+    assert single["reason"] == "several_digits"
+    assert len(multiple["digits"]) == len(multiple["text"]) == 2
+
+
+def test_standard_input_is_read_to_its_end():
+    done = subprocess.run(
+        [*COMMAND, "classify", "-", "--format", "json"], cwd=ROOT, capture_output=True, check=True,
+        input=(GOLDEN / "seven.png").read_bytes(),
+    )  # fmt: skip
+    (item,) = json.loads(done.stdout)
+    assert (item["path"], item["text"]) == ("-", "7")
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(("data", "code"), [(b"", "unreadable_image"), (b"text", "unsupported_")])
+def test_standard_input_that_is_no_picture_is_exit_code_1(data, code):
+    process = started("classify", "-", "--format", "json", stdin=subprocess.PIPE)
+    out, err = process.communicate(data, timeout=60)
+    assert (process.returncode, err) == (1, b"")
+    assert json.loads(out)[0]["error"]["code"].startswith(code)
+
+
+def test_a_file_is_written_whole_in_the_format_of_its_ending(digits, folder, tmp_path):
+    for ending, read in (("json", json.loads), ("csv", str.splitlines)):
+        out = tmp_path / f"out.{ending}"
+        done = digits("classify", folder, "--out", out)
+        assert (done.code, done.out, done.err) == (0, "", "")
+        assert len(read(out.read_text())) == {"json": 2, "csv": 3}[ending]
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_file_that_was_there_stays_until_the_new_one_is_whole(
+    digits, folder, tmp_path, monkeypatch
+):
+    out = tmp_path / "out.json"
+    out.write_text("the old one")
+    seen = []
+
+    def break_off(*_, **__):
+        seen.append(out.read_text())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("digits.classifier.Classifier.classify", break_off)
+    assert digits("classify", folder, "--out", out).code != 0
+    assert (seen, out.read_text()) == (["the old one"], "the old one")
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_link_that_is_written_to_stays_a_link(digits, folder, tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    digits("classify", folder, "--out", tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert len(json.loads((tmp_path / "real.json").read_text())) == 2
+
+
+def test_a_pipe_is_written_to_and_not_replaced(digits, folder, tmp_path):
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    assert digits("classify", folder, "--out", pipe).code == 0
+    reader.join(30)
+    assert len(json.loads(read[0])) == 2
+    assert pipe.is_fifo()
+
+
+def test_explain_writes_a_png_of_every_frame(digits, folder, tmp_path):
+    done = digits("classify", folder, "--explain", tmp_path / "why.png", "--format", "json")
+    with Image.open(tmp_path / "why.png") as sheet:
+        sheet.load()
+        assert sheet.format == "PNG"
+        assert sheet.width > 2 * 140
+        darkest, lightest = sheet.convert("L").getextrema()
+    assert (darkest, lightest) == (0, 255)
+    assert all("explanation" in item["digits"][0] for item in json.loads(done.out))
+
+
+def test_explain_writes_a_png_even_if_nothing_was_read(digits, broken, tmp_path):
+    assert digits("classify", broken, "--explain", tmp_path / "why.png").code == 1
+    Image.open(tmp_path / "why.png").verify()
+
+
+def test_a_sheet_that_would_be_too_large_is_cut_and_says_so(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(classification, "SHEET_DIGITS", 3)
+    done = digits("classify", GOLDEN, "--explain", tmp_path / "why.png")
+    assert done.code == 0
+    assert done.err == "The sheet shows the first 3 of 10 digits.\n"
+    with Image.open(tmp_path / "why.png") as sheet:
+        assert sheet.width < 4 * 148
+
+
+def test_what_is_not_there_is_one_line(digits, tmp_path):
+    assert_one_line(digits("classify", GOLDEN, tmp_path / "gone.png"), "no file", "gone.png")
+
+
+@pytest.mark.parametrize("place", ["empty", "."])
+def test_a_folder_without_pictures_is_one_line(digits, tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    assert_one_line(digits("classify", GOLDEN, tmp_path / place), "no picture")
+
+
+@pytest.mark.parametrize("option", ["--out", "--explain"])
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("no/such/file.json", "No such file"),
+        ("", "is a folder"),
+        ("file/x.json", "Not a directory"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line_before_anything_is_read(
+    digits, tmp_path, monkeypatch, option, place, why
+):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("digits.classifier.Classifier.classify", None)
+    assert_one_line(digits("classify", GOLDEN, option, tmp_path / place), why)
+
+
+@pytest.mark.parametrize("option", ["--out", "--explain"])
+def test_a_full_disk_is_one_line(digits, option):
+    done = digits("classify", GOLDEN, option, "/dev/full", "--format", "json")
+    assert done.code == 2
+    assert done.err == (
+        "Error: Cannot write /dev/full (No space left on device); choose another file.\n"
+    )
+
+
+def test_a_full_disk_behind_standard_output_is_one_line():
+    with Path("/dev/full").open("wb") as full:
+        process = started("classify", GOLDEN, "--format", "json", stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err == b"Error: Cannot write to standard output (No space left on device).\n"
+
+
+@pytest.mark.parametrize("args", [[], ["classify"], ["classify", "x", "--format", "xml"], ["what"]])
+def test_misuse_is_exit_code_2(digits, args):
+    assert digits(*args).code == 2
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy():
+    script = (
+        "import sys, atexit; from digits.cli import main;"
+        "heavy = {'numpy', 'ai_edge_litert', 'pydantic', 'PIL', 'boto3'};"
+        "atexit.register(lambda: print('imported:', *sorted(heavy & set(sys.modules))));"
+        "main(['--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "classify" in done.stdout
+    assert done.stdout.splitlines()[-1] == "imported:"
+
+
+def test_local_files_need_no_aws():
+    script = (
+        "import sys; sys.modules['boto3'] = None; sys.modules['botocore'] = None;"
+        f"from digits.cli import main; main(['classify', {str(GOLDEN / 'seven.png')!r}])"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True)
+
+
+@pytest.mark.parametrize("shape", ["json", "csv", "table"])
+@pytest.mark.parametrize("read", [0, 1])
+def test_a_reader_who_leaves_is_no_stack_trace(tmp_path, shape, read):
+    """As `| head -1` does: at once, or long before the end of more than any pipe holds."""
+    for number in range(3000 if read else 1):
+        (tmp_path / f"{number:0250}.png").write_bytes(b"no picture")
+    process = started("classify", tmp_path, "--format", shape)
+    assert len(process.stdout.read(read)) == read
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_control_c_is_no_stack_trace_and_leaves_no_half_file(tmp_path, to_file):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(2000):
+        (pictures / f"{number:04}.png").symlink_to(GOLDEN / "seven.png")
+    out = tmp_path / "out.json"
+    process = started(
+        "classify", pictures, "--format", "json", *(["--out", out] if to_file else []), bufsize=0
+    )
+    if to_file:
+        while not list(tmp_path.glob(".out.json.*")):
+            assert process.poll() is None
+    else:
+        process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert err.count(b"\n") <= 2
+    assert not out.exists()
+    assert list(tmp_path.glob(".*")) == []
+
+
+def on_a_terminal(*args):
+    """What the command line writes to a terminal that only its standard error is."""
+    ours, theirs = pty.openpty()
+    process = started(*args, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            shown += chunk
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(ours)
+    out = process.stdout.read()
+    process.stdout.close()
+    assert process.wait(60) == 0
+    return out, shown
+
+
+def test_a_bar_is_shown_on_a_terminal_and_disturbs_no_document():
+    out, shown = on_a_terminal("classify", GOLDEN, "--format", "json")
+    assert b"Reading" in shown
+    assert b"/10" in shown
+    assert len(json.loads(out)) == 10
+    assert on_a_terminal("classify", GOLDEN / "seven.png", "--format", "json")[1] == b""
+
+
+def test_no_bar_is_shown_where_nobody_looks():
+    process = started("classify", GOLDEN)
+    assert process.communicate(timeout=60)[1] == b""
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(digits, tmp_path):
+    def peak(folders):
+        for number in range(folders):
+            home = tmp_path / f"{folders}" / f"{number}"
+            home.mkdir(parents=True)
+            for name in range(50):
+                (home / f"{name}.png").write_bytes(b"no picture")
+        tracemalloc.start()
+        digits("classify", tmp_path / f"{folders}", "--out", tmp_path / "out.json")
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(1)  # what is imported and cached once
+    few, many = peak(4), peak(60)
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 3000
+    assert many < few + 100_000
+
+
+@pytest.fixture
+def bucket():
+    with mock_aws():
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="pictures")
+        for key, name in {
+            "scans/2026/b c+é.png": "seven.png",
+            "scans/a.JPG": "one.jpg",
+            "other/x.png": "six.jpg",
+            "no-ending": "three.png",
+        }.items():
+            s3.put_object(Bucket="pictures", Key=key, Body=(GOLDEN / name).read_bytes())
+        s3.put_object(Bucket="pictures", Key="scans/", Body=b"")
+        s3.put_object(Bucket="pictures", Key="scans/notes.txt", Body=b"no picture")
+        yield s3
+
+
+def test_a_prefix_in_s3_is_read_like_a_folder(digits, bucket):
+    done = digits("classify", "s3://pictures/scans/", "--format", "json")
+    assert [(item["path"], item["text"]) for item in json.loads(done.out)] == [
+        ("s3://pictures/scans/2026/b c+é.png", "7"), ("s3://pictures/scans/a.JPG", "1"),
+    ]  # fmt: skip
+    assert done.code == 0
+
+
+def test_one_object_in_s3_is_read_whatever_its_ending(digits, bucket):
+    done = digits("classify", "s3://pictures/no-ending", "--format", "json")
+    assert [item["text"] for item in json.loads(done.out)] == ["3"]
+
+
+def test_an_object_that_cannot_be_fetched_is_an_item(digits, bucket, monkeypatch):
+    real = boto3.client
+
+    def client(*args, **kwargs):
+        s3 = real(*args, **kwargs)
+        fetch = s3.get_object
+        s3.get_object = lambda **asked: fetch(**asked | {"Key": asked["Key"].replace("a.J", "?")})
+        return s3
+
+    monkeypatch.setattr(boto3, "client", client)
+    done = digits("classify", "s3://pictures/scans/", "--format", "json")
+    assert done.code == 1
+    assert [item.get("text") for item in json.loads(done.out)] == ["7", None]
+
+
+def test_a_listing_that_breaks_off_leaves_a_valid_document(digits, bucket, monkeypatch):
+    """The second time, when the pictures are read: the first was to see that there are some."""
+    real = boto3.client
+    listed = []
+
+    def client(*args, **kwargs):
+        s3 = real(*args, **kwargs)
+        pages = s3.get_paginator("list_objects_v2").paginate
+
+        def paginate(**asked):
+            listed.append(asked)
+            yield from pages(**asked)
+            if len(listed) > 1:
+                raise EndpointConnectionError(endpoint_url="https://s3.example.org")
+
+        s3.get_paginator = lambda _: SimpleNamespace(paginate=paginate)
+        return s3
+
+    monkeypatch.setattr(boto3, "client", client)
+    done = digits("classify", "s3://pictures/scans/", "--format", "json")
+    assert done.code == 2
+    assert [item["text"] for item in json.loads(done.out)] == ["7", "1"]
+    assert "cannot be listed" in done.err
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("s3://no-such-bucket/x", "NoSuchBucket"),
+        ("s3://pictures/nothing", "no picture"),
+        ("s3://", "no bucket"),
+    ],
+)
+def test_a_prefix_that_gives_nothing_is_one_line(digits, bucket, address, words):
+    assert_one_line(digits("classify", address), words)
