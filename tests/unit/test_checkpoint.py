@@ -1,0 +1,113 @@
+"""A run that was cut off ends where it would have ended."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from digits.storage import FolderStore
+from training_job.checkpoint import Checkpoint
+from training_job.data import Split
+from training_job.fit import fit
+from training_job.model import deep, reference
+from training_job.progress import Progress
+from training_job.recipes import Recipe
+
+ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)]
+HISTORY = [{"epoch": 1, "loss": 0.5}]
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Checkpoint:
+    return Checkpoint(FolderStore(tmp_path), "checkpoints/run.npz", "this job")
+
+
+def test_what_was_saved_is_loaded(checkpoint):
+    checkpoint.save(1, ARRAYS, HISTORY)
+
+    state = checkpoint.load()
+
+    assert (state.epoch, state.history) == (1, HISTORY)
+    for given, found in zip(ARRAYS, state.arrays, strict=True):
+        assert given.dtype == found.dtype
+        np.testing.assert_array_equal(given, found)
+
+
+def test_a_later_state_takes_the_place_of_an_earlier_one(checkpoint):
+    checkpoint.save(1, ARRAYS, HISTORY)
+    checkpoint.save(2, ARRAYS, HISTORY * 2)
+    assert checkpoint.load().epoch == 2
+
+
+def test_where_nothing_was_saved_there_is_nothing_to_go_on_from(checkpoint):
+    assert checkpoint.load() is None
+
+
+def test_another_job_does_not_go_on_from_it(checkpoint):
+    checkpoint.save(1, ARRAYS, HISTORY)
+    assert dataclasses.replace(checkpoint, fingerprint="another job").load() is None
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"PK\x03\x04 cut short"])
+def test_a_broken_one_is_as_good_as_none(checkpoint, tmp_path, data):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/run.npz").write_bytes(data)
+    assert checkpoint.load() is None
+
+
+def test_it_is_never_unpickled(checkpoint, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with (tmp_path / "checkpoints/run.npz").open("wb") as file:
+        np.savez(file, about=np.array([{"an": "object"}], dtype=object))
+    assert checkpoint.load() is None
+
+
+class _Killed(BaseException):
+    """What ends a run from outside."""
+
+
+class _KilledAfter(Progress):
+    """Kills the run once it tells of this epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self._last = epoch
+
+    def epoch(self, row, epochs) -> None:
+        if row["epoch"] == self._last:
+            raise _Killed
+
+
+@pytest.fixture(scope="module")
+def some_digits() -> Split:
+    generator = np.random.default_rng(0)
+    x = generator.random((256, 28, 28, 1), np.float32)
+    return Split(x, generator.integers(0, 10, 256).astype(np.uint8))
+
+
+@pytest.mark.parametrize("architecture", [reference, deep])
+def test_a_run_that_was_killed_ends_with_the_weights_that_it_would_have(
+    architecture, some_digits, checkpoint
+):
+    recipe = Recipe(epochs=3, batch_size=64)
+    run = (architecture, some_digits, some_digits, recipe, 5)
+    straight, history = fit(*run, Progress())
+
+    with pytest.raises(_Killed):
+        fit(*run, _KilledAfter(2), checkpoint)
+    assert checkpoint.load().epoch == 2
+    resumed, resumed_history = fit(*run, Progress(), checkpoint)
+
+    assert resumed_history == history
+    for one, other in zip(straight.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_seed_gives_other_weights(some_digits):
+    recipe = Recipe(epochs=1, batch_size=64)
+    one, other = (
+        fit(reference, some_digits, some_digits, recipe, seed, Progress())[0] for seed in (1, 2)
+    )
+    assert not np.array_equal(one.get_weights()[0], other.get_weights()[0])

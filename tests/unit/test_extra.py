@@ -1,0 +1,99 @@
+"""Own pictures beside MNIST: every line of the table is used, or the run says which cannot be."""
+
+from __future__ import annotations
+
+import io
+
+import boto3
+import numpy as np
+import pytest
+from moto import mock_aws
+from PIL import Image
+
+from digits import image, preprocess
+from tests.conftest import GOLDEN
+from training_job import extra
+from training_job.errors import TrainingError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "more").mkdir()
+    for name, place in (("seven.png", "seven.png"), ("one.jpg", "more/one.jpg")):
+        (tmp_path / place).write_bytes((GOLDEN / name).read_bytes())
+    (tmp_path / "labels.csv").write_text("file,truth\nseven.png,7\nmore/one.jpg,1\n")
+    return tmp_path
+
+
+def test_pictures_become_the_frames_that_are_served(folder):
+    own = extra.load(str(folder))
+
+    assert own.split.y.tolist() == [7, 1]
+    assert (own.split.x.shape, own.split.x.dtype) == ((2, 28, 28, 1), np.float32)
+    picture = image.decode((GOLDEN / "seven.png").read_bytes())
+    np.testing.assert_array_equal(own.split.x[0, ..., 0], preprocess.single(picture).mark.frame)
+
+
+def test_the_digest_names_the_pictures_and_their_truths(folder):
+    before = extra.load(str(folder)).sha256
+    assert extra.load(str(folder)).sha256 == before
+
+    (folder / "labels.csv").write_text("file,truth\nseven.png,7\nmore/one.jpg,2\n")
+
+    assert extra.load(str(folder)).sha256 != before
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read(folder):
+    (folder / "labels.csv").write_bytes(b"\xef\xbb\xbffile,note,truth\r\nseven.png,mine,7\r\n")
+    assert extra.load(str(folder)).split.y.tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("file,truth\nseven.png,x\n", "line 2: the truth must be a digit"),
+        ("file,truth\nseven.png,7\nseven.png,10\n", "line 3: the truth must be a digit"),
+        ("file,truth\nseven.png\n", "line 2: the truth must be a digit"),
+        ("file,truth\n,7\n", "line 2: name a file"),
+        ("file,truth\n../seven.png,7\n", "line 2: name a file"),
+        ("file,truth\n/etc/passwd,7\n", "line 2: name a file"),
+        ("file,truth\nlabels.csv,7\n", "line 2, labels.csv: This is not an image"),
+        ("file,truth\nblank.png,7\n", "line 2, blank.png: no digit is found"),
+        ("file,truth\nmissing.png,7\n", "missing.png"),
+        ("name,digit\nseven.png,7\n", "needs the columns file and truth"),
+        ("file,truth\n", "needs the columns file and truth, and a line"),
+        ("", "needs the columns"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(folder, table, says):
+    buffer = io.BytesIO()
+    Image.new("L", (100, 100), 255).save(buffer, "PNG")
+    (folder / "blank.png").write_bytes(buffer.getvalue())
+    (folder / "labels.csv").write_text(table)
+
+    with pytest.raises(TrainingError, match=says):
+        extra.load(str(folder))
+
+
+def test_a_table_in_another_encoding_is_refused(folder):
+    (folder / "labels.csv").write_bytes("file,truth\nété.png,7\n".encode("latin-1"))
+    with pytest.raises(TrainingError, match="UTF-8"):
+        extra.load(str(folder))
+
+
+def test_a_folder_without_a_table_says_which_option_to_check(tmp_path):
+    with pytest.raises(TrainingError, match="--extra-data"):
+        extra.load(str(tmp_path))
+
+
+def test_an_s3_prefix_is_read_too(folder):
+    with mock_aws():
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="own")
+        for file in ("labels.csv", "seven.png", "more/one.jpg"):
+            s3.upload_file(str(folder / file), "own", f"pictures/{file}")
+
+        own = extra.load("s3://own/pictures/")
+
+    assert own.split.y.tolist() == [7, 1]
+    assert own.sha256 == extra.load(str(folder)).sha256
