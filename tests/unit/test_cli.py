@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import resource
 import shutil
 import signal
 import subprocess
@@ -268,7 +269,7 @@ def test_a_pipe_is_written_to_and_not_replaced(digits, folder, tmp_path):
     pipe = tmp_path / "pipe.json"
     os.mkfifo(pipe)
     read = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
     reader.start()
     assert digits("classify", folder, "--out", pipe).code == 0
     reader.join(30)
@@ -329,12 +330,18 @@ def test_what_cannot_be_written_is_one_line_before_anything_is_read(
 
 
 @pytest.mark.parametrize("option", ["--out", "--explain"])
-def test_a_full_disk_is_one_line(digits, option):
-    done = digits("classify", GOLDEN, option, "/dev/full", "--format", "json")
-    assert done.code == 2
-    assert done.err == (
-        "Error: Cannot write /dev/full (No space left on device); choose another file.\n"
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, option):
+    """No file above 2 kB can be written: a real limit of the system, met half-way."""
+    process = started(
+        "classify", GOLDEN, option, tmp_path / "file.json", "--format", "json",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
+    )  # fmt: skip
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.decode() == (
+        f"Error: Cannot write {tmp_path}/file.json (File too large); choose another file.\n"
     )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_behind_standard_output_is_one_line():
