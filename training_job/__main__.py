@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -68,7 +70,12 @@ def main(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(envvar="DIGITS_OUT", help="Folder for the bundle; it is replaced.")
+        Path,
+        typer.Option(
+            envvar="DIGITS_OUT",
+            resolve_path=True,
+            help="Folder for the bundle; one that is there is replaced, if it is a bundle.",
+        ),
     ] = Path("bundle"),
     publish: Annotated[
         str | None,
@@ -100,11 +107,13 @@ def main(
     settings. Exits with 2 and one line if it cannot be done as asked, with 1 if the gate refuses
     the model; nothing is left half-written.
     """
-    signal.signal(signal.SIGTERM, _stop)
     given = {} if data is None else {"data": data}
     try:
-        from training_job.progress import Progress  # noqa: PLC0415 - so that --help is quick
-        from training_job.train import Job, train  # noqa: PLC0415
+        for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(sign, _stop)
+        with _silent():
+            from training_job.progress import Progress  # noqa: PLC0415 - so that --help is quick
+            from training_job.train import Job, train  # noqa: PLC0415
 
         job = Job(
             architecture, recipe, epochs, batch_size, seed,
@@ -113,18 +122,39 @@ def main(
         train(job, Progress())
     except (TrainingError, DigitsError) as error:
         _fail(str(error), 1 if isinstance(error, NotPromoted) else 2)
-    except _Stopped:
-        _fail("Stopped. The same command goes on after the last whole epoch.", 143)
-    except KeyboardInterrupt:
-        _fail("Stopped. The same command goes on after the last whole epoch.", 130)
+    except _Stopped as stopped:
+        _fail("Stopped. The same command goes on after the last whole epoch.", 128 + stopped.signal)
 
 
 class _Stopped(BaseException):
-    """Asked to end by SIGTERM; not an Exception, lest something take it for one of its own."""
+    """Asked to end by a signal; not an Exception, lest something take it for one of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = number
 
 
-def _stop(*_: object) -> NoReturn:
-    raise _Stopped
+def _stop(number: int, _: object) -> NoReturn:
+    # Once is enough: an impatient second one must not stop the cleaning up.
+    for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(sign, signal.SIG_IGN)
+    raise _Stopped(number)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Send what is written to standard error meanwhile, by C++ too, nowhere.
+
+    TensorFlow's libraries log there while they are loaded, whatever TF_CPP_MIN_LOG_LEVEL says.
+    """
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _fail(line: str, code: int) -> NoReturn:
@@ -132,7 +162,8 @@ def _fail(line: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+# Without markup: brackets in the help mean themselves, and the last line of an error is the error.
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command()(main)
 
 if __name__ == "__main__":

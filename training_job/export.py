@@ -6,11 +6,10 @@ import csv
 import io
 import json
 import os
-import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -30,33 +29,6 @@ _ROOT = Path(__file__).parents[1]
 _PARITY = 1e-5  # the most that a probability may differ between Keras and LiteRT
 _BATCH = 1_000
 _TIMED = 300
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write to that takes the place of `out` once it is whole, and only then.
-
-    Raises
-    ------
-    TrainingError
-        If it cannot be made there.
-    """
-    draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    try:
-        draft.mkdir(parents=True)
-    except OSError as error:
-        raise TrainingError(
-            f"Cannot write to {out} ({error.strerror}); choose another --out."
-        ) from error
-    try:
-        yield draft
-        if out.exists():
-            out.rename(old)
-        draft.rename(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def save_models(model: keras.Model, folder: Path) -> None:

@@ -22,6 +22,7 @@ from digits.storage import Store
 from training_job import data, evaluate, export, extra, outside, plots, report
 from training_job.checkpoint import Checkpoint
 from training_job.data import Split
+from training_job.draft import new_folder
 from training_job.errors import TrainingError
 from training_job.evaluate import Probabilities
 from training_job.fit import Row, fit
@@ -65,7 +66,7 @@ def train(job: Job, progress: Progress) -> Manifest:
     """
     recipe = settled(job)
     target = _reachable(job.publish) if job.publish else None
-    with export.new_folder(job.out) as folder:
+    with new_folder(job.out) as folder:
         manifest = _make(job, recipe, target, folder, progress)
     _checkpoint_file(job).unlink(missing_ok=True)
     progress.say(
@@ -99,6 +100,8 @@ def settled(job: Job) -> Recipe:
     batch_size = base.batch_size if job.batch_size is None else job.batch_size
     if epochs < 1 or batch_size < 1:
         raise TrainingError("--epochs and --batch-size must be at least 1.")
+    if not 0 <= job.seed < 2**32:
+        raise TrainingError("--seed must be from 0 to 4294967295.")
     return replace(base, epochs=epochs, batch_size=batch_size)
 
 
