@@ -67,11 +67,14 @@ def test_a_step_waits_for_its_container_and_not_for_ever(states, step):
 def test_the_two_steps_speak_of_the_same_run(states, resources):
     (train,) = states["Train"]["Parameters"]["Overrides"]["ContainerOverrides"]
     (promote,) = states["Promote"]["Parameters"]["Overrides"]["ContainerOverrides"]
-    assert train["Command.$"] == "States.Array('--run', $$.Execution.Name)"
-    assert promote["Command.$"] == "States.Array($$.Execution.Name)"
-    (container,) = properties(resources, "PromoteTask")["ContainerDefinitions"]
-    assert container["EntryPoint"][-1] == "--run"
-    assert container["Name"] == promote["Name"]
+    assert train["Command.$"] == "States.Array('training_job', '--run', $$.Execution.Name)"
+    assert promote["Command.$"]["Fn::Sub"] == (
+        "States.Array('digits.cli', 'model', 'promote', '--run', $$.Execution.Name,"
+        " 's3://${ModelsBucket}')"
+    )
+    for task, override in (("TrainTask", train), ("PromoteTask", promote)):
+        (container,) = properties(resources, task)["ContainerDefinitions"]
+        assert container["Name"] == override["Name"]
 
 
 def test_spare_capacity_that_is_taken_back_is_waited_for(states):
