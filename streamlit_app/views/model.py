@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
+from html import escape
+from typing import Any
 
 import streamlit as st
 
@@ -11,16 +14,17 @@ from digits.bundle import Manifest
 from digits.errors import ModelUnavailable
 from streamlit_app import engine
 
-LAYERS = (
-    ("Picture", "28 × 28, white on black", "28 × 28 × 1", 0),
-    ("Convolution", "32 filters of 3 × 3, ReLU", "26 × 26 × 32", 320),
-    ("Pooling", "the largest of each 2 × 2", "13 × 13 × 32", 0),
-    ("Convolution", "64 filters of 3 × 3, ReLU", "11 × 11 × 64", 18_496),
-    ("Pooling", "the largest of each 2 × 2", "5 × 5 × 64", 0),
-    ("Flatten", "a list of numbers", "1,600", 0),
-    ("Dense", "128 neurons, ReLU; half of them drop out in training", "128", 204_928),
-    ("Dense", "one score a digit, softmax", "10", 1_290),
-)
+KINDS = {
+    "Conv2D": ("Convolution", "looks for small patterns, everywhere"),
+    "MaxPooling2D": ("Pooling", "keeps the largest of each 2 × 2"),
+    "BatchNormalization": ("Normalisation", "brings every map to one scale"),
+    "ReLU": ("ReLU", "keeps what is positive"),
+    "Flatten": ("Flatten", "makes one list of numbers"),
+    "GlobalAveragePooling2D": ("Average", "one number a map"),
+    "Dense": ("Dense", "weighs everything against everything"),
+    "Dropout": ("Dropout", "silences some neurons, in training only"),
+    "Softmax": ("Softmax", "turns ten scores into ten probabilities"),
+}
 PLOTS = (
     (
         "confusion_matrix",
@@ -28,6 +32,8 @@ PLOTS = (
         "Each row is a digit, each column what was read.",
     ),
     ("reliability", "Confidence and truth", "How often it is right, by how sure it is."),
+    ("precision_and_recall", "Digit by digit", "Which digits it mistakes, and which it misses."),
+    ("filters", "The first filters", "What the first layer looks for in each corner of a picture."),
     (
         "feature_maps_layer1",
         "What the first layer sees",
@@ -64,9 +70,9 @@ def show() -> None:
         " 250 people, tested on 10,000 by others.</p>"
     )
     st.html(_figures(manifest))
-    if manifest.architecture == "reference":
+    if layers := _report().get("layers"):
         st.subheader("How it is built", anchor=False)
-        st.html(_layers())
+        st.html(_layers(layers))
     st.subheader("What it learnt", anchor=False)
     st.html(_plots())
     st.subheader("Its limits", anchor=False)
@@ -93,19 +99,35 @@ def _figures(manifest: Manifest) -> str:
     return f'<div class="figures">{tiles}</div>'
 
 
-def _layers() -> str:
+def _layers(layers: list[dict[str, Any]]) -> str:
     """The architecture as a table."""
-    rows = "".join(
-        f'<tr><td>{name}</td><td>{what}</td><td>{shape}</td><td class="number">'
-        f"{f'{parameters:,}' if parameters else '–'}</td></tr>"
-        for name, what, shape, parameters in LAYERS
-    )
-    total = sum(parameters for *_, parameters in LAYERS)
+    rows = "".join(_layer(layer) for layer in layers)
+    total = sum(layer["parameters"] for layer in layers)
     return (
         '<table class="layers"><thead><tr><th>Layer</th><th>What it does</th><th>Gives</th>'
         f'<th class="number">Parameters</th></tr></thead><tbody>{rows}</tbody><tfoot><tr>'
         f'<th colspan="3">Together</th><th class="number">{total:,}</th></tr></tfoot></table>'
     )
+
+
+def _layer(layer: dict[str, Any]) -> str:
+    name, what = KINDS.get(layer["kind"], (layer["kind"], ""))
+    gives = " × ".join(f"{size:,}" for size in layer["output"])
+    parameters = f"{layer['parameters']:,}" if layer["parameters"] else "–"
+    return (
+        f"<tr><td>{escape(name)}</td><td>{what}</td><td>{gives}</td>"
+        f'<td class="number">{parameters}</td></tr>'
+    )
+
+
+@st.cache_data
+def _report() -> dict[str, Any]:
+    """The bundle's report; empty where it has none."""
+    try:
+        report: dict[str, Any] = json.loads(bundle.in_folder(bundle.SHIPPED)("report.json"))
+    except ModelUnavailable:
+        return {}
+    return report
 
 
 def _plots() -> str:
