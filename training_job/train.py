@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -68,7 +69,7 @@ def train(job: Job, progress: Progress) -> Manifest:
     target = _reachable(job.publish) if job.publish else None
     with new_folder(job.out) as folder:
         manifest = _make(job, recipe, target, folder, progress)
-    _checkpoint_file(job).unlink(missing_ok=True)
+    shutil.rmtree(_checkpoint_folder(job), ignore_errors=True)
     progress.say(
         f"wrote {job.out}: {manifest.version}, test accuracy {manifest.metrics.test_accuracy:.2%}",
         version=manifest.version,
@@ -236,8 +237,8 @@ def _own_pictures(job: Job, progress: Progress) -> extra.Extra | None:
     return own
 
 
-def _checkpoint_file(job: Job) -> Path:
-    return job.out.with_name(f".{job.out.name}.checkpoint.npz")
+def _checkpoint_folder(job: Job) -> Path:
+    return job.out.with_name(f".{job.out.name}.checkpoint")
 
 
 def _checkpoint(
@@ -248,8 +249,7 @@ def _checkpoint(
     fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     if job.run and target is not None:
         return Checkpoint(target, f"checkpoints/{job.run}.npz", fingerprint)
-    file = _checkpoint_file(job)
-    return Checkpoint(storage.FolderStore(file.parent), file.name, fingerprint)
+    return Checkpoint(storage.FolderStore(_checkpoint_folder(job)), "state.npz", fingerprint)
 
 
 def _sources() -> str:
