@@ -195,6 +195,21 @@ def contents(read_file: ReadFile) -> tuple[Manifest, dict[str, bytes]]:
     return manifest, files | {MANIFEST: raw}
 
 
+def read_one(read_file: ReadFile, manifest: Manifest, name: str) -> bytes:
+    """One file of a bundle, checked.
+
+    Raises
+    ------
+    ModelUnavailable
+        If the manifest names no such file, or it is not the one that the manifest describes.
+    """
+    if name not in manifest.files:
+        raise ModelUnavailable(f"Model {manifest.version} has no {name}.")
+    data = read_file(name)
+    _check_digest(name, data, manifest)
+    return data
+
+
 def in_folder(folder: Path) -> ReadFile:
     """A reader of the files in `folder`; it raises `ModelUnavailable` where it cannot."""
 

@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 app.command()(classify)
 app.add_typer(model.app, name="model")
@@ -28,7 +29,7 @@ app.add_typer(model.app, name="model")
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; an expected error is one line on standard error and exit code 2."""
     try:
-        app(args)
+        app(args, prog_name="digits")
     except DigitsError as error:
         typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {error}", err=True)
         sys.exit(2)

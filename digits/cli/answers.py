@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from digits.cli import files
 from digits.results import ErrorInfo, Result
 
 COLUMNS = ("path", "text", "confidence", "needs_review", "reason", "error", "message")
@@ -68,14 +68,9 @@ def write_csv(answers: Iterable[Answer], stream: IO[str]) -> None:
 
 def write_table(answers: Iterable[Answer], stream: IO[str]) -> None:
     """Write a table for people, or several where there are many pictures."""
-    # Lines are broken for the width of a terminal only.
-    console = Console(file=stream, width=None if stream.isatty() else 10_000)
     rest = iter(answers)
     while page := list(islice(rest, TABLE_ROWS)):
-        # Not printed by rich, which has an own way of dying when a pipe is closed.
-        with console.capture() as drawn:
-            console.print(_table(page))
-        stream.write(drawn.get())
+        files.draw(_table(page), stream)
 
 
 def _table(page: Iterable[Answer]) -> Table:

@@ -31,7 +31,9 @@ class Format(str, Enum):
 def classify(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, s3://bucket/prefix, or - for standard input."),
+        typer.Argument(
+            metavar="PATH", help="Files, folders, s3://bucket/prefix, or - for standard input."
+        ),
     ],
     multiple: Annotated[
         bool, typer.Option("--multiple", help="Read every digit, in reading order.")

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from digits.errors import BadRequest
 
@@ -72,3 +74,12 @@ def standard_output() -> Iterator[IO[str]]:
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(_CLOSED_PIPE) from error
         raise BadRequest(f"Cannot write to standard output ({error.strerror}).") from error
+
+
+def draw(table: Table, stream: IO[str]) -> None:
+    """Write a table; its lines are broken for the width of a terminal only."""
+    console = Console(file=stream, width=None if stream.isatty() else 10_000, highlight=False)
+    # Not printed by rich, which has an own way of dying when a pipe is closed.
+    with console.capture() as drawn:
+        console.print(table)
+    stream.write(drawn.get())

@@ -1,23 +1,23 @@
-"""`digits model …`: look at models and check them."""
+"""`digits model …`: look at models, check and compare them, move them in and out of service."""
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Look at models and check them.", no_args_is_help=True)
+app = typer.Typer(help="Look at models, compare them, put them in service.", no_args_is_help=True)
 
 Address = Annotated[
     str | None,
     typer.Argument(
-        metavar="[STORE]",
+        metavar="STORE",
         help="A store (a folder or s3://bucket[/prefix]), a bundle's folder or"
         " STORE/models/VERSION.",
     ),
 ]
+Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder or s3://bucket[/prefix].")]
 Version = Annotated[
     str | None,
     typer.Option("--version", metavar="VERSION", help="This one of STORE, not the one in service."),
@@ -41,7 +41,7 @@ def show(address: Address = None, version: Version = None, format_: Shape = Form
 
     model = models.find(address, version)
     if format_ is Format.JSON:
-        sys.stdout.write(model.manifest.to_json().decode())
+        tables.write_json(model.manifest.model_dump(mode="json", by_alias=True))
     else:
         tables.write(tables.model(model))
 
@@ -56,3 +56,94 @@ def verify(address: Address = None, version: Version = None) -> None:
     manifest = bundle.verify(model.read_file)
     models.load_classifier(bundle.read(model.read_file))
     typer.echo(f"{manifest.version}: {len(manifest.files)} files, all as the manifest says.")
+
+
+@app.command("list")
+def list_(address: Store, format_: Shape = Format.TABLE) -> None:
+    """List the versions in a store: which is in service, which are not whole."""
+    from digits.cli import models, tables  # noqa: PLC0415 - see `show`
+
+    rows = models.listed(address)
+    if format_ is Format.JSON:
+        tables.write_json([row.to_json() for row in rows])
+    else:
+        tables.write(tables.versions(rows))
+
+
+@app.command()
+def promote(
+    candidate: Annotated[
+        str,
+        typer.Argument(
+            metavar="VERSION", help="One in STORE, or a bundle's folder, which is uploaded first."
+        ),
+    ],
+    address: Store,
+    force: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Promote it even if it fails, and keep the reason."),
+    ] = None,
+    format_: Shape = Format.TABLE,
+) -> None:
+    """Put a model in service, if it passes the gate.
+
+    It must reach absolute floors, and not be worse than the model in service. Exits with 1 if it is
+    refused.
+    """
+    from digits import gate  # noqa: PLC0415 - see `show`
+    from digits.cli import models, tables  # noqa: PLC0415
+
+    try:
+        promotion = models.promoted(candidate, address, force)
+    except gate.Refused as refusal:
+        tables.write_criteria(refusal.criteria, as_json=format_ is Format.JSON)
+        _complain(f"{refusal} --force with a reason overrides this.")
+        raise typer.Exit(1) from refusal
+    tables.write_criteria(promotion.criteria, as_json=format_ is Format.JSON)
+    pointer = promotion.pointer
+    if failed := gate.failures(promotion.criteria):
+        names = ", ".join(item.name for item in failed)
+        _complain(f"promoted in spite of {names}: {pointer.forced}", label="Forced:")
+    before = f"; before it, {pointer.previous}" if pointer.previous else ""
+    typer.echo(f"{pointer.version} is in service in {address}{before}.", err=True)
+
+
+@app.command()
+def rollback(
+    address: Store,
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Not the one before, but this one.")
+    ] = None,
+) -> None:
+    """Put the model that was in service before in service again; the gate has no say."""
+    from digits import store  # noqa: PLC0415 - see `show`
+
+    pointer = store.roll_back(store.open_store(address), to)
+    typer.echo(f"{pointer.version} is in service in {address}; before it, {pointer.previous}.")
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="As for `show`, or a version.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="As for `show`, or a version.")],
+    address: Annotated[
+        str | None, typer.Argument(metavar="STORE", help="The store that the versions are in.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is the same in both.")
+    ] = False,
+    format_: Shape = Format.TABLE,
+) -> None:
+    """Compare two models: figures, settings, decision, data."""
+    from digits.cli import differences, models, tables  # noqa: PLC0415 - see `show`
+
+    pair = [models.named(name, address) for name in (before, after)]
+    found = differences.between(*pair, everything=everything)
+    if format_ is Format.JSON:
+        tables.write_json([item.to_json() for item in found])
+    else:
+        tables.write(tables.differences(found, *(model.manifest.version for model in pair)))
+
+
+def _complain(message: str, label: str = "Refused:") -> None:
+    typer.echo(f"{typer.style(label, fg='red', bold=True)} {message}", err=True)

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from digits import bundle, store
+from digits import bundle, gate, store
 from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile
 from digits.classifier import Classifier
 from digits.errors import BadRequest
-from digits.store import Pointer
+from digits.gate import Promotion
+from digits.store import NotInStore, Pointer, Stored
 
 _IN_STORE = re.compile(rf"(?P<store>.*?)/?\bmodels/(?P<version>{VERSION.strip('^$')})/?")
 
@@ -26,6 +28,29 @@ class Model:
     manifest: Manifest
     read_file: ReadFile
     pointer: Pointer | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One version in a store, and what the pointer says of it."""
+
+    stored: Stored
+    in_service: bool
+    previous: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        manifest = self.stored.manifest
+        return {
+            "version": self.stored.version,
+            "created": manifest.created if manifest else None,
+            "architecture": manifest.architecture if manifest else None,
+            "recipe": manifest.recipe if manifest else None,
+            "test_accuracy": manifest.metrics.test_accuracy if manifest else None,
+            "in_service": self.in_service,
+            "previous": self.previous,
+            "problem": self.stored.problem,
+        }
 
 
 def find(address: str | None, version: str | None = None) -> Model:
@@ -60,6 +85,61 @@ def find(address: str | None, version: str | None = None) -> Model:
     found = store.current(models)
     assert found is not None  # noqa: S101 - only a conditional read gives None
     return _read(store.in_store(models, found[0].version), found[0])
+
+
+def named(name: str, address: str | None) -> Model:
+    """The model that `name` means: a version in the store at `address`, or whatever `find` finds.
+
+    Raises
+    ------
+    BadRequest
+        If it is a version and there is no store to look in.
+    ModelUnavailable
+        As for `find`.
+    """
+    if not re.fullmatch(VERSION, name):
+        return find(name)
+    if address is None:
+        raise BadRequest(f"Name the STORE that {name} is in.")
+    return find(address, name)
+
+
+def listed(address: str) -> list[Row]:
+    """Every version in the store at `address`, the oldest first.
+
+    Raises
+    ------
+    NotInStore
+        If there is none.
+    StoreUnreachable
+        If the store does not answer, or refuses.
+    """
+    models = store.open_store(address)
+    pointer = store.look(models).pointer
+    now, before = (pointer.version, pointer.previous) if pointer else (None, None)
+    found = store.versions(models)
+    if not found:
+        raise NotInStore(f"There is no model in {address}.")
+    return [Row(item, item.version == now, item.version == before) for item in found]
+
+
+def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
+    """Let the gate judge a version in the store at `address`, or a bundle's folder.
+
+    Raises
+    ------
+    Refused
+        If the gate refuses it and nothing forces it.
+    ModelUnavailable, Conflict
+        As for `gate.promote`, and if the model does not run.
+    """
+    if forced is not None and not forced.strip():
+        raise BadRequest("--force needs a reason.")
+    models = store.open_store(address)
+    if (Path(candidate) / MANIFEST).is_file():
+        candidate = store.upload(Path(candidate), models).version
+    load_classifier(bundle.read(store.in_store(models, candidate)))
+    return gate.promote(candidate, models, forced=forced)
 
 
 def load_classifier(loaded: Bundle) -> Classifier:

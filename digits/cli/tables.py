@@ -1,19 +1,68 @@
-"""Models in tables for people."""
+"""Models and what is said of them: in tables for people, in JSON for programs."""
 
 from __future__ import annotations
 
-import sys
+import json
+from collections.abc import Sequence
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from digits.cli.models import Model
+from digits.cli import files
+from digits.cli.differences import Difference
+from digits.cli.models import Model, Row
+from digits.gate import Criterion
 
 
-def write(*tables: Table) -> None:
-    """Print tables; lines are broken for the width of a terminal only."""
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(*tables)
+def write(table: Table) -> None:
+    """Print a table."""
+    with files.standard_output() as stream:
+        files.draw(table, stream)
+
+
+def write_json(document: Any) -> None:
+    """Print one JSON document."""
+    with files.standard_output() as stream:
+        stream.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_criteria(criteria: Sequence[Criterion], *, as_json: bool) -> None:
+    """Print what the gate asked, and what it found."""
+    if as_json:
+        write_json([item.to_json() for item in criteria])
+        return
+    table = Table("criterion", _right("value"), _right("bound"), "", "why")
+    verdicts = {True: ("passed", "green"), False: ("failed", "bold red"), None: ("–", "dim")}
+    for item in criteria:
+        bound = "" if item.bound is None else f"{item.sense} {item.shown(item.bound)}"
+        verdict = Text(*verdicts[item.passed])
+        table.add_row(item.name, item.shown(item.value), bound, verdict, Text(item.why))
+    write(table)
+
+
+def versions(rows: Sequence[Row]) -> Table:
+    """One line a version."""
+    table = Table("version", "created", "architecture", "recipe", _right("test accuracy"), "")
+    for row in rows:
+        manifest = row.stored.manifest
+        known = (
+            (manifest.created, manifest.architecture, manifest.recipe,
+             f"{manifest.metrics.test_accuracy:.2%}")
+            if manifest
+            else ("–", "–", "–", "–")
+        )  # fmt: skip
+        table.add_row(Text(row.stored.version), *map(Text, known), _state(row))
+    return table
+
+
+def differences(found: Sequence[Difference], before: str, after: str) -> Table:
+    """Two models side by side."""
+    table = Table("", before, after, _right("change"))
+    for item in found:
+        change = "" if not item.change else f"{item.change:+.4g}"
+        table.add_row(Text(item.name), Text(_fact(item.before)), Text(_fact(item.after)), change)
+    return table
 
 
 def model(found: Model) -> Table:
@@ -41,3 +90,22 @@ def model(found: Model) -> Table:
         if value is not None:
             table.add_row(name, Text(value))
     return table
+
+
+def _state(row: Row) -> Text:
+    state = Text.assemble(
+        ("in service" if row.in_service else "previous" if row.previous else "", "green")
+    )
+    if row.stored.problem:
+        state.append(f"{'; ' if state else ''}{row.stored.problem}", "red")
+    return state
+
+
+def _fact(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _right(name: str) -> Column:
+    return Column(name, justify="right")

@@ -43,9 +43,10 @@ def digits(capsys):
 
 
 def started(*args, **options):
-    """The command line in a process of its own, as a shell starts it."""
+    """The command line in a process of its own, as a shell starts it: with buffered output."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
-        [*COMMAND, *map(str, args)], cwd=ROOT,
+        [*COMMAND, *map(str, args)], cwd=ROOT, env=environment,
         **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
     )  # fmt: skip
 
@@ -355,6 +356,18 @@ def test_a_full_disk_behind_standard_output_is_one_line():
 @pytest.mark.parametrize("args", [[], ["classify"], ["classify", "x", "--format", "xml"], ["what"]])
 def test_misuse_is_exit_code_2(digits, args):
     assert digits(*args).code == 2
+
+
+COMMANDS = [["classify"], ["model"]] + [
+    ["model", name] for name in ("show", "verify", "list", "promote", "rollback", "diff")
+]
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS])
+def test_every_command_explains_itself(digits, command):
+    done = digits(*command, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"Usage: {' '.join(['digits', *command])} [OPTIONS]" in done.out
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():

@@ -1,13 +1,15 @@
 """`digits model …`: what people and pipelines do with models, on folders and on S3."""
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import boto3
 import pytest
 from moto import mock_aws
 
-from digits import bundle, store
+from digits import bundle, gate, store
 from digits.cli import main
 from tests.unit.bundles import make_bundle, tampered
 
@@ -123,3 +125,207 @@ def test_what_is_not_there_is_one_line(digits, home, command, old):
     assert_one_line(digits(command, home, "--version", "latest"), "is no version")
     assert_one_line(digits(command, "--version", NEW), "needs a STORE")
     assert_one_line(digits(command, "https://example.org"), "is no store")
+
+
+def bad_test(report):
+    report["test"]["accuracy"] = 0.98
+
+
+def test_list_says_what_is_in_service_and_what_is_not_whole(digits, home, old, new):
+    models = store.open_store(home)
+    store.publish(old, models)
+    store.publish(new, models)
+    models.swap("models/20261109T000000Z-0206d068/history.csv", b"epoch", expected=None)
+    lines = {
+        version: line
+        for line in digits("list", home).out.splitlines()
+        for version in (OLD, NEW, "20261109T000000Z-0206d068")
+        if version in line
+    }
+    assert "in service" in lines[NEW]
+    assert "previous" in lines[OLD]
+    assert "half-published: no manifest.json" in lines["20261109T000000Z-0206d068"]
+    assert f"{SHIPPED.metrics.test_accuracy:.2%}" in lines[NEW]
+
+    items = json.loads(digits("list", home, "--format", "json").out)
+    assert [(i["version"], i["in_service"], i["previous"]) for i in items] == [
+        (OLD, False, True), (NEW, True, False), ("20261109T000000Z-0206d068", False, False),
+    ]  # fmt: skip
+    assert [item["problem"] for item in items][:2] == [None, None]
+    assert items[0]["test_accuracy"] == SHIPPED.metrics.test_accuracy
+
+
+def test_promote_shows_each_criterion_and_says_what_is_in_service(digits, home, old, new):
+    models = store.open_store(home)
+    store.publish(old, models)
+    store.upload(new, models)
+    done = digits("promote", NEW, home)
+    assert done.code == 0
+    (line,) = [line for line in done.out.splitlines() if "test accuracy, compared" in line]
+    assert "passed" in line
+    assert f"{SHIPPED.metrics.test_accuracy:.3%}" in line
+    assert done.err == f"{NEW} is in service in {home}; before it, {OLD}.\n"
+    assert store.current(models)[0].version == NEW
+
+
+def test_promote_uploads_a_bundle_from_a_folder_first(digits, home, new):
+    assert digits("promote", new, home).code == 0
+    assert store.current(store.open_store(home))[0].version == NEW
+
+
+def test_promote_refuses_with_1_and_changes_nothing(digits, home, tmp_path, old):
+    models = store.open_store(home)
+    store.publish(old, models)
+    worse = make_bundle(tmp_path / "worse", NEW, report=bad_test)
+    done = digits("promote", worse, home)
+    assert done.code == 1
+    assert "failed" in done.out
+    assert done.err.startswith(f"Refused: {NEW} is not promoted: test accuracy is 98.000%")
+    assert "--force" in done.err
+    assert done.err.count("\n") == 1
+    assert store.current(models)[0].version == OLD
+
+
+def test_promote_can_be_forced_for_a_reason_and_says_so(digits, home, tmp_path):
+    worse = make_bundle(tmp_path / "worse", NEW, report=bad_test)
+    done = digits("promote", worse, home, "--force", "a demonstration")
+    assert done.code == 0
+    assert "Forced: promoted in spite of test accuracy: a demonstration" in done.err
+    assert "a demonstration" in digits("show", home).out
+    assert_one_line(digits("promote", worse, home, "--force", " "), "needs a reason")
+
+
+def test_promote_gives_programs_the_criteria(digits, home, tmp_path, new):
+    items = json.loads(digits("promote", new, home, "--format", "json").out)
+    assert {"name", "value", "sense", "bound", "unit", "why", "passed"} == set(items[0])
+    assert items[0]["passed"] is True
+    worse = make_bundle(tmp_path / "worse", OLD, report=bad_test)
+    done = digits("promote", worse, home, "--format", "json")
+    assert done.code == 1
+    assert json.loads(done.out)[0]["passed"] is False
+
+
+def test_promote_takes_nothing_that_does_not_run_or_is_not_there(digits, home, new):
+    (new / "mnist_cnn.tflite").write_bytes(b"this is no LiteRT model")
+    manifest = json.loads((new / "manifest.json").read_text())
+    described = bundle.describe_file(new / "mnist_cnn.tflite").model_dump()
+    manifest["files"]["mnist_cnn.tflite"] = described
+    (new / "manifest.json").write_text(json.dumps(manifest))
+    assert_one_line(digits("promote", new, home), "LiteRT")
+    assert_one_line(digits("promote", OLD, home), f"no models/{OLD}/manifest.json")
+    assert_one_line(digits("promote", "latest", home), "is no version")
+    assert store.look(store.open_store(home)).etag is None
+
+
+def test_promote_that_is_overtaken_is_one_line(digits, home, old, new, monkeypatch):
+    models = store.open_store(home)
+    store.upload(new, models)
+    real = gate.judge
+
+    def judged_slowly(*args, **kwargs):
+        store.publish(old, store.open_store(home))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(gate, "judge", judged_slowly)
+    assert_one_line(digits("promote", NEW, home), "changed meanwhile", "try again")
+    assert store.current(models)[0].version == OLD
+
+
+def test_rollback_goes_back_and_says_so(digits, home, old, new):
+    models = store.open_store(home)
+    assert_one_line(digits("rollback", home), "No model was in service")
+    store.publish(old, models)
+    assert_one_line(digits("rollback", home), "No model was in service")
+    store.publish(new, models)
+    done = digits("rollback", home)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"{OLD} is in service in {home}; before it, {NEW}.\n"
+    assert digits("rollback", home, "--to", NEW).code == 0
+    assert store.current(models)[0].version == NEW
+    assert_one_line(digits("rollback", home, "--to", "20261109T000000Z-0206d068"), "There is no")
+
+
+def test_diff_shows_what_differs_and_the_metrics_always(digits, home, tmp_path, old):
+    def better(report):
+        report["test"]["errors"] += 5
+        report["outside"] = {"photos": {"images": 10, "accuracy": 0.9}}
+
+    models = store.open_store(home)
+    store.publish(old, models)
+    store.upload(make_bundle(tmp_path / "new", NEW, temperature=3.0, report=better), models)
+    items = json.loads(digits("diff", OLD, NEW, home, "--format", "json").out)
+    rows = {item["name"]: (item["before"], item["after"], item["change"]) for item in items}
+    assert rows["version"] == (OLD, NEW, None)
+    assert rows["decision.temperature"][1] == 3.0
+    assert rows["metrics.test_accuracy"][2] == 0.0
+    assert rows["report.test.errors"][2] == 5
+    assert rows["report.outside.photos.accuracy"] == (None, 0.9, None)
+    assert not any(name.startswith(("files", "training", "data")) for name in rows)
+    assert not any(isinstance(item["before"], (list, dict)) for item in items)
+    everything = json.loads(digits("diff", OLD, NEW, home, "--all", "--format", "json").out)
+    assert {"training.epochs", "data.sha256.x_test"} <= {i["name"] for i in everything}
+    table = digits("diff", OLD, NEW, home).out
+    assert "decision.temperature" in table
+    assert "+5" in table
+
+
+def test_diff_takes_bundles_stores_and_versions_in_stores(digits, home, old, new):
+    models = store.open_store(home)
+    store.publish(old, models)
+    store.upload(new, models)
+    for pair in ((old, new), (home, new), (home, f"{home}/models/{NEW}"), (home, NEW, home)):
+        items = json.loads(digits("diff", *pair, "--format", "json").out)
+        assert (items[0]["before"], items[0]["after"]) == (OLD, NEW)
+    assert_one_line(digits("diff", OLD, NEW), "Name the STORE")
+
+
+def test_diff_of_a_model_without_a_report_is_by_its_manifest(digits, old, new):
+    (new / "report.json").unlink()
+    items = json.loads(digits("diff", old, new, "--format", "json").out)
+    assert ("report.test.accuracy", None) in [(item["name"], item["after"]) for item in items]
+
+
+def test_an_empty_or_unreachable_store_is_one_line(digits, home):
+    assert_one_line(digits("list", home), "There is no model in")
+    assert_one_line(digits("list", "https://example.org"), "is no store")
+
+
+def test_two_operators_at_once_lose_nothing(tmp_path):
+    """Two real processes promote different models; whoever comes second is told."""
+    home = tmp_path / "store"
+    models = store.open_store(str(home))
+    versions = [OLD, NEW]
+    for version in versions:
+        store.upload(make_bundle(tmp_path / version, version), models)
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-c", "from digits.cli import main; main()",
+             "model", "promote", version, str(home)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for version in versions
+    ]  # fmt: skip
+    said = [rival.communicate(timeout=120)[1] for rival in rivals]
+    won = [version for version, rival in zip(versions, rivals, strict=True) if not rival.returncode]
+    pointer = store.current(models)[0]
+    assert pointer.version in won
+    if len(won) == 1:
+        (told,) = [words for words, rival in zip(said, rivals, strict=True) if rival.returncode]
+        assert "changed meanwhile" in told
+    else:
+        assert {pointer.version, pointer.previous} == set(versions), "one after the other"
+
+
+@pytest.mark.parametrize("command", [["show"], ["show", "--format", "json"], ["list"], ["diff"]])
+def test_a_reader_who_leaves_is_no_stack_trace(old, tmp_path, command):
+    store.publish(old, store.open_store(str(tmp_path / "store")))
+    addresses = {"list": [tmp_path / "store"], "diff": [old, old, "--all"]}.get(command[0], [])
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from digits.cli import main; main()",
+         "model", *command, *map(str, addresses)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141

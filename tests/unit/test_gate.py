@@ -1,0 +1,354 @@
+"""The gate lets through what is good enough and not worse, and nothing else."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digits import bundle, gate, store
+from digits.errors import Conflict, ModelUnavailable
+from digits.gate import Evidence, Report
+from digits.store import FolderStore, StoreUnreachable
+from tests.unit.bundles import make_bundle, tampered
+
+OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
+GOOD = {
+    "test": {
+        "images": 10_000,
+        "accuracy": 0.995,
+        "negative_log_likelihood": 0.017,
+        "negative_log_likelihood_standard_error": 0.0018,
+        "expected_calibration_error": 0.002,
+    },
+    "parity": {"labels": 0, "probability": 1e-6},
+    "outside": {
+        "photos": {"images": 1000, "accuracy": 0.95},
+        "uci": {"images": 1797, "accuracy": 0.9},
+    },
+    "serving": {"bytes": 900_000, "latency_ratio": 1.0},
+}
+SHIPPED = bundle.load().manifest
+
+
+def figures(**changes):
+    """A good report with some figures changed: ``test__accuracy=0.98``; None takes one away."""
+    report = json.loads(json.dumps(GOOD))
+    for path, value in changes.items():
+        *above, name = path.split("__")
+        part = report
+        for step in above:
+            part = part[step]
+        if value is None:
+            del part[name]
+        else:
+            part[name] = value
+    return report
+
+
+def model(*, size=900_000, architecture="reference", x_test="1" * 64, **changes):
+    served = SHIPPED.files[bundle.TFLITE].model_copy(update={"bytes": size})
+    manifest = SHIPPED.model_copy(
+        update={
+            "files": {bundle.TFLITE: served},
+            "architecture": architecture,
+            "data": SHIPPED.data.model_copy(update={"sha256": {"x_test": x_test}}),
+        }
+    )
+    return Evidence(manifest, Report.model_validate(figures(**changes)))
+
+
+def failed(candidate, in_service=None):
+    return [item.name for item in gate.failures(gate.judge(candidate, in_service))]
+
+
+def row(name, candidate, in_service=None):
+    (found,) = [item for item in gate.judge(candidate, in_service) if item.name == name]
+    return found
+
+
+def test_a_good_model_passes_alone_and_against_an_equal():
+    assert failed(model()) == []
+    assert failed(model(), model()) == []
+    assert all(item.passed for item in gate.judge(model(), model()))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "name"),
+    [
+        ({"test__accuracy": 0.99}, {"test__accuracy": 0.9899}, "test accuracy"),
+        (
+            {"test__negative_log_likelihood": 0.04},
+            {"test__negative_log_likelihood": 0.0401},
+            "negative log-likelihood",
+        ),
+        (
+            {"test__expected_calibration_error": 0.01},
+            {"test__expected_calibration_error": 0.0101},
+            "calibration error",
+        ),
+        ({"parity__labels": 0}, {"parity__labels": 1}, "labels that LiteRT changes"),
+        (
+            {"parity__probability": 1e-5},
+            {"parity__probability": 1.01e-5},
+            "probability that LiteRT changes",
+        ),
+        ({"size": 2_000_000}, {"size": 2_000_001}, "size of the served file"),
+        ({"serving__latency_ratio": 10.0}, {"serving__latency_ratio": 10.1}, "time for a digit"),
+    ],
+)
+def test_every_floor_holds_whatever_is_in_service(good, bad, name):
+    assert failed(model(**good)) == []
+    assert failed(model(**bad)) == [name]
+    assert name in failed(model(**bad), model(**bad))
+
+
+def test_accuracy_may_be_lower_by_what_chance_explains_and_no_more():
+    """1.96 standard errors of a difference of shares of 99.5 % in 10,000 are 0.1955 points."""
+    chance = 1.96 * math.sqrt(2 * 0.995 * 0.005 / 10_000)
+    assert chance == pytest.approx(0.001955, abs=1e-6)
+    assert failed(model(test__accuracy=0.9931), model()) == []
+    assert failed(model(test__accuracy=0.9928), model()) == ["test accuracy, compared"]
+
+
+def test_the_fewer_images_the_more_is_chance():
+    few = {"test__images": 1_000}
+    assert failed(model(test__accuracy=0.9905, **few), model(**few)) == []
+    assert failed(model(test__accuracy=0.9905), model()) == ["test accuracy, compared"]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "name"),
+    [
+        (
+            {"test__expected_calibration_error": 0.0039},
+            {"test__expected_calibration_error": 0.0041},
+            "calibration error, compared",
+        ),
+        (
+            {"test__negative_log_likelihood": 0.0219},
+            {"test__negative_log_likelihood": 0.0221},
+            "negative log-likelihood, compared",
+        ),
+        (
+            {"outside__photos__accuracy": 0.931},
+            {"outside__photos__accuracy": 0.928},
+            "accuracy on photos, compared",
+        ),
+        (
+            {"outside__uci__accuracy": 0.881},
+            {"outside__uci__accuracy": 0.878},
+            "accuracy on uci, compared",
+        ),
+        ({"size": 989_000}, {"size": 991_000}, "size of the served file, compared"),
+        (
+            {"serving__latency_ratio": 1.5},
+            {"serving__latency_ratio": 1.51},
+            "time for a digit, compared",
+        ),
+    ],
+)
+def test_nothing_may_be_worse_than_in_service_by_more_than_its_slack(good, bad, name):
+    assert failed(model(**good), model()) == []
+    assert failed(model(**bad), model()) == [name]
+
+
+@pytest.mark.parametrize(
+    ("gone", "names"),
+    [
+        ("parity", ["labels that LiteRT changes", "probability that LiteRT changes"]),
+        ("serving", ["time for a digit", "time for a digit, compared"]),
+        ("outside", ["accuracy on photos, compared", "accuracy on uci, compared"]),
+        ("outside__uci", ["accuracy on uci, compared"]),
+        ("test__negative_log_likelihood_standard_error", ["negative log-likelihood, compared"]),
+    ],
+)
+def test_what_the_candidates_report_lacks_is_not_judged_and_said_to_be(gone, names):
+    criteria = gate.judge(model(**{gone: None}), model())
+    assert gate.failures(criteria) == ()
+    skipped = {item.name: item.why for item in criteria if item.passed is None}
+    assert list(skipped) == names
+    assert all("report" in why for why in skipped.values())
+
+
+@pytest.mark.parametrize("gone", ["parity", "serving", "outside", "outside__uci"])
+def test_what_only_the_candidates_report_has_is_not_compared(gone):
+    criteria = gate.judge(model(), model(**{gone: None}))
+    assert gate.failures(criteria) == ()
+    skipped = [item.name for item in criteria if item.passed is None]
+    assert all("compared" in name for name in skipped)
+    assert bool(skipped) == (gone != "parity")
+
+
+def test_other_test_images_are_not_compared():
+    worse = model(test__accuracy=0.99, x_test="2" * 64)
+    assert failed(worse, model()) == []
+    assert "other images" in row("figures on the test images, compared", worse, model()).why
+
+
+def test_other_pictures_under_the_same_name_are_not_compared():
+    ours = model(outside__photos={"images": 9, "accuracy": 0.1, "sha256": "a"})
+    theirs = model(outside__photos={"images": 9, "accuracy": 1.0, "sha256": "b"})
+    assert failed(ours, theirs) == []
+    assert "other pictures" in row("accuracy on photos, compared", ours, theirs).why
+
+
+def test_another_architecture_may_be_larger_and_slower_within_the_floors():
+    other = model(architecture="deep", size=1_900_000, serving__latency_ratio=9.0)
+    assert failed(other, model()) == []
+    assert "architecture" in row("size and time, compared", other, model()).why
+
+
+def test_where_nothing_is_in_service_only_the_floors_hold_and_the_table_says_so():
+    last = gate.judge(model(), None, absent="nothing is in service yet")[-1]
+    assert (last.passed, last.why) == (None, "nothing is in service yet")
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_a_better_figure_never_makes_a_candidate_fail(low, high, images, others):
+    low, high = sorted((low, high))
+    for in_service in (0.0, low, (low + high) / 2, 1.0):
+        there = model(test__accuracy=in_service, test__images=others)
+        worse = failed(model(test__accuracy=low, test__images=images), there)
+        better = failed(model(test__accuracy=high, test__images=images), there)
+        assert {name for name in better if "accuracy" in name} <= {
+            name for name in worse if "accuracy" in name
+        }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"test": None},
+        {"test__accuracy": None},
+        {"test__accuracy": 1.2},
+        {"test__accuracy": "high"},
+        {"test__images": 0},
+        {"parity__labels": -1},
+    ],
+)
+def test_a_report_that_is_none_cannot_be_judged(tmp_path, wrong):
+    def write(report):
+        report.clear()
+        report.update(figures(**wrong))
+
+    folder = make_bundle(tmp_path / "new", NEW, report=write)
+    with pytest.raises(ModelUnavailable, match=rf"report\.json of model {NEW} cannot be judged"):
+        gate.evidence(bundle.in_folder(folder))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity"])
+def test_a_figure_that_is_no_number_cannot_be_judged(tmp_path, number):
+    def write(report):
+        report["test"]["expected_calibration_error"] = float(number)
+
+    folder = make_bundle(tmp_path / "new", NEW, report=write)
+    with pytest.raises(ModelUnavailable, match="cannot be judged"):
+        gate.evidence(bundle.in_folder(folder))
+
+
+def test_a_report_that_is_not_the_described_one_is_no_evidence(tmp_path):
+    folder = make_bundle(tmp_path / "new", NEW)
+    tampered(folder / "report.json")
+    with pytest.raises(ModelUnavailable, match="digest"):
+        gate.evidence(bundle.in_folder(folder))
+
+
+def test_the_shipped_model_passes_the_floors():
+    evidence = gate.evidence(bundle.in_folder(bundle.SHIPPED))
+    assert gate.failures(gate.judge(evidence, None)) == ()
+
+
+@pytest.fixture
+def models(tmp_path):
+    return FolderStore(tmp_path / "store")
+
+
+def bad_test(report):
+    report["test"]["accuracy"] = 0.98
+
+
+def uploaded(models, folder, version, report=None):
+    store.upload(make_bundle(folder, version, report=report), models)
+    return version
+
+
+def test_promotion_in_an_empty_store_needs_only_the_floors(models, tmp_path):
+    promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
+    assert store.current(models)[0] == promotion.pointer
+    assert promotion.criteria[-1].why == "nothing is in service yet"
+
+
+def test_a_refused_candidate_changes_nothing_and_the_refusal_names_why(models, tmp_path):
+    gate.promote(uploaded(models, tmp_path / "old", OLD), models)
+    with pytest.raises(gate.Refused, match=r"test accuracy is 98\.000%, not ≥ 99\.000%") as hit:
+        gate.promote(uploaded(models, tmp_path / "new", NEW, bad_test), models)
+    assert "\n" not in str(hit.value)
+    assert hit.value.criteria
+    assert store.current(models)[0].version == OLD
+
+
+def test_a_reason_overrides_the_gate_and_is_kept(models, tmp_path):
+    version = uploaded(models, tmp_path / "new", NEW, bad_test)
+    promotion = gate.promote(version, models, forced="a demonstration")
+    assert gate.failures(promotion.criteria)
+    assert store.current(models)[0].forced == "a demonstration"
+
+
+def test_a_reason_that_was_not_needed_is_not_kept(models, tmp_path):
+    gate.promote(uploaded(models, tmp_path / "new", NEW), models, forced="to be sure")
+    assert store.current(models)[0].forced is None
+
+
+def test_a_broken_model_in_service_does_not_stand_in_the_way(models, tmp_path):
+    gate.promote(uploaded(models, tmp_path / "old", OLD), models)
+    tampered(tmp_path / f"store/models/{OLD}/report.json")
+    promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
+    assert store.current(models)[0].version == NEW
+    assert "does not match its digest" in promotion.criteria[-1].why
+
+
+def test_a_broken_pointer_does_not_stand_in_the_way(models, tmp_path):
+    gate.promote(uploaded(models, tmp_path / "old", OLD), models)
+    (tmp_path / "store/models/current.json").write_text("{}")
+    promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
+    assert store.current(models)[0].version == NEW
+    assert "no valid pointer" in promotion.criteria[-1].why
+
+
+def test_a_store_that_is_lost_while_judging_is_no_reason_to_skip_the_comparison(
+    models, tmp_path, monkeypatch
+):
+    gate.promote(uploaded(models, tmp_path / "old", OLD), models)
+    version = uploaded(models, tmp_path / "new", NEW)
+    real = models.read
+
+    def lost(key, **kwargs):
+        if key == f"models/{OLD}/report.json":
+            raise StoreUnreachable("Cannot use the store.")
+        return real(key, **kwargs)
+
+    monkeypatch.setattr(models, "read", lost)
+    with pytest.raises(StoreUnreachable):
+        gate.promote(version, models)
+    assert store.current(models)[0].version == OLD
+
+
+def test_a_model_that_came_into_service_while_another_was_judged_is_not_overruled(
+    models, tmp_path, monkeypatch
+):
+    gate.promote(uploaded(models, tmp_path / "old", OLD), models)
+    version = uploaded(models, tmp_path / "new", NEW)
+    rival = uploaded(models, tmp_path / "rival", "20261103T000000Z-0206d068")
+    real = gate.judge
+
+    def judged_slowly(*args, **kwargs):
+        store.promote(rival, models, seen=store.look(models))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(gate, "judge", judged_slowly)
+    with pytest.raises(Conflict):
+        gate.promote(version, models)
+    assert store.current(models)[0].version == rival
