@@ -20,8 +20,12 @@ ACCEPTED_SHARE = 0.995
 
 def negative_log_likelihood(probabilities: Probabilities, labels: Labels) -> float:
     """Mean of −ln of the probability of the truth, in nats."""
+    return float(_losses(probabilities, labels).mean())
+
+
+def _losses(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
     of_truth = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)).mean())
+    return np.asarray(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)))
 
 
 def reliability(
@@ -33,6 +37,7 @@ def reliability(
     Processing Models", EMNLP 2015: equal-mass bins.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    bins = min(bins, len(labels))
     groups = np.array_split(np.argsort(confidence, kind="stable"), bins)
     return [
         {
@@ -84,6 +89,7 @@ def report(probabilities: Probabilities, labels: Labels, threshold: float) -> di
     guesses = probabilities.argmax(axis=1)
     right = guesses == labels
     groups = reliability(probabilities, labels)
+    losses = _losses(probabilities, labels)
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, guesses, labels=range(10), zero_division=0
     )
@@ -92,7 +98,8 @@ def report(probabilities: Probabilities, labels: Labels, threshold: float) -> di
         "images": len(labels),
         "accuracy": float(right.mean()),
         "errors": int((~right).sum()),
-        "negative_log_likelihood": negative_log_likelihood(probabilities, labels),
+        "negative_log_likelihood": float(losses.mean()),
+        "negative_log_likelihood_standard_error": float(losses.std() / np.sqrt(len(labels))),
         "expected_calibration_error": expected_calibration_error(groups),
         "accepted": float(accepted.mean()),
         "accuracy_of_accepted": float(right[accepted].mean()) if accepted.any() else None,

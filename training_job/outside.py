@@ -6,6 +6,7 @@ the 5,000 digits that are held out of training; UCI's digits are by other hands 
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,10 +25,21 @@ UCI = "uci 8x8"
 
 @dataclass(frozen=True)
 class Outside:
-    """The pictures of one set in which a digit was found, and how many there were in all."""
+    """One set.
+
+    Attributes
+    ----------
+    split
+        The frames of the pictures in which a digit was found.
+    pictures
+        How many there were in all.
+    sha256
+        Over all of them: two models are compared on the same ones.
+    """
 
     split: Split
     pictures: int
+    sha256: str
 
 
 def sets(mnist: Mnist, photos_a_level: int) -> dict[str, Outside]:
@@ -58,12 +70,13 @@ def _uci() -> Iterator[tuple[bytes, int]]:
 
 
 def _of(pictures: Iterator[tuple[bytes, int]]) -> Outside:
-    frames, truths, count = [], [], 0
+    frames, truths, count, digest = [], [], 0, hashlib.sha256()
     for data, truth in pictures:
         count += 1
+        digest.update(data)
         mark = preprocess.single(image.decode(data)).mark
         if mark is not None:
             frames.append(mark.frame)
             truths.append(truth)
     x = np.stack(frames)[..., np.newaxis]
-    return Outside(Split(x, np.array(truths, np.uint8)), count)
+    return Outside(Split(x, np.array(truths, np.uint8)), count, digest.hexdigest())

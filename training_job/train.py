@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from digits import storage, store
+from digits import gate, storage, store
 from digits.bundle import Decision, Manifest, Training
 from digits.classifier import softmax
 from digits.storage import Store
@@ -24,7 +24,7 @@ from training_job import data, evaluate, export, extra, outside, plots, report
 from training_job.checkpoint import Checkpoint
 from training_job.data import Split
 from training_job.draft import new_folder
-from training_job.errors import TrainingError
+from training_job.errors import NotPromoted, TrainingError
 from training_job.evaluate import Probabilities
 from training_job.fit import Row, fit
 from training_job.model import ARCHITECTURES, described, up_to
@@ -99,8 +99,10 @@ def settled(job: Job) -> Recipe:
         raise TrainingError(f"There is no recipe {job.recipe!r}; choose one of {', '.join(names)}.")
     epochs = base.epochs if job.epochs is None else job.epochs
     batch_size = base.batch_size if job.batch_size is None else job.batch_size
-    if epochs < 1 or batch_size < 1:
-        raise TrainingError("--epochs and --batch-size must be at least 1.")
+    if epochs < 1:
+        raise TrainingError("--epochs must be at least 1.")
+    if not 1 <= batch_size <= data.TRAINED:
+        raise TrainingError(f"--batch-size must be from 1 to {data.TRAINED}.")
     if not 0 <= job.seed < 2**32:
         raise TrainingError("--seed must be from 0 to 4294967295.")
     return replace(base, epochs=epochs, batch_size=batch_size)
@@ -177,6 +179,7 @@ def _outside(to_logits: keras.Model, other: Outside, decision: Decision) -> dict
     figures = evaluate.report(probabilities, other.split.y, decision.threshold)
     found = len(other.split) / other.pictures
     return figures | {
+        "sha256": other.sha256,
         "images": other.pictures,
         "found": found,
         "accuracy": figures["accuracy"] * found,
@@ -281,7 +284,27 @@ def _publish(job: Job, target: Store, progress: Progress) -> None:
     """Upload the bundle, note which run made it, and promote it if that is asked and it may be."""
     manifest = store.upload(job.out, target)
     progress.say(f"published {manifest.version} to {job.publish}", version=manifest.version)
+    if job.run:
+        store.record_run(job.run, manifest.version, target)
     if not job.promote:
         return
-    store.promote(manifest.version, target, seen=store.look(target))
+    try:
+        promotion = gate.promote(manifest.version, target)
+    except gate.Refused as refusal:
+        _tell(refusal.criteria, progress)
+        raise NotPromoted(
+            f"{refusal} It is published, and the model in service stays."
+        ) from refusal
+    _tell(promotion.criteria, progress)
     progress.say(f"promoted {manifest.version}", version=manifest.version)
+
+
+def _tell(criteria: tuple[gate.Criterion, ...], progress: Progress) -> None:
+    """What the gate asked, and what it found."""
+    for item in criteria:
+        verdict = {True: "passed", False: "failed", None: "not judged"}[item.passed]
+        progress.say(
+            f"{verdict}: {item.name} {item.shown(item.value)} {item.sense} {item.shown(item.bound)}"
+            f" ({item.why})",
+            **item.to_json(),
+        )

@@ -75,7 +75,9 @@ def promote(
     candidate: Annotated[
         str,
         typer.Argument(
-            metavar="VERSION", help="One in STORE, or a bundle's folder, which is uploaded first."
+            metavar="VERSION",
+            help="One in STORE; runs/NAME, for what that training run made; or a bundle's folder,"
+            " which is uploaded first.",
         ),
     ],
     address: Store,

@@ -18,6 +18,7 @@ from digits.errors import BadRequest
 from digits.gate import Promotion
 from digits.store import NotInStore, Pointer, Stored
 
+_RUNS = "runs/"
 _IN_STORE = re.compile(rf"(?P<store>.*?)/?\bmodels/(?P<version>{VERSION.strip('^$')})/?")
 
 
@@ -124,7 +125,7 @@ def listed(address: str) -> list[Row]:
 
 
 def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
-    """Let the gate judge a version in the store at `address`, or a bundle's folder.
+    """Let the gate judge a version in the store at `address`, a run's there, or a bundle's folder.
 
     Raises
     ------
@@ -136,7 +137,9 @@ def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
     if forced is not None and not forced.strip():
         raise BadRequest("--force needs a reason.")
     models = store.open_store(address)
-    if (Path(candidate) / MANIFEST).is_file():
+    if candidate.startswith(_RUNS):
+        candidate = store.version_of_run(candidate.removeprefix(_RUNS), models)
+    elif (Path(candidate) / MANIFEST).is_file():
         candidate = store.upload(Path(candidate), models).version
     load_classifier(bundle.read(store.in_store(models, candidate)))
     return gate.promote(candidate, models, forced=forced)

@@ -21,7 +21,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from digits import bundle, store
+from digits import bundle, gate, store
 from digits.errors import DigitsError, ModelUnavailable
 from infra.local import proof
 from infra.local.cloud import ROOT, Deployment, LocalCloud, digest_of, tool
@@ -109,8 +109,9 @@ def _is_whole(trained: Path) -> bool:
 
 def _publish(cloud: LocalCloud, deployment: Deployment, trained: Path) -> None:
     models = store.S3Store(deployment.models_bucket, client=cloud.s3())
-    pointer = store.publish(trained, models)
-    console.print(f"  promoted {pointer.version}", style="dim")
+    version = store.upload(trained, models).version
+    gate.promote(version, models)
+    console.print(f"  {version} passed the gate and is in service", style="dim")
 
 
 def _prove(cloud: LocalCloud, deployment: Deployment) -> bool:

@@ -69,8 +69,8 @@ def test_the_two_steps_speak_of_the_same_run(states, resources):
     (promote,) = states["Promote"]["Parameters"]["Overrides"]["ContainerOverrides"]
     assert train["Command.$"] == "States.Array('training_job', '--run', $$.Execution.Name)"
     assert promote["Command.$"]["Fn::Sub"] == (
-        "States.Array('digits.cli', 'model', 'promote', '--run', $$.Execution.Name,"
-        " 's3://${ModelsBucket}')"
+        "States.Array('digits.cli', 'model', 'promote',"
+        " States.Format('runs/{}', $$.Execution.Name), 's3://${ModelsBucket}')"
     )
     for task, override in (("TrainTask", train), ("PromoteTask", promote)):
         (container,) = properties(resources, task)["ContainerDefinitions"]
