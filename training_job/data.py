@@ -23,6 +23,8 @@ SHAPES = {
     "x_test": (10_000, 28, 28),
     "y_test": (10_000,),
 }
+TRAINED = SHAPES["x_train"][0] - HELD_OUT
+
 # SHA-256 of the arrays' bytes, uint8, in C order.
 DIGESTS = {
     "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
@@ -96,7 +98,7 @@ def _checked(arrays: dict[str, Any], source: str) -> dict[str, Any]:
 
 def _is_mnist(name: str, array: Any) -> bool:
     # The same bytes could be given another shape.
-    if array is None or array.dtype != np.uint8 or array.shape != SHAPES[name]:
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != SHAPES[name]:
         return False
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() == DIGESTS[name]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import subprocess
 import time
@@ -34,6 +35,7 @@ _TIMED = 300
 def save_models(model: keras.Model, folder: Path) -> None:
     """Write the network three times: LiteRT to the logits, Keras and HDF5 to the softmax."""
     model.save(folder / "mnist_cnn.keras")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises against HDF5 each time
     model.save(folder / "mnist_cnn.h5")
     (folder / TFLITE).write_bytes(_litert(model))
 
