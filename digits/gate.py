@@ -59,7 +59,7 @@ _FORMATS: dict[Unit, str] = {
     "times": "{:.2f}×",
 }
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
 

@@ -392,8 +392,7 @@ def test_local_files_need_no_aws():
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize("shape", ["json", "csv", "table"])
-@pytest.mark.parametrize("read", [0, 1])
+@pytest.mark.parametrize(("shape", "read"), [("json", 0), ("csv", 0), ("table", 0), ("json", 1)])
 def test_a_reader_who_leaves_is_no_stack_trace(tmp_path, shape, read):
     """As `| head -1` does: at once, or long before the end of more than any pipe holds."""
     for number in range(3000 if read else 1):
@@ -410,7 +409,7 @@ def test_a_reader_who_leaves_is_no_stack_trace(tmp_path, shape, read):
 def test_control_c_is_no_stack_trace_and_leaves_no_half_file(tmp_path, to_file):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    for number in range(2000):
+    for number in range(600):
         (pictures / f"{number:04}.png").symlink_to(GOLDEN / "seven.png")
     out = tmp_path / "out.json"
     process = started(

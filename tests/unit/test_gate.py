@@ -242,7 +242,7 @@ def test_a_report_that_is_none_cannot_be_judged(tmp_path, wrong):
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])
 def test_a_figure_that_is_no_number_cannot_be_judged(tmp_path, number):
     def write(report):
-        report["test"]["expected_calibration_error"] = float(number)
+        report["test"]["negative_log_likelihood"] = float(number)
 
     folder = make_bundle(tmp_path / "new", NEW, report=write)
     with pytest.raises(ModelUnavailable, match="cannot be judged"):
