@@ -8,11 +8,12 @@ business.
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from digits.errors import TooLarge, UnreadableImage, UnsupportedFormat
 
@@ -21,6 +22,7 @@ Grey = NDArray[np.uint8]
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS_JPEG = 50_000_000  # decoded at 1/2, 1/4 or 1/8 scale, so it never fills the memory
 MAX_PIXELS = 16_000_000  # of the formats that can only be decoded at full size
+MAX_SCANS = 100  # of a JPEG; encoders write a dozen, and each costs a pass over the whole picture
 MIN_SIDE = 8
 # A picture's long side stays at least this many pixels, so that a digit a twentieth of it is still
 # as tall as the network's frame wants it.
@@ -48,6 +50,13 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _QUARTER_TURNS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+_PLAIN_MODES = {"1": "L", "La": "LA", "P": "RGB", "PA": "RGBA", "RGBa": "RGBA"}
+# Full scale of deeper greys: unit floats, 8 bits, and the 10, 12, 14 and 16 of cameras.
+_WHITES = (1.0, 255.0, 1_023.0, 4_095.0, 16_383.0, 65_535.0)
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of a TIFF
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# A JPEG marker that a length follows, or the end; FF00, FF01 and FFD0 to FFD8 stand alone.
+_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 
 
 @dataclass(frozen=True)
@@ -109,13 +118,15 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
     try:
         with _open(data, name) as image:
             width, height = image.size
-            _check_size(width, height, name)
+            _check_size(image, name)
+            if name == "JPEG":
+                _check_scans(data)
             reduced = _reduced(image)
             turn = _turn(image)
     except (TooLarge, UnsupportedFormat, UnreadableImage):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels(name) from error
+        raise _too_many_pixels(_max_pixels(name), name) from error
     except Exception as error:
         raise UnreadableImage(
             f"The file starts like {name} but cannot be decoded: it is broken or cut short; save it"
@@ -156,25 +167,54 @@ def _open(data: bytes, name: str) -> Image.Image:
     return heic
 
 
-def _check_size(width: int, height: int, name: str) -> None:
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise UnreadableImage(
             f"The image is {width} by {height} pixels; no digit can be read with fewer than"
             f" {MIN_SIDE} on a side."
         )
-    if width * height > _max_pixels(name):
-        raise _too_many_pixels(name)
+    limit = _max_pixels(name, image.mode)
+    if max(width * height, _tile_pixels(image)) > limit:
+        raise _too_many_pixels(limit, name)
 
 
-def _max_pixels(name: str) -> int:
-    return MAX_PIXELS_JPEG if name == "JPEG" else MAX_PIXELS
+def _max_pixels(name: str, mode: str = "RGB") -> int:
+    if name != "JPEG":
+        return MAX_PIXELS
+    # A JPEG of several scans keeps two bytes of every pixel and ink until the last: 300 MB of
+    # three inks at the limit, and no more of four.
+    return MAX_PIXELS_JPEG * 3 // 4 if mode == "CMYK" else MAX_PIXELS_JPEG
 
 
-def _too_many_pixels(name: str) -> TooLarge:
+def _tile_pixels(image: Image.Image) -> int:
+    """Pixels of a TIFF's tile, which is decoded whole however little of it is in the picture."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0
+    width, length = (int(image.tag_v2.get(tag, 0)) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    return width * length
+
+
+def _too_many_pixels(limit: int, name: str) -> TooLarge:
     return TooLarge(
-        f"The image has more than the {_max_pixels(name) // 1_000_000} megapixels that are read of"
-        f" a {name}; make it smaller."
+        f"The image has more than the {limit / 1_000_000:g} megapixels that are read of a {name};"
+        " make it smaller."
     )
+
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a JPEG whose scans would keep the decoder busy for minutes: each can be 70 bytes."""
+    scans, at = 0, 0
+    while segment := _SEGMENT.search(data, at):
+        marker = segment[1][0]
+        scans += marker == _START_OF_SCAN
+        if marker == _END_OF_IMAGE or scans > MAX_SCANS:
+            break
+        at = segment.end() + int.from_bytes(data[segment.end() : segment.end() + 2], "big")
+    if scans > MAX_SCANS:
+        raise UnreadableImage(
+            f"The JPEG is made of more than {MAX_SCANS} scans; save it again and send the new file."
+        )
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -202,28 +242,23 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 def _plain_mode(image: Image.Image) -> Image.Image:
     """Convert modes that cannot be averaged: palettes, bits, premultiplied and 16-bit ones."""
-    if image.mode == "PA" or "transparency" in image.info:
-        return image.convert("RGBA")
-    if image.mode in {"1", "La"}:
-        return image.convert("L")
-    if image.mode.startswith("I"):
+    if image.mode.startswith("I"):  # before transparency, which Pillow cannot apply to these
         return image.convert("I").convert("F")
-    if image.mode in {"P", "YCbCr", "HSV"}:
-        return image.convert("RGB")
     if image.mode == "LAB":
         return image.getchannel("L")
-    return image
+    plain = "RGBA" if "transparency" in image.info else _PLAIN_MODES.get(image.mode, image.mode)
+    return image if plain == image.mode else image.convert(plain)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Bring 16-bit, 32-bit or float values to 0..255.
 
-    Full scale is the smallest of 1, 255 and 65,535 that holds every value, or else the largest
-    value: these files do not say what their white is.
+    Full scale is the smallest usual one that holds every value, or else the largest value: these
+    files do not say what their white is.
     """
     values = np.nan_to_num(np.asarray(image), posinf=0.0, neginf=0.0).clip(min=0)
     largest = float(values.max())
-    full = next((white for white in (1.0, 255.0, 65_535.0) if largest <= white), largest)
+    full = next((white for white in _WHITES if largest <= white), largest)
     return Image.fromarray(np.round(values * (255 / full)).astype(np.uint8))
 
 
