@@ -14,7 +14,7 @@ from digits.errors import ModelUnavailable
 from digits.storage import StoreUnreachable
 
 # Digests of files say nothing to anyone, and the schema is the same.
-_NOT_COMPARED = ("files", "schema")
+_NOT_COMPARED = {"files", "schema_"}
 # Shown even if they are the same in both: what one looks for first.
 _ALWAYS = ("version", "created", "metrics.")
 
@@ -46,7 +46,7 @@ def between(one: Model, other: Model, *, everything: bool = False) -> list[Diffe
     Raises
     ------
     StoreUnreachable
-        If a report cannot be fetched. A model without a report is compared by its manifest.
+        If a report cannot be fetched. A model without one is compared by its manifest.
     """
     before, after = _facts(one), _facts(other)
     names = dict.fromkeys([*before, *after])
@@ -57,8 +57,7 @@ def between(one: Model, other: Model, *, everything: bool = False) -> list[Diffe
 
 
 def _facts(model: Model) -> dict[str, Any]:
-    manifest = model.manifest.model_dump(mode="json", by_alias=True, exclude=set(_NOT_COMPARED))
-    manifest.pop("schema", None)
+    manifest = model.manifest.model_dump(mode="json", by_alias=True, exclude=_NOT_COMPARED)
     return dict(_flat(manifest)) | {f"report.{name}": v for name, v in _flat(_report(model))}
 
 
@@ -69,8 +68,11 @@ def _report(model: Model) -> dict[str, Any]:
         raise
     except ModelUnavailable:
         return {}
-    report: dict[str, Any] = json.loads(raw)
-    return report
+    try:
+        report = json.loads(raw)
+    except ValueError:
+        return {}
+    return report if isinstance(report, dict) else {}
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
