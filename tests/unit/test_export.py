@@ -1,0 +1,104 @@
+"""What is written is what was trained, and LiteRT is checked against Keras before it is trusted."""
+
+from __future__ import annotations
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+from digits.bundle import TFLITE
+from digits.classifier import softmax
+from training_job import export
+from training_job.errors import TrainingError
+from training_job.model import reference, up_to
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).random((50, 28, 28, 1), np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(images) -> keras.Model:
+    """Untrained, but of logits that differ from image to image."""
+    keras.utils.set_random_seed(1)
+    return reference()
+
+
+@pytest.fixture(scope="module")
+def probabilities(model, images) -> np.ndarray:
+    return softmax(up_to(model, "logits").predict(images, verbose=0), 0.1)
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    made = tmp_path_factory.mktemp("models")
+    export.save_models(model, made)
+    return made
+
+
+@pytest.mark.parametrize("name", ["mnist_cnn.keras", "mnist_cnn.h5"])
+def test_keras_files_hold_the_network_as_it_was_to_the_softmax(folder, model, images, name):
+    loaded = keras.models.load_model(folder / name, compile=False)
+    np.testing.assert_allclose(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6
+    )
+    assert loaded.layers[-1].name == "softmax"
+
+
+def test_they_are_saved_without_an_optimizer(folder):
+    """It would triple the files, and its schedule could not be loaded elsewhere."""
+    for name in ("mnist_cnn.keras", "mnist_cnn.h5"):
+        assert (folder / name).stat().st_size < 225_034 * 4 * 1.1
+        keras.models.load_model(folder / name)
+
+
+def test_litert_agrees_with_keras(folder, images, probabilities):
+    assert export.parity(folder, images, probabilities, 0.1) < 1e-5
+
+
+def test_a_probability_that_differs_fails_the_job(folder, images, probabilities):
+    other = probabilities.copy()
+    other[7, 3] += 2e-5
+    with pytest.raises(TrainingError, match=r"0 labels, probabilities by up to 2\.0e-05"):
+        export.parity(folder, images, other, 0.1)
+
+
+def test_a_label_that_differs_fails_the_job(folder, images, probabilities):
+    other = probabilities.copy()
+    best = other[7].argmax()
+    other[7, [best, best - 1]] = other[7, [best - 1, best]]
+    with pytest.raises(TrainingError, match="1 labels"):
+        export.parity(folder, images, other, 0.1)
+
+
+def test_a_tampered_litert_file_fails_the_job(folder, images, probabilities, tmp_path):
+    """One weight's sign is turned round, deep in the file."""
+    data = bytearray((folder / TFLITE).read_bytes())
+    data[len(data) // 2 | 3] ^= 0x80
+    (tmp_path / TFLITE).write_bytes(data)
+    with pytest.raises(TrainingError, match="LiteRT differs from Keras"):
+        export.parity(tmp_path, images, probabilities, 0.1)
+
+
+def test_the_history_is_one_line_an_epoch(tmp_path):
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+    export.save_history(rows, tmp_path)
+    with (tmp_path / "history.csv").open(newline="") as stream:
+        assert list(csv.DictReader(stream)) == [
+            {"epoch": "1", "loss": "0.5"},
+            {"epoch": "2", "loss": "0.25"},
+        ]
+
+
+def test_in_a_container_the_environment_names_the_revision(monkeypatch):
+    monkeypatch.setenv("DIGITS_GIT_COMMIT", "abc")
+    assert export._git_commit() == "abc"
+
+
+def test_where_there_is_no_git_there_is_no_revision(monkeypatch):
+    monkeypatch.delenv("DIGITS_GIT_COMMIT", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert export._git_commit() is None
