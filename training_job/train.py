@@ -7,7 +7,6 @@ import json
 import platform
 import shutil
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -275,8 +274,7 @@ def _versions() -> dict[str, str]:
 def _reachable(address: str) -> Store:
     """Open the store and read its pointer now: better to fail before training than after."""
     target = storage.open_store(address)
-    with suppress(storage.NotInStore):  # nothing promoted yet
-        store.current(target)
+    store.look(target)
     return target
 
 
