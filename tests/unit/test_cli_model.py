@@ -173,6 +173,15 @@ def test_promote_uploads_a_bundle_from_a_folder_first(digits, home, new):
     assert store.current(store.open_store(home))[0].version == NEW
 
 
+def test_promote_finds_what_a_run_made(digits, home, new):
+    models = store.open_store(home)
+    store.upload(new, models)
+    store.record_run("nightly-7", NEW, models)
+    assert digits("promote", "runs/nightly-7", home).code == 0
+    assert store.current(models)[0].version == NEW
+    assert_one_line(digits("promote", "runs/another", home), "No run another")
+
+
 def test_promote_refuses_with_1_and_changes_nothing(digits, home, tmp_path, old):
     models = store.open_store(home)
     store.publish(old, models)
