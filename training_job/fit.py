@@ -95,9 +95,7 @@ class Run:
         self._model = architecture(training=True)
         self._served = architecture(training=False)
         self._average = [tf.Variable(weight.value) for weight in self._model.weights]
-        rate = OneCycle(recipe.peak_rate, self._steps * recipe.epochs, recipe.warm_up)
-        self._optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-        self._optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        self._optimizer = _optimizer(recipe, self._steps * recipe.epochs)
         self._optimizer.build(self._model.trainable_variables)
         self._stretch = self._compiled()
 
@@ -172,6 +170,18 @@ class Run:
         kept = tf.minimum(self._recipe.average, (1 + step) / (10 + step))
         for average, weight in zip(self._average, self._model.weights, strict=True):
             average.assign(average + (1 - kept) * (weight.value - average))
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    rate = OneCycle(recipe.peak_rate, steps, recipe.warm_up)
+    if recipe.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = keras.optimizers.SGD(
+            rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+        )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def _on(held_out: Split, model: keras.Model) -> Row:

@@ -54,29 +54,31 @@ def reference(*, training: bool = False) -> keras.Model:
 
 
 def deep(*, training: bool = False) -> keras.Model:
-    """Five convolutions with batch normalisation, 162,000 parameters.
+    """Six convolutions with batch normalisation, 202,618 parameters.
 
     =======  ==========================  ============
     block    what                        output
     =======  ==========================  ============
-    1        32 of 3×3, largest of 2×2   (13, 13, 32)
-    2        48 of 3×3                   (13, 13, 48)
-    3        48 of 3×3, largest of 2×2   (6, 6, 48)
-    4        96 of 3×3                   (6, 6, 96)
+    1        16 of 3×3                   (26, 26, 16)
+    2        24 of 3×3, largest of 2×2   (12, 12, 24)
+    3        64 of 3×3                   (12, 12, 64)
+    4        64 of 3×3, largest of 2×2   (6, 6, 64)
     5        96 of 3×3                   (6, 6, 96)
-    average  of each map                 (96,)
+    6        96 of 3×3, largest of 2×2   (3, 3, 96)
+    flatten                              (864,)
+    dropout  a fifth, while training     (864,)
     logits   dense                       (10,)
     softmax  probabilities               (10,)
     =======  ==========================  ============
 
-    Each block normalises after pooling and ends in ReLU; LiteRT folds the normalisation into the
-    convolution. Ioffe and Szegedy, "Batch Normalization", ICML 2015; Lin, Chen and Yan, "Network in
-    Network" (the average in place of dense layers), ICLR 2014. Input as for `reference`.
+    Narrow where the maps are large, which is where the time goes. Each block normalises after
+    pooling and ends in ReLU (Ioffe and Szegedy, "Batch Normalization", ICML 2015). Input as for
+    `reference`.
     """
     norm = _FusedBatchNormalization if training else layers.BatchNormalization
     stack: list[Any] = [keras.Input((28, 28, 1), name="image")]
-    blocks = [(32, "valid", True), (48, "same", False), (48, "same", True)]
-    blocks += [(96, "same", False), (96, "same", False)]
+    blocks = [(16, "valid", False), (24, "valid", True), (64, "same", False)]
+    blocks += [(64, "same", True), (96, "same", False), (96, "same", True)]
     for number, (maps, padding, pooled) in enumerate(blocks, start=1):
         stack.append(
             layers.Conv2D(
@@ -92,7 +94,8 @@ def deep(*, training: bool = False) -> keras.Model:
             stack.append(layers.MaxPooling2D(name=f"pool{number}"))
         stack += [norm(momentum=0.9, name=f"norm{number}"), layers.ReLU(name=f"relu{number}")]
     stack += [
-        layers.GlobalAveragePooling2D(name="average"),
+        layers.Flatten(name="flatten"),
+        layers.Dropout(0.2, name="dropout"),
         layers.Dense(10, name="logits"),
         layers.Softmax(name="softmax"),
     ]
