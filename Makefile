@@ -33,6 +33,9 @@ run: setup  ## Train, deploy to a local cloud, label real pictures, serve app an
 test: check $(CLOUD_READY)  ## Run every test that this machine can run.
 	$(BIN)/python -m pytest
 
+test-containers: setup  ## Run the tests in containers; as root on Debian they bring their own engine.
+	$(BIN)/python -m pytest -m container tests/containers
+
 check: $(READY)  ## Lint, check the formatting and the types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,0 +1,52 @@
+"""An engine of our own for these tests, or the reason why there is none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from infra.local.engine import Engine, NoEngine, running
+
+
+@pytest.fixture(scope="session")
+def say(request):
+    """Prints a line at once: what these tests wait for takes minutes."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def line(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            sys.stdout.write(f"\n{text}\n")
+            sys.stdout.flush()
+
+    return line
+
+
+@pytest.fixture(scope="session")
+def engine(say) -> Iterator[Engine]:
+    # An engine must not outlive its tests: end by SIGTERM as by Ctrl-C, which tears fixtures down.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(running(say))
+            made.debian(say)
+        except NoEngine as reason:
+            give_up(str(reason))
+        yield made
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def base_image(engine, say) -> str:
+    return engine.debian(say)
+
+
+def give_up(reason: str) -> None:
+    """As `tests.conftest.require` does where a tool is missing."""
+    if os.environ.get("DIGITS_REQUIRE_ALL"):
+        pytest.fail(reason)
+    pytest.skip(reason=reason)

@@ -1,0 +1,131 @@
+"""Both functions as `sam build` zips them for AWS, run by `sam local` in a likeness of Lambda."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from digits import bundle
+from infra.local.cloud import ROOT, tool
+from infra.local.processes import Processes, answers
+from tests.conftest import GOLDEN, require
+
+pytestmark = pytest.mark.container
+
+CPU = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+SAM = tool(".venvs/sam", "sam")
+# No models bucket can be reached from here: the functions serve the model that is in the zip.
+SETTINGS = {"Parameters": {"DIGITS_MODELS": "", "DIGITS_LABELS_BUCKET": "labels"}}
+
+
+@pytest.fixture(scope="module")
+def environment(engine) -> dict[str, str]:
+    return engine.env | {
+        "SAM_CLI_TELEMETRY": "0",
+        "DIGITS_BUILD_ARCHITECTURE": CPU,
+        "UV": str(tool(".venvs/uv", "uv")),
+    }
+
+
+@pytest.fixture(scope="module")
+def options(engine, base_image, environment, tmp_path_factory) -> list[str]:
+    """What each `sam local` is told: the build, where to run it, the functions' settings."""
+    require(str(SAM))
+    folder = tmp_path_factory.mktemp("functions")
+    sources = Path(__file__).parent / "lambda_runtime"
+    runtime = engine.build(
+        sources / "Dockerfile", sources, "digits-lambda:test", BASE_IMAGE=base_image
+    )
+    build = [str(SAM), "build", "--build-dir", str(folder / "build")]
+    overrides = ["--parameter-overrides", f"Architecture={CPU}"]
+    subprocess.run([*build, *overrides], cwd=ROOT, env=environment, check=True, capture_output=True)
+    (folder / "settings.json").write_text(json.dumps(SETTINGS))
+    return [
+        *("--template", str(folder / "build/template.yaml"), *overrides),
+        *("--env-vars", str(folder / "settings.json")),
+        *("--invoke-image", runtime, "--skip-pull-image", "--force-image-build"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def api(options, environment, tmp_path_factory) -> Iterator[str]:
+    """The address of the API, its function in a container that is kept warm."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(SAM), "local", "start-api", "--port", str(port), "--warm-containers", "LAZY"]
+    with Processes(tmp_path_factory.mktemp("logs")) as processes:
+        processes.start(
+            "sam local start-api",
+            [*command, *options],
+            env=environment,
+            is_up=lambda: answers(port),
+            within=60,
+        )
+        yield f"http://127.0.0.1:{port}"
+
+
+def call(url: str, data: bytes | None = None) -> tuple[int, dict]:
+    """Status and JSON of a GET, or of a POST of a picture."""
+    request = urllib.request.Request(url, data, {"Content-Type": "image/png"})
+    try:
+        answer = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        answer = error
+    return answer.status, json.loads(answer.read())
+
+
+def test_the_api_function_says_that_it_is_well(api):
+    status, answer = call(f"{api}/health")
+    assert status == 200
+    assert answer == {"status": "ok", "model": bundle.load().manifest.version}
+
+
+def test_the_api_function_reads_a_picture(api):
+    status, answer = call(f"{api}/classify", (GOLDEN / "seven.png").read_bytes())
+    assert status == 200
+    assert answer["text"] == "7"
+
+
+def test_the_api_function_refuses_what_is_no_picture_in_words(api):
+    status, answer = call(f"{api}/classify", b"no picture")
+    assert status == 415
+    assert answer["code"] == "unsupported_format"
+
+
+def test_the_labels_function_takes_what_s3_sends_when_it_is_connected(
+    options, environment, tmp_path
+):
+    """Without S3 there is nothing to label, but the function starts, parses and answers."""
+    told = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "images"}
+    message = {
+        "messageId": "1",
+        "receiptHandle": "1",
+        "body": json.dumps(told),
+        "attributes": {"ApproximateReceiveCount": "1"},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:labels",
+        "awsRegion": "us-east-1",
+    }
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"Records": [message]}))
+    done = subprocess.run(
+        [str(SAM), "local", "invoke", "S3LabelsFunction", "--event", str(event), *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"batchItemFailures": []}

@@ -1,0 +1,182 @@
+"""The training job in its container: no network, no root, no way to leave half a bundle."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from digits import bundle
+from infra.local.cloud import ROOT
+
+pytestmark = pytest.mark.container
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+USER = 10001
+# TensorFlow's one library is 584 MB of it. What is over this bound is something that nobody meant
+# to ship.
+MAX_BYTES = 1_450_000_000
+
+
+@pytest.fixture(scope="module")
+def image(engine, base_image, say) -> str:
+    say("Building the training image (two minutes)")
+    return engine.build(
+        ROOT / "training_job/Dockerfile",
+        ROOT,
+        "digits-training:test",
+        BASE_IMAGE=base_image,
+        DIGITS_GIT_COMMIT=COMMIT,
+    )
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder of the host that the container's user may write to."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
+
+
+def settings(out: Path) -> list[str]:
+    """Options of `docker run`: as shut in as the job can be."""
+    return ["--network=none", "--read-only", "--tmpfs=/tmp", f"--volume={out}:/out"]
+
+
+@pytest.fixture(scope="module")
+def first_run(engine, image, tmp_path_factory):
+    """One epoch, told by the environment as a task of the cloud is: the process and its folder."""
+    folder = tmp_path_factory.mktemp("out")
+    folder.chmod(0o777)
+    done = engine.docker(
+        "run", "--rm", *settings(folder), "--env=DIGITS_EPOCHS=1", image, within=600
+    )
+    return done, folder
+
+
+def test_a_run_without_a_network_writes_a_whole_bundle(first_run):
+    done, folder = first_run
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in folder.iterdir()] == ["bundle"]
+    manifest = bundle.verify(bundle.in_folder(folder / "bundle"))
+    assert manifest.training.epochs == 1
+    assert manifest.metrics.test_accuracy > 0.95
+    assert manifest.git_commit == COMMIT
+
+
+def test_it_logs_json_lines_and_the_last_one_names_the_version(first_run):
+    done, folder = first_run
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) >= 4
+    assert lines[-1]["version"] == bundle.load(folder / "bundle").manifest.version
+
+
+def test_it_runs_as_nobody_in_particular(first_run):
+    _, folder = first_run
+    owners = {path.stat().st_uid for path in folder.rglob("*")}
+    assert owners == {USER}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["--architecture", "alexnet"], "alexnet"),
+        (["--epochs", "0"], "--epochs"),
+        (["--data", "/out/mnist.npz"], "/out/mnist.npz"),
+    ],
+)
+def test_wrong_input_is_one_line_that_says_what_to_do(engine, image, out, wrong, told):
+    done = engine.docker("run", "--rm", *settings(out), image, "training_job", *wrong)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Failed: ")
+    assert told in line
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_it_may_not_write_to_is_one_line(engine, image, out):
+    out.chmod(0o755)
+    done = engine.docker("run", "--rm", *settings(out), image)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line == "Failed: Cannot write to /out/bundle (Permission denied); choose another --out."
+
+
+@pytest.fixture
+def training(engine, image, out) -> Iterator[str]:
+    """The name of a container that has begun to train, with a good bundle in its folder already."""
+    (out / "bundle").mkdir()
+    (out / "bundle/manifest.json").write_text("{}")
+    name = "digits-training-test"
+    engine.docker(
+        "run", "--detach", f"--name={name}", *settings(out), image, "training_job", "--epochs", "50"
+    )
+    deadline = time.monotonic() + 180
+    while '"epoch": 1' not in engine.docker("logs", name).stdout:
+        assert time.monotonic() < deadline, engine.docker("logs", name)
+        time.sleep(1)
+    yield name
+    engine.docker("rm", "--force", name)
+
+
+def test_docker_stop_ends_it_cleanly(engine, training, out):
+    started = time.monotonic()
+    engine.docker("stop", "--time=60", training)
+    assert time.monotonic() - started < 30
+    code = engine.docker("inspect", "--format={{.State.ExitCode}}", training).stdout.strip()
+    assert code == "143"
+    (line,) = engine.docker("logs", training).stderr.splitlines()
+    assert "Stopped" in line
+    assert not [path for path in out.iterdir() if path.name.endswith((".draft", ".old"))]
+    assert (out / "bundle/manifest.json").read_text() == "{}"
+
+
+def inside(engine, image: str, script: str) -> str:
+    """What a shell in the image prints."""
+    done = engine.docker(
+        "run", "--rm", "--network=none", "--user=0", "--entrypoint=sh", image, "-c", script
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_promotion_needs_no_other_image(engine, image):
+    done = engine.docker(
+        *("run", "--rm", "--network=none", image),
+        *("digits.cli", "model", "promote", "--help"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "runs/NAME" in done.stdout
+
+
+def test_neither_tools_nor_settings_of_the_build_are_left(engine, image):
+    left = inside(
+        engine, image, "command -v gcc ld strip make git; ls /run/secrets /etc/pip.conf; true"
+    )
+    assert left == ""
+    caches = inside(engine, image, "find / -xdev -path '*/.cache/pip' -o -name 'ca.crt'")
+    assert caches == ""
+    history = engine.docker("history", "--no-trunc", image).stdout
+    assert "index-url" not in history
+
+
+def test_the_code_in_it_cannot_be_changed_by_the_job(engine, image):
+    writable = inside(
+        engine, image, f"find /app /venv ! -type l \\( -user {USER} -o -perm -o+w \\)"
+    )
+    assert writable == ""
+
+
+def test_it_says_what_it_is(engine, image):
+    labels = json.loads(engine.docker("inspect", "--format={{json .Config.Labels}}", image).stdout)
+    assert labels["org.opencontainers.image.licenses"] == "MIT"
+    assert labels["org.opencontainers.image.revision"] == COMMIT
+
+
+def test_it_is_as_small_as_it_was(engine, image):
+    size = int(engine.docker("inspect", "--format={{.Size}}", image).stdout)
+    assert size < MAX_BYTES
