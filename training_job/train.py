@@ -32,7 +32,7 @@ from training_job.progress import Progress
 from training_job.recipes import RECIPES, Recipe
 
 _SHOWN = (0, 1, 2, 3)  # the test images, a 7, 2, 1 and 0, whose feature maps are drawn
-_PHOTOS = {"quick": 100, "release": 1_000}  # painted of each level to measure on
+_PHOTOS = {"quick": 50, "release": 300}  # painted of each level to measure on: seconds, not minutes
 
 
 @dataclass(frozen=True)
