@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ from tests.conftest import GOLDEN, require
 
 # Training and deploying take two minutes on two quiet cores.
 PATIENCE_SECONDS = 600
+REFRESH_SECONDS = 60  # how long a function may serve a model that is no longer promoted
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,61 @@ def processes_in(folder: Path) -> list[str]:
             if str(folder).encode() in told and int(process.name) != os.getpid():
                 found.append((process / "cmdline").read_text().replace("\0", " "))
     return found
+
+
+class Hammer:
+    """Posts a picture again and again; knows every status, and each model as it came into view."""
+
+    def __init__(self, url: str, key: str) -> None:
+        picture = (GOLDEN / "seven.png").read_bytes()
+        headers = {"x-api-key": key, "Content-Type": "image/png"}
+        self._request = urllib.request.Request(url, picture, headers)
+        self._thread = threading.Thread(target=self._run)
+        self._over = threading.Event()
+        self.statuses: set[int] = set()
+        self.versions: list[str] = []
+
+    def __enter__(self) -> Hammer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def until(self, version: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while version not in self.versions and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.1):
+            try:
+                with urllib.request.urlopen(self._request, timeout=30) as answer:
+                    self.statuses.add(answer.status)
+                    version = json.loads(answer.read())["model"]["version"]
+            except urllib.error.HTTPError as error:
+                self.statuses.add(error.code)
+                continue
+            if version not in self.versions[-1:]:
+                self.versions.append(version)
+
+
+def health(url: str) -> str:
+    """The version that the API serves."""
+    with urllib.request.urlopen(url + "/health", timeout=30) as answer:
+        version: str = json.loads(answer.read())["model"]
+    return version
+
+
+def url_in(output: str) -> str:
+    line = next(line for line in output.splitlines() if line.startswith("API  "))
+    return line.split()[-1]
+
+
+def key_in(output: str) -> str:
+    line = next(line for line in output.splitlines() if line.startswith("API key"))
+    return line.split()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +165,8 @@ def served(first_run, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str
                 break
         yield process, output, cloud
     finally:
-        process.kill()
-        process.communicate()
+        process.send_signal(signal.SIGINT)  # what it started, it stops
+        process.communicate(timeout=60)
 
 
 def test_a_second_run_does_no_work_twice(served):
@@ -138,7 +196,7 @@ def test_the_printed_digits_command_works_as_it_stands(served):
 
 def test_the_api_key_is_needed_where_the_design_says_so(served):
     _, output, _ = served
-    url = next(line for line in output.splitlines() if line.startswith("API ")).split()[-1]
+    url = url_in(output)
     for call, status in (("/model", 403), ("/health", 200), ("/openapi.json", 200), ("/docs", 200)):
         try:
             answer = urllib.request.urlopen(url + call, timeout=30)
@@ -149,10 +207,8 @@ def test_the_api_key_is_needed_where_the_design_says_so(served):
 
 def test_the_served_model_is_the_published_one(served, folder):
     _, output, _ = served
-    lines = output.splitlines()
-    url = next(line for line in lines if line.startswith("API ")).split()[-1]
-    with urllib.request.urlopen(url + "/health", timeout=30) as answer:
-        version = json.loads(answer.read())["model"]
+    url = url_in(output)
+    version = health(url)
     assert version == bundle.load(folder / "bundle").manifest.version
     assert version != bundle.load().manifest.version
 
@@ -171,6 +227,28 @@ def test_an_image_dropped_later_is_labelled_too(served):
             return
         time.sleep(0.2)
     pytest.fail("no label came")
+
+
+def test_a_retrained_model_takes_over_without_a_failed_request(served, tmp_path):
+    """The training job as a process against the local S3; `tests/containers` runs its image."""
+    _, output, cloud = served
+    url = url_in(output)
+    models = next(line for line in output.splitlines() if "Publishing the model to" in line)
+    before = health(url)
+    with Hammer(f"{url}/classify", key_in(output)) as hammer:
+        job = [
+            *(sys.executable, "-m", "training_job", "--epochs", "7", "--run", "again"),
+            *("--out", str(tmp_path / "bundle"), "--publish", models.split()[-1]),
+        ]
+        done = subprocess.run(
+            job, cwd=ROOT, env=cloud.env, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        version = bundle.load(tmp_path / "bundle").manifest.version
+        hammer.until(version, REFRESH_SECONDS + 15)
+    assert version != before
+    assert hammer.statuses == {200}
+    assert hammer.versions == [before, version]  # and never back
 
 
 def test_a_busy_port_is_one_clear_line(served, folder, tmp_path):
