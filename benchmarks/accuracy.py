@@ -22,6 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from digits import bundle
+from digits.bundle import Manifest
+from digits.errors import ModelUnavailable
 
 RECORDS = Path(__file__).parent / "records/accuracy.jsonl"
 BUNDLES = Path(__file__).parents[1] / ".benchmarks/accuracy"
@@ -83,13 +86,16 @@ def _missing(chosen: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], i
 
 
 def _trained(architecture: str, recipe: str, seed: int) -> Record:
-    """Run the job and take its own figures."""
+    """Run the job, unless its bundle is there already, and take its own figures."""
     from training_job.progress import Progress  # noqa: PLC0415 - slow: it brings TensorFlow
     from training_job.train import Job, train  # noqa: PLC0415
 
+    settings = _settings(architecture, recipe)
     out = BUNDLES / f"{architecture}-{recipe}-{seed}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    manifest = train(Job(architecture, recipe, seed=seed, out=out), Progress())
+    manifest = _made(out)
+    if manifest is None or manifest.training.settings != settings:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        manifest = train(Job(architecture, recipe, seed=seed, out=out), Progress())
     report = json.loads((out / "report.json").read_text())
     kept = ("accuracy", "negative_log_likelihood", "expected_calibration_error", "images")
     sets = {"test": report["test"], "held_out": report["held_out"], **report["outside"]}
@@ -97,7 +103,7 @@ def _trained(architecture: str, recipe: str, seed: int) -> Record:
         "architecture": architecture,
         "recipe": recipe,
         "seed": seed,
-        "settings": _settings(architecture, recipe),
+        "settings": settings,
         "sets": {name: {key: figures[key] for key in kept} for name, figures in sets.items()},
         "parameters": manifest.training.parameters,
         "bytes": report["serving"]["bytes"],
@@ -108,7 +114,16 @@ def _trained(architecture: str, recipe: str, seed: int) -> Record:
     }
 
 
+def _made(out: Path) -> Manifest | None:
+    """The manifest of the bundle in that folder, if there is a whole one."""
+    try:
+        return bundle.verify(bundle.in_folder(out))
+    except ModelUnavailable:
+        return None
+
+
 def _add(record: Record) -> None:
+    RECORDS.parent.mkdir(exist_ok=True)
     with RECORDS.open("a") as stream:
         stream.write(json.dumps(record) + "\n")
 
