@@ -85,7 +85,6 @@ def test_it_runs_as_nobody_in_particular(first_run):
     ("wrong", "told"),
     [
         (["--architecture", "alexnet"], "alexnet"),
-        (["--epochs", "0"], "--epochs"),
         (["--data", "/out/mnist.npz"], "/out/mnist.npz"),
     ],
 )
