@@ -171,7 +171,7 @@ def test_the_model_introduces_itself(browser, address, size):
         page.get_by_role("link", name="The model").click()
 
         expect(page.locator(".layers")).to_contain_text("225,034")
-        expect(page.locator(".plots img")).to_have_count(6)
+        expect(page.locator(".plots img")).to_have_count(8)
         assert overflow(page) == 0
 
 
