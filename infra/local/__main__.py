@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from digits.errors import DigitsError, ModelUnavailable
 from infra.local import proof
 from infra.local.cloud import ROOT, Deployment, LocalCloud, digest_of, tool
 from infra.local.pictures import MNIST, pictures
-from infra.local.processes import Failed, Processes, answers, check_port_is_free
+from infra.local.processes import Failed, Processes, answers, check_port_is_free, end_once
 
 # In a log the tables get the width that they want; a terminal has its own.
 console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -42,9 +41,7 @@ def main(
     ] = ROOT / ".local-cloud",
 ) -> None:
     """Run the whole chain on this machine."""
-    # A closed terminal, too, must leave nothing behind.
-    for sign in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sign, lambda number, _: sys.exit(128 + number))
+    end_once()
     try:
         with Processes(folder / "logs") as processes:
             right = _run(processes, LocalCloud(port), folder, None if once else app_port, retrain)

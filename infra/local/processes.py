@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, NoReturn
 
 _GRACE_SECONDS = 5.0
 
@@ -46,9 +47,8 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with _deaf():
-            for _, process in reversed(self._running):
-                _stop_group(process)
+        for _, process in reversed(self._running):
+            _stop_group(process)
 
     def run(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], show: bool = False
@@ -133,6 +133,24 @@ class Processes:
         return process
 
 
+def end_once() -> None:
+    """Let the first signal that asks this process to end raise, and the next ones do nothing.
+
+    A second, impatient Ctrl-C must not keep what was started from being stopped.
+    """
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def end(number: int, _: object) -> NoReturn:
+        for sign in signs:
+            signal.signal(sign, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    for sign in signs:
+        signal.signal(sign, end)
+
+
 def check_port_is_free(port: int, what: str, setting: str) -> None:
     """Raise `Failed` if something listens on this port of the loopback interface already."""
     with contextlib.closing(socket.socket()) as probe:
@@ -151,18 +169,6 @@ def answers(port: int) -> bool:
     with contextlib.closing(socket.socket()) as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore what would end this process: a second, impatient Ctrl-C must not stop the stopping."""
-    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {sign: signal.signal(sign, signal.SIG_IGN) for sign in signs}
-    try:
-        yield
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
 
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
