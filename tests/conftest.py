@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from digits import Classifier, bundle
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test may ever reach a real account.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
