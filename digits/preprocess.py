@@ -31,7 +31,8 @@ MIN_STROKE = 1.8  # of a pen in the frame, pixels; nineteen in twenty of MNIST's
 MIN_CONTRAST = 0.06  # of ink, as a share of the paper's brightness
 NOISE_FACTOR = 5  # standard deviations of the paper's grain that ink must exceed
 MIN_SLOPE = 4 * 255  # at the edge of a stroke, grey levels over the picture's longer side
-TIGHT = 0.08  # share of ink above which a picture is a tight crop of a digit
+TIGHT = 0.05  # share of wide ink above which a picture is a tight crop of a digit
+TIGHT_STROKE = 4  # how wide that is, in 64ths of the longer side
 MAX_MARKS = 200  # more than any page has digits; bounds the work on a picture of gravel
 
 
@@ -193,7 +194,11 @@ def _tightly_cropped(grey: Grey) -> bool:
     image = Image.fromarray(grey)
     small = np.asarray(image.reduce(max(1, max(grey.shape) // 64)))
     darkness = _closing(small, max(small.shape) // 4, gradients=False) - small
-    return float((darkness > 0.5 * darkness.max()).mean()) > TIGHT
+    dark = darkness > 0.5 * darkness.max()
+    # Grain and printed lines may be dark in many places, but nowhere in so wide a one.
+    inner = _extreme(dark, TIGHT_STROKE, np.logical_and)
+    wide = _extreme(np.pad(inner, TIGHT_STROKE - 1), TIGHT_STROKE, np.logical_or)
+    return float(wide.mean()) > TIGHT
 
 
 def _closing(grey: Grey, window: int, *, gradients: bool = True) -> NDArray[np.int16]:

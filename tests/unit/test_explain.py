@@ -83,7 +83,11 @@ def test_rows_are_of_eight(count, columns, rows):
 
 def test_captions_tell_the_digit_its_confidence_and_whether_it_is_for_review():
     alike = [digit(3, confidence=0.75) for _ in range(2)]
-    others = [digit(3, digit=4), digit(3, confidence=0.751), digit(3, confidence=0.75, review=True)]
+    others = [
+        digit(3, confidence=0.75, digit=4),
+        digit(3, confidence=0.751),
+        digit(3, confidence=0.75, review=True),
+    ]
     drawn = sheet(result(*alike, *others))
     first, *captions = [tile(drawn, index)[1] for index in range(5)]
     assert [np.array_equal(first, caption) for caption in captions] == [True, False, False, False]
@@ -103,7 +107,9 @@ def test_a_digit_without_an_explanation_is_left_out():
 
 def test_nothing_to_show_is_an_empty_sheet():
     for nothing in ((), (result(),)):
-        assert sheet(*nothing).min() == 255
+        drawn = sheet(*nothing)
+        assert drawn.min() == 255
+        assert drawn.shape == (TILE + CAPTION + 2 * GAP, TILE + 2 * GAP)
 
 
 def test_what_the_recogniser_explains_is_what_is_shown(classifier, seven):

@@ -1,1 +1,0 @@
-"""Development pictures: MNIST strokes painted as photographs, with known answers."""
