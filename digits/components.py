@@ -71,7 +71,7 @@ def _touching(row: Ints, start: Ints, end: Ints, width: int) -> tuple[Ints, Ints
     first, last = row * stride + start, row * stride + end
     low = np.searchsorted(last, first + stride, "left")
     high = np.searchsorted(first, last + stride, "right")
-    count = np.maximum(high - low, 0)
+    count = high - low
     upper = np.repeat(np.arange(len(row)), count)
     within = np.arange(len(upper)) - np.repeat(np.cumsum(count) - count, count)
     return upper, np.repeat(low, count) + within

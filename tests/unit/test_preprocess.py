@@ -111,7 +111,7 @@ class TestPicturesLikeMnist:
             (lambda grey: grey * 0.5, "faint"),
             (lambda grey: np.maximum(grey, 20), "its background is not black"),
             (lambda grey: np.pad(grey, 6), "not of the size"),
-            (lambda grey: np.asarray(Image.fromarray(grey[4:24, 4:24]).resize((28, 28))), "large"),
+            (lambda grey: np.asarray(Image.fromarray(grey[3:25, 3:25]).resize((28, 28))), "large"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )
@@ -199,7 +199,7 @@ class TestNoMark:
         assert count(np.round(slope * 255)) == 0
         assert count(np.round(90 + slope * 60)) == 0
 
-    @pytest.mark.parametrize("size", [(64, 64), (200, 200), (799, 600)])
+    @pytest.mark.parametrize("size", [(64, 64), (200, 200), (400, 560)])
     @pytest.mark.parametrize("deviation", [1, 3, 6, 10, 20, 40])
     def test_grain(self, size, deviation):
         rng = np.random.default_rng(deviation)
@@ -361,16 +361,16 @@ class TestStrokes:
         assert apart(mark_of(page).frame, alone.frame) == 0
 
     def test_of_a_mark_that_reaches_into_its_box_nothing_is_in_the_frame(self):
-        """Not even in the soft edge, for which a frame's pixel about the stroke is kept."""
+        """Though a pixel of the frame about the stroke is kept, for its soft edge."""
         page = Image.new("L", (400, 400), PAPER)
         draw = ImageDraw.Draw(page)
         draw.line([(90, 300), (200, 100)], fill=INK, width=16)
         alone = mark_of(np.asarray(page))
-        draw.line([(172, 200), (290, 300)], fill=INK, width=16)
+        draw.line([(165, 200), (290, 300)], fill=INK, width=16)
         ((first, second),) = multiple(picture_of(np.asarray(page)))
         assert second.box[0] < first.box[0] + first.box[2]
         assert first.box == alone.box
-        assert apart(first.frame, alone.frame) == 0
+        assert apart(first.frame, alone.frame) < 0.001
 
 
 class TestSeveral:
@@ -452,8 +452,8 @@ class TestReadingOrder:
         assert np.abs(np.subtract(mark.box, (1128, 611, 150, 1089))).max() <= 16  # two of grey
 
 
-def check(grey: np.ndarray, times: int) -> None:
-    """Look for marks in anything: no exception, sound frames, boxes inside, in bounded time."""
+def check(grey: np.ndarray, times: int) -> int:
+    """How many marks anything has: all of them sound, their boxes inside, found in bounded time."""
     picture = picture_of(grey, times=times)
     started = time.process_time()
     found = single(picture).mark
@@ -466,6 +466,7 @@ def check(grey: np.ndarray, times: int) -> None:
         assert (mark.frame.dtype, mark.frame.shape) == (np.float32, (28, 28))
         assert 0 <= mark.frame.min() <= mark.frame.max() <= 1
     assert len(marks) <= preprocess.MAX_MARKS
+    return len(marks)
 
 
 sides = st.integers(8, 300)
@@ -499,6 +500,16 @@ def patterns(draw: st.DrawFn) -> np.ndarray:
 
 
 class TestAnything:
+    @pytest.mark.parametrize("turns", range(4))
+    def test_a_comet_whose_middle_is_far_from_its_box_s_fits_the_frame(self, turns):
+        page = Image.new("L", (400, 400), PAPER)
+        draw = ImageDraw.Draw(page)
+        draw.ellipse((60, 150, 170, 260), fill=INK)
+        draw.line([(150, 205), (340, 215)], fill=INK, width=6)
+        grey = np.rot90(np.asarray(page), turns)
+        assert count(grey) == 1
+        check(grey, 1)
+
     @given(patterns(), st.sampled_from([1, 3]))
     @settings(deadline=None, max_examples=60)
     def test_patterns(self, grey, times):
@@ -520,8 +531,7 @@ class TestAnything:
         places = 57 * np.mgrid[:14, :14].reshape(2, -1).T
         for x, y in places + np.random.default_rng(0).integers(2, 38, places.shape):
             draw.ellipse((x, y, x + 16, y + 16), outline=INK, width=3)
-        assert count(np.asarray(page)) > 150
-        check(np.asarray(page), 1)
+        assert check(np.asarray(page), 1) > 150
         monkeypatch.setattr(preprocess, "MAX_MARKS", 50)
         assert count(np.asarray(page)) == 50
 
@@ -529,21 +539,21 @@ class TestAnything:
 class TestAccuracy:
     """What the whole recogniser reads right falls far when preprocessing breaks.
 
-    Each bound is two points or more below what was measured when it was set, which stands beside
-    it, so that another model's other mistakes do not break it.
+    Each bound is a point or more below what was measured when it was set, which stands beside it,
+    so that another model's other mistakes do not break it.
     """
 
     @pytest.mark.parametrize(
         ("level", "bound"),
-        [("easy", 0.965), ("medium", 0.955)],  # 0.993 and 0.980
+        [("easy", 97), ("medium", 95)],  # 100 and 98
     )
     def test_photographs(self, classifier, level, bound):
         digits, labels = generator.load(held_out=True)
         right = 0
-        for seed in range(150):
+        for seed in range(100):
             sample = generator.photo(digits[seed], int(labels[seed]), level=level, seed=seed)
             right += classifier.classify(sample.data).text == sample.text
-        assert right >= bound * 150
+        assert right >= bound
 
     @pytest.mark.parametrize("polarity", ["white on black", "black on white"])
     def test_mnist(self, classifier, polarity):
@@ -552,11 +562,11 @@ class TestAccuracy:
         if polarity == "black on white":
             digits = 255 - digits
         texts = [classifier.classify(png(digit)).text for digit in digits]
-        assert np.mean(np.array(texts) == labels.astype(str)) >= 0.985
+        assert np.mean(np.array(texts) == labels.astype(str)) >= 0.985  # 0.997
 
     @pytest.mark.parametrize(
         ("enlarged", "bound"),
-        [(1, 0.93), (12, 0.9)],
+        [(1, 279), (12, 270)],  # 285 and 278
     )
     def test_digits_by_other_hands(self, classifier, enlarged, bound):
         """UCI's 8 x 8 pixels, which touch the border, as they are and enlarged."""
@@ -567,4 +577,4 @@ class TestAccuracy:
             small = Image.fromarray(np.round(image * 255 / 16).astype(np.uint8))
             large = np.asarray(small.resize((side, side), Image.Resampling.BILINEAR))
             right += classifier.classify(png(255 - large)).text == str(label)
-        assert right >= bound * 300
+        assert right >= bound
