@@ -13,8 +13,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -22,6 +20,7 @@ import typer
 from rich.console import Console
 
 from digits.errors import DigitsError
+from digits.quiet import nothing_on_stderr
 from training_job.errors import NotPromoted, TrainingError
 
 # TensorFlow's chatter about the CPU is no news to anyone; it reads these when it is imported.
@@ -111,7 +110,8 @@ def main(
     try:
         for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(sign, _stop)
-        with _silent():
+        # TensorFlow's libraries log while they are loaded, whatever TF_CPP_MIN_LOG_LEVEL says.
+        with nothing_on_stderr():
             from training_job.progress import Progress  # noqa: PLC0415 - so that --help is quick
             from training_job.train import Job, train  # noqa: PLC0415
 
@@ -138,23 +138,6 @@ def _stop(number: int, _: object) -> NoReturn:
     for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(sign, signal.SIG_IGN)
     raise _Stopped(number)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Send what is written to standard error meanwhile, by C++ too, nowhere.
-
-    TensorFlow's libraries log there while they are loaded, whatever TF_CPP_MIN_LOG_LEVEL says.
-    """
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _fail(line: str, code: int) -> NoReturn:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile
 from digits.classifier import Classifier
 from digits.errors import BadRequest
 from digits.gate import Promotion
+from digits.quiet import nothing_on_stderr
 from digits.store import NotInStore, Pointer, Stored
 
 _RUNS = "runs/"
@@ -146,27 +143,10 @@ def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
 
 
 def load_classifier(loaded: Bundle) -> Classifier:
-    """Make the classifier without LiteRT's greeting on standard error.
-
-    It writes to the descriptor itself, past Python, and has no setting for it; its errors come as
-    exceptions.
-    """
-    with _nowhere_for_errors():
+    """Make the classifier without LiteRT's greeting on standard error."""
+    with nothing_on_stderr():
         return Classifier(loaded)
 
 
 def _read(read_file: ReadFile, pointer: Pointer | None = None) -> Model:
     return Model(bundle.parse_manifest(read_file(MANIFEST)), read_file, pointer)
-
-
-@contextlib.contextmanager
-def _nowhere_for_errors() -> Iterator[None]:
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
