@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,15 +30,13 @@ class Extra:
     sha256: str
 
 
-def load(address: str, tell: Callable[[int, int], None] | None = None) -> Extra:
+def load(address: str) -> Extra:
     """Read, check and normalise every picture that ``labels.csv`` names.
 
     Parameters
     ----------
     address
         A folder or ``s3://bucket/prefix``.
-    tell
-        Called with the pictures done and their number.
 
     Raises
     ------
@@ -51,14 +48,11 @@ def load(address: str, tell: Callable[[int, int], None] | None = None) -> Extra:
     table = read_bytes(f"{root}/{LABELS}", "--extra-data")
     digest = hashlib.sha256(table)
     frames, truths = [], []
-    rows = _rows(table)
-    for done, (line, name, truth) in enumerate(rows, start=1):
+    for line, name, truth in _rows(table):
         data = read_bytes(f"{root}/{name}", "--extra-data")
         digest.update(data)
         frames.append(_frame(data, f"{LABELS}, line {line}, {name}"))
         truths.append(truth)
-        if tell:
-            tell(done, len(rows))
     x = np.stack(frames)[..., np.newaxis]
     return Extra(Split(x, np.array(truths, np.uint8)), digest.hexdigest())
 

@@ -131,10 +131,16 @@ def _make(
     decision = Decision(temperature=temperature, threshold=evaluate.threshold_for(calibrated))
     probabilities = softmax(_logits(to_logits, mnist.test), temperature)
     others = outside.sets(mnist, _PHOTOS[job.recipe])
+    read = {
+        name: softmax(_logits(to_logits, other.split), temperature)
+        for name, other in others.items()
+    }
     figures: dict[str, Any] = {
         "test": evaluate.report(probabilities, mnist.test.y, decision.threshold),
         "held_out": evaluate.report(calibrated, mnist.held_out.y, decision.threshold),
-        "outside": {name: _outside(to_logits, other, decision) for name, other in others.items()},
+        "outside": {
+            name: _outside(other, read[name], decision.threshold) for name, other in others.items()
+        },
         "layers": described(model),
     }
 
@@ -142,7 +148,7 @@ def _make(
     export.save_models(model, folder)
     export.save_history(history, folder)
     draw(model, mnist.test, probabilities, history, figures, folder / "images")
-    _draw_photos(to_logits, others, temperature, folder / "images")
+    _draw_photos(others, read, folder / "images")
     difference = export.parity(folder, mnist.test.x, probabilities, temperature)
     figures["parity"] = {"labels": 0, "probability": difference}
     figures["serving"] = export.serving(folder)
@@ -172,10 +178,9 @@ def _logits(to_logits: keras.Model, split: Split) -> Any:
     return to_logits.predict(split.x, batch_size=1000, verbose=0)
 
 
-def _outside(to_logits: keras.Model, other: Outside, decision: Decision) -> dict[str, Any]:
+def _outside(other: Outside, probabilities: Probabilities, threshold: float) -> dict[str, Any]:
     """Figures of one set from outside MNIST; a picture without a mark counts as not right."""
-    probabilities = softmax(_logits(to_logits, other.split), decision.temperature)
-    figures = evaluate.report(probabilities, other.split.y, decision.threshold)
+    figures = evaluate.report(probabilities, other.split.y, threshold)
     found = len(other.split) / other.pictures
     return figures | {
         "sha256": other.sha256,
@@ -217,17 +222,12 @@ def draw(
         plots.feature_maps(shown[..., 0], maps, title, path)
 
 
-def _draw_photos(
-    to_logits: keras.Model, others: dict[str, Outside], temperature: float, folder: Path
-) -> None:
-    photos = [other.split for name, other in others.items() if name.startswith("photos")]
-    together = Split(
-        np.concatenate([split.x for split in photos]), np.concatenate([split.y for split in photos])
-    )
-    probabilities = softmax(_logits(to_logits, together), temperature)
-    groups = evaluate.reliability(probabilities, together.y)
+def _draw_photos(others: dict[str, Outside], read: dict[str, Probabilities], folder: Path) -> None:
+    photos = [name for name in others if name.startswith("photos")]
+    truths = np.concatenate([others[name].split.y for name in photos])
+    groups = evaluate.reliability(np.concatenate([read[name] for name in photos]), truths)
     error = evaluate.expected_calibration_error(groups)
-    title = f"Reliability on {len(together):,} painted photos: {error:.2%}"
+    title = f"Reliability on {len(truths):,} painted photos: {error:.2%}"
     plots.reliability(groups, title, folder / "reliability_photos.png")
 
 
