@@ -9,17 +9,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-MNIST = Path(__file__).parent / "data/mnist.npz"
-# Pictures for tuning are painted from the training images before this one, those whose figures are
-# reported from the ones after it.
-HELD_OUT_FROM = 55_000
+from training_job.data import BUNDLED, TRAINED
 
 Level = Literal["easy", "medium", "hard"]
 Digits28 = NDArray[np.uint8]
@@ -85,9 +81,13 @@ _STYLES: dict[Level, _Style] = {
 
 
 def load(*, held_out: bool) -> tuple[Digits28, NDArray[np.uint8]]:
-    """MNIST training images and labels: uint8 (n, 28, 28) white on black, and uint8 (n,)."""
-    with np.load(MNIST, allow_pickle=False) as arrays:
-        chosen = slice(HELD_OUT_FROM, None) if held_out else slice(0, HELD_OUT_FROM)
+    """MNIST training images and labels: uint8 (n, 28, 28) white on black, and uint8 (n,).
+
+    Pictures for tuning are painted from those that are trained on, the ones whose figures are
+    reported from those that are held out.
+    """
+    with np.load(BUNDLED, allow_pickle=False) as arrays:
+        chosen = slice(TRAINED, None) if held_out else slice(0, TRAINED)
         return arrays["x_train"][chosen], arrays["y_train"][chosen]
 
 

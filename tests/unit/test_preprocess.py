@@ -17,6 +17,7 @@ from digits import preprocess
 from digits.image import Picture, decode
 from digits.preprocess import Mark, multiple, single
 from training_job import photos as generator
+from training_job.data import BUNDLED
 
 PAPER, INK = 235, 30
 TRAINING, LABELS = generator.load(held_out=False)
@@ -89,7 +90,7 @@ def apart(one: np.ndarray, other: np.ndarray) -> float:
 class TestPicturesLikeMnist:
     @pytest.mark.parametrize("polarity", ["white on black", "black on white"])
     def test_they_pass_through_unchanged(self, polarity):
-        with np.load(generator.MNIST, allow_pickle=False) as arrays:
+        with np.load(BUNDLED, allow_pickle=False) as arrays:
             digits = arrays["x_test"][:1000]
         for digit in digits:
             picture = picture_of(digit if polarity == "white on black" else 255 - digit)
@@ -557,7 +558,7 @@ class TestAccuracy:
 
     @pytest.mark.parametrize("polarity", ["white on black", "black on white"])
     def test_mnist(self, classifier, polarity):
-        with np.load(generator.MNIST, allow_pickle=False) as arrays:
+        with np.load(BUNDLED, allow_pickle=False) as arrays:
             digits, labels = arrays["x_test"][:300], arrays["y_test"][:300]
         if polarity == "black on white":
             digits = 255 - digits
