@@ -236,11 +236,9 @@ def parse_manifest(raw: bytes) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the document"
         raise ModelUnavailable(
-            f"{MANIFEST} is not a schema-1 manifest ({field}: {first['msg']}); publish the"
-            " bundle again, or upgrade this software if the bundle is newer."
+            f"{MANIFEST} is not a schema-1 manifest ({first_problem(error)}); publish the bundle"
+            " again, or upgrade this software if the bundle is newer."
         ) from error
     if manifest.input.preprocessing != preprocess.VERSION:
         raise ModelUnavailable(
@@ -250,6 +248,13 @@ def parse_manifest(raw: bytes) -> Manifest:
     if TFLITE not in manifest.files:
         raise ModelUnavailable(f"{MANIFEST} names no {TFLITE}; publish the bundle again.")
     return manifest
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where a document is wrong first, and how."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the document"
+    return f"{field}: {first['msg']}"
 
 
 def describe_file(path: Path) -> FileInfo:

@@ -236,10 +236,9 @@ def evidence(read_file: ReadFile) -> Evidence:
     try:
         report = Report.model_validate_json(bundle.read_one(read_file, manifest, REPORT))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the document"
         raise ModelUnavailable(
-            f"{REPORT} of model {manifest.version} cannot be judged ({field}: {first['msg']})."
+            f"{REPORT} of model {manifest.version} cannot be judged"
+            f" ({bundle.first_problem(error)})."
         ) from error
     return Evidence(manifest, report)
 
