@@ -105,6 +105,16 @@ def read_if_there(store: Store, key: str) -> Blob | None:
         return None
 
 
+def put(store: Store, key: str, data: bytes) -> None:
+    """Write `key`, unless it holds these bytes already. Raises `Conflict`, `StoreUnreachable`."""
+    try:
+        store.swap(key, data, expected=None)
+    except Conflict:
+        found = read_if_there(store, key)
+        if found is None or found.data != data:
+            store.swap(key, data, expected=found.etag if found else None)
+
+
 class FolderStore:
     """A store in a local folder. The tag of a file is the SHA-256 of its bytes."""
 

@@ -25,7 +25,7 @@ from pydantic import (
 
 from digits import bundle
 from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile, Sha256, Version
-from digits.errors import BadRequest, Conflict, ModelUnavailable
+from digits.errors import Conflict, ModelUnavailable
 from digits.storage import (
     FolderStore,
     NotInStore,
@@ -33,13 +33,14 @@ from digits.storage import (
     Store,
     StoreUnreachable,
     open_store,
+    put,
     read_if_there,
 )
 
 __all__ = [
     "POINTER", "FolderStore", "NotInStore", "Pointer", "S3Store", "Seen", "Store",
     "StoreUnreachable", "Stored", "current", "fetch", "in_store", "look", "open_store", "promote",
-    "publish", "record_run", "roll_back", "upload", "version_of_run", "versions",
+    "publish", "roll_back", "upload", "versions",
 ]  # fmt: skip
 
 POINTER = "models/current.json"
@@ -62,14 +63,6 @@ class Pointer(BaseModel):
         if self.forced is None:
             del fields["forced"]
         return fields
-
-
-class Run(BaseModel):
-    """`runs/<name>.json`: what a training run of that name made."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: Version
 
 
 @dataclass(frozen=True)
@@ -231,7 +224,7 @@ def upload(folder: Path, store: Store) -> Manifest:
             " is never overwritten; train again."
         )
     for name, data in files.items():
-        _put(store, _key(manifest.version, name), data)
+        put(store, _key(manifest.version, name), data)
     return manifest
 
 
@@ -296,48 +289,6 @@ def roll_back(store: Store, to: str | None = None) -> Pointer:
     return promote(target, store, seen=seen)
 
 
-def record_run(run: str, version: str, store: Store) -> None:
-    """Note which version a training run made, whatever was noted of a run of that name before.
-
-    Raises
-    ------
-    BadRequest
-        If that is no name for a run.
-    Conflict, StoreUnreachable
-        As for `publish`.
-    """
-    _put(store, _run_key(run), Run(version=version).model_dump_json().encode() + b"\n")
-
-
-def version_of_run(run: str, store: Store) -> str:
-    """The version that a training run made.
-
-    Raises
-    ------
-    BadRequest
-        If that is no name for a run.
-    NotInStore
-        If no run of that name has published a model.
-    ModelUnavailable
-        If what is noted of it is not valid.
-    """
-    blob = read_if_there(store, _run_key(run))
-    if blob is None:
-        raise NotInStore(f"No run {run} has published a model in {store.address}.")
-    try:
-        return Run.model_validate_json(blob.data).version
-    except ValidationError as error:
-        raise ModelUnavailable(
-            f"{_run_key(run)} in {store.address} is not valid; train again."
-        ) from error
-
-
-def _run_key(run: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", run):
-        raise BadRequest("A run's name is 1 to 80 letters, digits, dots, dashes and underscores.")
-    return f"runs/{run}.json"
-
-
 def _previous(before: Pointer | None, version: str) -> str | None:
     """What to roll back to after `version` took the place of `before`: never itself."""
     if before is None:
@@ -361,13 +312,3 @@ def _check_version(manifest: Manifest, version: str) -> None:
         raise ModelUnavailable(
             f"What is stored as {version} says that it is {manifest.version}; publish it again."
         )
-
-
-def _put(store: Store, key: str, data: bytes) -> None:
-    """Write `key`, unless it holds these bytes already."""
-    try:
-        store.swap(key, data, expected=None)
-    except Conflict:
-        found = read_if_there(store, key)
-        if found is None or found.data != data:
-            store.swap(key, data, expected=found.etag if found else None)

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from digits import gate, storage, store
+from digits import gate, runs, storage, store
 from digits.bundle import Decision, Manifest, Training
 from digits.classifier import softmax
 from digits.storage import Store
@@ -250,7 +250,7 @@ def _checkpoint(
     decides = [job.architecture, job.seed, asdict(recipe), origin, _versions(), _sources()]
     fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     if job.run and target is not None:
-        return Checkpoint(target, f"checkpoints/{job.run}.npz", fingerprint)
+        return Checkpoint(target, runs.checkpoint_key(job.run), fingerprint)
     return Checkpoint(storage.FolderStore(_checkpoint_folder(job)), "state.npz", fingerprint)
 
 
@@ -283,7 +283,7 @@ def _publish(job: Job, target: Store, progress: Progress) -> None:
     manifest = store.upload(job.out, target)
     progress.say(f"published {manifest.version} to {job.publish}", version=manifest.version)
     if job.run:
-        store.record_run(job.run, manifest.version, target)
+        runs.record(job.run, manifest.version, target)
     if not job.promote:
         return
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from digits import bundle, gate, store
+from digits import bundle, gate, runs, store
 from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile
 from digits.classifier import Classifier
 from digits.errors import BadRequest
@@ -135,7 +135,7 @@ def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
         raise BadRequest("--force needs a reason.")
     models = store.open_store(address)
     if candidate.startswith(_RUNS):
-        candidate = store.version_of_run(candidate.removeprefix(_RUNS), models)
+        candidate = runs.version_of(candidate.removeprefix(_RUNS), models)
     elif (Path(candidate) / MANIFEST).is_file():
         candidate = store.upload(Path(candidate), models).version
     load_classifier(bundle.read(store.in_store(models, candidate)))

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from digits import bundle, gate, store
+from digits import bundle, gate, runs, store
 from digits.cli import main
 from tests.unit.bundles import make_bundle, tampered
 
@@ -176,7 +176,7 @@ def test_promote_uploads_a_bundle_from_a_folder_first(digits, home, new):
 def test_promote_finds_what_a_run_made(digits, home, new):
     models = store.open_store(home)
     store.upload(new, models)
-    store.record_run("nightly-7", NEW, models)
+    runs.record("nightly-7", NEW, models)
     assert digits("promote", "runs/nightly-7", home).code == 0
     assert store.current(models)[0].version == NEW
     assert_one_line(digits("promote", "runs/another", home), "No run another")

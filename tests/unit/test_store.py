@@ -17,7 +17,7 @@ from threading import Barrier
 import pytest
 
 from digits import bundle, store
-from digits.errors import BadRequest, Conflict, ModelUnavailable
+from digits.errors import Conflict, ModelUnavailable
 from digits.store import FolderStore, NotInStore, Pointer, StoreUnreachable
 from tests.unit.bundles import make_bundle, tampered
 
@@ -481,28 +481,3 @@ def test_why_the_gate_was_overridden_is_kept_in_the_pointer(models, home, old):
     assert Pointer.model_validate_json(
         (home / "models/current.json").read_text()
     ).forced == "the test set was wrong"  # fmt: skip
-
-
-def test_a_run_is_known_by_what_it_made(tmp_path):
-    models = store.open_store(str(tmp_path))
-    version = "20261125T000000Z-0123abcd"
-
-    store.record_run("run-1", version, models)
-    store.record_run("run-1", version, models)
-
-    assert store.version_of_run("run-1", models) == version
-    with pytest.raises(store.NotInStore, match="No run other"):
-        store.version_of_run("other", models)
-
-
-@pytest.mark.parametrize("name", ["", "../models/current", "a b", "x" * 81])
-def test_a_runs_name_is_no_path(tmp_path, name):
-    with pytest.raises(BadRequest, match="run's name"):
-        store.record_run(name, "20261125T000000Z-0123abcd", store.open_store(str(tmp_path)))
-
-
-def test_a_broken_note_of_a_run_is_named(tmp_path):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/run-1.json").write_text("{}")
-    with pytest.raises(ModelUnavailable, match=r"runs/run-1\.json"):
-        store.version_of_run("run-1", store.open_store(str(tmp_path)))
