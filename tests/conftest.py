@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -35,10 +36,13 @@ def truths() -> dict[str, int]:
 
 
 def require(tool: str) -> None:
-    """Skip, saying so, where a tool is missing; fail where nothing may be skipped."""
-    if shutil.which(tool) or Path(tool).exists():
-        return
-    reason = f"{tool} is not installed"
+    """Give up where a tool is missing."""
+    if not (shutil.which(tool) or Path(tool).exists()):
+        give_up(f"{tool} is not installed")
+
+
+def give_up(reason: str) -> NoReturn:
+    """Skip, saying why; fail where nothing may be skipped."""
     if os.environ.get("DIGITS_REQUIRE_ALL"):
         pytest.fail(reason)
     pytest.skip(reason=reason)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.conftest import require
+
+SAM = Path(__file__).parents[1] / ".venvs/sam/bin/sam"
 
 
 class _Loader(yaml.SafeLoader):
@@ -82,3 +88,15 @@ def rights(resources: dict[str, Any], role: str) -> set[tuple[str, str]]:
         for action in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
+
+
+def assert_sam_finds_nothing_to_complain_of(template: Path) -> None:
+    require(str(SAM))
+    done = subprocess.run(
+        [SAM, "validate", "--lint", "--template", template],
+        env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

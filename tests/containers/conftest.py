@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from infra.local.engine import Engine, NoEngine, running
+from tests.conftest import give_up
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +43,3 @@ def engine(say) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def base_image(engine, say) -> str:
     return engine.debian(say)
-
-
-def give_up(reason: str) -> None:
-    """As `tests.conftest.require` does where a tool is missing."""
-    if os.environ.get("DIGITS_REQUIRE_ALL"):
-        pytest.fail(reason)
-    pytest.skip(reason=reason)

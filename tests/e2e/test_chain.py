@@ -49,6 +49,19 @@ def command(folder: Path, port: int, *options: str) -> list[str]:
     ]
 
 
+def run_once(
+    folder: Path, port: int, within: float = PATIENCE_SECONDS
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, port, "--once"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=within,
+        check=False,
+    )
+
+
 def processes_in(folder: Path) -> list[str]:
     """Command lines of the running programs that have the folder in arguments or environment."""
     found = []
@@ -118,14 +131,7 @@ def key_in(output: str) -> str:
 @pytest.fixture(scope="module")
 def first_run(folder: Path) -> subprocess.CompletedProcess[str]:
     """`make run ONCE=1` from nothing."""
-    return subprocess.run(
-        command(folder, free_port(), "--once"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    return run_once(folder, free_port())
 
 
 def test_every_label_comes_by_both_doors_and_is_right_or_honest(first_run):
@@ -253,14 +259,7 @@ def test_a_retrained_model_takes_over_without_a_failed_request(served, tmp_path)
 
 def test_a_busy_port_is_one_clear_line(served, folder, tmp_path):
     _, _, cloud = served
-    done = subprocess.run(
-        command(tmp_path, cloud.port, "--once"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_once(tmp_path, cloud.port, within=60)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [
         f"Failed: Port {cloud.port} for the local cloud is in use; stop what uses it or choose"
@@ -290,14 +289,7 @@ def test_a_failed_deployment_is_one_clear_line_and_leaves_nothing_running(first_
     hidden = folder / "build" / "HttpApiFunction"
     hidden.rename(folder / "hidden")
     try:
-        done = subprocess.run(
-            command(folder, free_port(), "--once"),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
+        done = run_once(folder, free_port())
     finally:
         (folder / "hidden").rename(hidden)
     assert done.returncode == 1

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import require
-from tests.templates import load, mentions, of_type, properties, rights
+from tests.templates import (
+    assert_sam_finds_nothing_to_complain_of,
+    load,
+    mentions,
+    of_type,
+    properties,
+    rights,
+)
 from training_job.__main__ import app
 
 ROOT = Path(__file__).parents[2]
@@ -35,16 +39,7 @@ def states(resources) -> dict[str, Any]:
 
 
 def test_sam_finds_nothing_to_complain_of():
-    sam = ROOT / ".venvs/sam/bin/sam"
-    require(str(sam))
-    done = subprocess.run(
-        [sam, "validate", "--lint", "--template", TEMPLATE],
-        env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert_sam_finds_nothing_to_complain_of(TEMPLATE)
 
 
 def test_training_comes_before_promotion_and_every_end_is_told(states):
