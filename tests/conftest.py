@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from digits import Classifier, bundle
+from tests.bundles import NEW, OLD, make_bundle
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -61,3 +62,13 @@ def seven() -> bytes:
 @pytest.fixture
 def one() -> bytes:
     return (GOLDEN / "one.jpg").read_bytes()
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "old", OLD)
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "new", NEW)

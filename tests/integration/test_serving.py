@@ -7,23 +7,17 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from digits import bundle, store
+from tests.bundles import NEW, OLD, make_bundle
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh
 from tests.integration.test_http_api import request
 from tests.integration.test_s3_labels import batch, failures, s3_event
-from tests.unit.bundles import make_bundle
 
-OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
 REFRESH = 60.0
 
 
 @pytest.fixture
 def models(s3):
     return store.open_store(f"s3://{MODELS}")
-
-
-@pytest.fixture
-def old(tmp_path):
-    return make_bundle(tmp_path / "old", OLD)
 
 
 @pytest.fixture

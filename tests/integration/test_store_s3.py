@@ -15,34 +15,13 @@ from moto.s3.models import s3_backends
 from digits import bundle, store
 from digits.errors import Conflict, ModelUnavailable
 from digits.store import NotInStore, S3Store, StoreUnreachable
+from tests.bundles import NEW, OLD, Killed, tampered, version_in_service
 from tests.integration.conftest import MODELS
-from tests.unit.bundles import make_bundle, tampered
-
-OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
 
 
 @pytest.fixture
 def models(s3):
     return store.open_store(f"s3://{MODELS}")
-
-
-@pytest.fixture
-def old(tmp_path):
-    return make_bundle(tmp_path / "old", OLD)
-
-
-@pytest.fixture
-def new(tmp_path):
-    return make_bundle(tmp_path / "new", NEW)
-
-
-def version_in_service(models):
-    pointer, _ = store.current(models)
-    return store.fetch(models, pointer).manifest.version
-
-
-class Killed(BaseException):
-    """What a SIGKILL looks like from inside: nobody's `except` catches it."""
 
 
 class Mortal(S3Store):
@@ -96,14 +75,6 @@ def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(model
             s3.delete_object(Bucket=MODELS, Key=key)
 
 
-def test_a_published_version_is_never_given_other_bytes(models, tmp_path, old):
-    store.publish(old, models)
-    other = make_bundle(tmp_path / "other", OLD, temperature=3.0)
-    with pytest.raises(Conflict, match="never overwritten"):
-        store.publish(other, models)
-    assert bundle.verify(store.in_store(models, OLD)).decision.temperature != 3.0
-
-
 def test_publishing_again_mends_a_damaged_file(models, s3, old):
     store.publish(old, models)
     s3.put_object(Bucket=MODELS, Key=f"models/{OLD}/mnist_cnn.tflite", Body=b"something else")
@@ -123,27 +94,6 @@ def test_a_bundle_that_is_not_whole_is_not_promoted(models, s3, old, new):
     tampered(old / "report.json")
     with pytest.raises(ModelUnavailable, match=r"report\.json"):
         store.publish(old, models)
-
-
-def test_who_decided_on_an_older_state_is_told_and_changes_nothing(models, tmp_path, old, new):
-    third = make_bundle(tmp_path / "third", "20261103T000000Z-0206d068")
-    store.publish(old, models)
-    store.upload(third, models)
-    seen = store.look(models)
-    store.publish(new, models)
-    with pytest.raises(Conflict, match="changed meanwhile"):
-        store.promote("20261103T000000Z-0206d068", models, seen=seen)
-    assert version_in_service(models) == NEW
-
-
-def test_of_two_first_promotions_only_one_wins(models, old, new):
-    store.upload(old, models)
-    store.upload(new, models)
-    nothing = store.look(models)
-    store.promote(OLD, models, seen=nothing)
-    with pytest.raises(Conflict):
-        store.promote(NEW, models, seen=nothing)
-    assert version_in_service(models) == OLD
 
 
 def test_a_pointer_that_was_deleted_meanwhile_is_a_conflict(models, s3, old, new):
@@ -213,11 +163,6 @@ def test_more_keys_than_one_answer_holds_are_all_listed(models, s3):
     for number in range(1001):
         s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(MODELS, f"models/{number:04}", b"")
     assert len(models.keys("models/")) == 1001
-
-
-def test_an_empty_bucket_says_that_nothing_is_promoted(models):
-    with pytest.raises(NotInStore, match="Nothing has been promoted"):
-        store.current(models)
 
 
 @pytest.mark.parametrize(

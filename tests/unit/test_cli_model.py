@@ -11,9 +11,8 @@ from moto import mock_aws
 
 from digits import bundle, gate, runs, store
 from digits.cli import main
-from tests.unit.bundles import make_bundle, tampered
+from tests.bundles import NEW, OLD, make_bundle, tampered
 
-OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
 SHIPPED = bundle.load().manifest
 
 
@@ -31,16 +30,6 @@ def digits(capsys):
         return SimpleNamespace(code=code, out=written.out, err=written.err)
 
     return run
-
-
-@pytest.fixture
-def old(tmp_path):
-    return make_bundle(tmp_path / "old", OLD)
-
-
-@pytest.fixture
-def new(tmp_path):
-    return make_bundle(tmp_path / "new", NEW)
 
 
 @pytest.fixture(params=["folder", "s3"])

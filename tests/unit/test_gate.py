@@ -11,9 +11,8 @@ from digits import bundle, gate, store
 from digits.errors import Conflict, ModelUnavailable
 from digits.gate import Evidence, Report
 from digits.store import FolderStore, StoreUnreachable
-from tests.unit.bundles import make_bundle, tampered
+from tests.bundles import NEW, OLD, make_bundle, tampered
 
-OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
 GOOD = {
     "test": {
         "images": 10_000,

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from digits import bundle
+from digits import bundle, store
+
+OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
 
 
 def make_bundle(
@@ -34,3 +36,14 @@ def tampered(path: Path) -> None:
     """Change one byte of a file."""
     data = path.read_bytes()
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+def version_in_service(models: store.Store) -> str:
+    """The version of a model that is truly there to be served."""
+    found = store.current(models)
+    assert found is not None
+    return store.fetch(models, found[0]).manifest.version
+
+
+class Killed(BaseException):
+    """What a SIGKILL looks like from inside: nobody's `except` catches it."""
