@@ -83,7 +83,8 @@ def feature_maps(
         for row, (image, own) in enumerate(zip(images, maps, strict=True)):
             shown, answers = (figure.add_subplot(grid[row, column]) for column in (0, 1))
             shown.imshow(image, cmap="gray")
-            answers.imshow(_mosaic(own, columns), cmap="viridis", interpolation="nearest")
+            scaled = own / np.maximum(own.max(axis=(0, 1)), 1e-6)
+            answers.imshow(_mosaic(scaled, columns), cmap="viridis", interpolation="nearest")
             for axes in (shown, answers):
                 axes.set_axis_off()
 
@@ -92,33 +93,21 @@ def filters(kernels: NDArray[np.float32], path: Path) -> None:
     """Draw the first layer's filters, float32 (height, width, count): orange adds, purple takes."""
     height, width, count = kernels.shape
     columns = 8
-    rows = -(-count // columns)
     limit = float(np.abs(kernels).max())
-    padded = np.full((rows * columns, height, width), np.nan, np.float32)
-    padded[:count] = np.moveaxis(kernels, -1, 0)
-    with _figure(path, (7, 0.8 * rows + 1)) as figure:
+    with _figure(path, (7, 0.8 * -(-count // columns) + 1)) as figure:
         axes = figure.add_subplot()
-        shown = axes.imshow(
-            _tiled(padded, columns, fill=np.nan), cmap="PuOr_r", vmin=-limit, vmax=limit
-        )
+        shown = axes.imshow(_mosaic(kernels, columns), cmap="PuOr_r", vmin=-limit, vmax=limit)
         axes.set_title(f"First layer: {count} filters of {height}×{width}")
         axes.set_axis_off()
         figure.colorbar(shown, ax=axes, label="weight", shrink=0.8)
 
 
-def _mosaic(maps: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
-    """All maps, (height, width, channels), in rows of `columns`, each scaled to its own maximum."""
-    height, width, channels = maps.shape
-    count = -(-channels // columns) * columns
-    tiles = np.full((count, height, width), np.nan, np.float32)
-    tiles[:channels] = np.moveaxis(maps / np.maximum(maps.max(axis=(0, 1)), 1e-6), -1, 0)
-    return _tiled(tiles, columns, fill=np.nan)
-
-
-def _tiled(tiles: NDArray[np.float32], columns: int, fill: float) -> NDArray[np.float32]:
-    """Tiles, (count, height, width), in rows of `columns` with a pixel of `fill` between them."""
-    _, height, width = tiles.shape
-    spaced = np.pad(tiles, ((0, 0), (0, 1), (0, 1)), constant_values=fill)
+def _mosaic(tiles: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+    """Tiles, (height, width, count), in rows of `columns`; between and after them nothing, NaN."""
+    height, width, count = tiles.shape
+    whole = -(-count // columns) * columns
+    spaced = np.full((whole, height + 1, width + 1), np.nan, np.float32)
+    spaced[:count, :height, :width] = np.moveaxis(tiles, -1, 0)
     rows = spaced.reshape(-1, columns, height + 1, width + 1).swapaxes(1, 2)
     return np.asarray(rows.reshape(-1, columns * (width + 1))[:-1, :-1])
 
