@@ -58,7 +58,7 @@ deploy: build  ## Deploy to the AWS account of your credentials (ARCH, STACK).
 	$(SAM) deploy --stack-name $(STACK) --parameter-overrides Architecture=$(ARCH)
 
 training-image:  ## Build the training image (needs a container engine).
-	docker build -f training_job/Dockerfile -t digits-training \
+	DOCKER_BUILDKIT=1 docker build -f training_job/Dockerfile -t digits-training \
 		--build-arg DIGITS_GIT_COMMIT="$$(git describe --always --dirty --abbrev=40)" .
 
 deploy-training: training-image setup  ## Deploy the training stack beside STACK, and push the image.

@@ -3,9 +3,11 @@
 import ast
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
@@ -47,3 +49,16 @@ def test_importing_the_recogniser_imports_no_cloud_no_training_and_no_web():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []
+
+
+def test_every_pinned_package_is_for_this_python():
+    """uv, which makes the environments here, ignores such bounds; pip obeys them elsewhere."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    wanted = {
+        package.name: package.metadata["Requires-Python"]
+        for package in distributions()
+        if package.metadata["Requires-Python"]
+    }
+    assert len(wanted) > 100
+    wrong = {name: bound for name, bound in wanted.items() if python not in SpecifierSet(bound)}
+    assert wrong == {}
