@@ -208,6 +208,8 @@ class S3Store:
             self._s3: S3Client = client or boto3.client("s3", config=config)
         except self._errors as error:
             raise self._translate(error, "") from error
+        except ValueError as error:  # an endpoint, or a place for credentials, that cannot be one
+            raise StoreUnreachable(f"Cannot use {self.address}: {error}") from error
 
     def read(self, key: str, *, unless: str | None = None) -> Blob | None:
         """See `Store.read`."""

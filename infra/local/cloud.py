@@ -43,14 +43,26 @@ class Deployment:
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """A local AWS on a port of the loopback interface; all that differs from AWS is here."""
+    """A local AWS on one address of this machine; all that differs from AWS is here.
+
+    Attributes
+    ----------
+    port
+        Where it listens.
+    host
+        The address that it listens on; the loopback interface's, unless containers must reach it.
+    engine
+        ``DOCKER_HOST`` of the container engine that runs its tasks; None for the machine's.
+    """
 
     port: int
+    host: str = "127.0.0.1"
+    engine: str | None = None
 
     @property
     def endpoint(self) -> str:
         """The address of every service."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -108,21 +120,23 @@ class LocalCloud:
         Failed
             If its port is in use or it does not come up.
         """
-        check_port_is_free(self.port, "the local cloud", "PORT")
+        check_port_is_free(self.port, "the local cloud", "PORT", self.host)
         env = self.env | {
             "GATEWAY_PORT": str(self.port),
-            "BIND_HOST": "127.0.0.1",
+            "BIND_HOST": self.host,
             "STATE_DIR": str(state / "services"),
             "S3_DATA_DIR": str(state / "s3"),
             "TMPDIR": str(state),
             "PERSIST_STATE": "0",
             "IOT_MTLS_ENABLED": "0",  # else it listens on every interface
         }
+        if self.engine is not None:
+            env["DOCKER_HOST"] = self.engine
         processes.start(
             "local cloud",
             [str(tool(".venvs/local-cloud", "ministack"))],
             env=env,
-            is_up=lambda: answers(self.port),
+            is_up=lambda: answers(self.port, self.host),
             within=30,
         )
 

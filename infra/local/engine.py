@@ -49,18 +49,27 @@ class Engine:
         What ``DOCKER_HOST`` must be to use it.
     folder
         Its images, and whatever else outlives it.
+    bridge
+        The name of its network.
     processes
         What runs here, and where its logs are.
     """
 
     address: str
     folder: Path
+    bridge: str
     processes: Processes
 
     @property
     def env(self) -> dict[str, str]:
         """This process's environment, for programs that are to use the engine."""
         return {**os.environ, "DOCKER_HOST": self.address}
+
+    @property
+    def gateway(self) -> str:
+        """This machine's address as its containers see it, and they alone."""
+        (link,) = json.loads(_ip("-json", "-4", "address", "show", "dev", self.bridge))
+        return str(link["addr_info"][0]["local"])
 
     def docker(self, *arguments: str, within: float = 60) -> subprocess.CompletedProcess[str]:
         """Run `docker` with these arguments, whatever its exit code; at most `within` seconds."""
@@ -144,8 +153,8 @@ def running(say: Say, folder: Path = FOLDER) -> Iterator[Engine]:
             TemporaryDirectory(prefix="digits-engine-", ignore_cleanup_errors=True) as sockets,
             Processes(folder / "logs") as processes,
         ):
-            engine = Engine(f"unix://{sockets}/docker.sock", folder, processes)
-            _start(engine, Path(sockets), bridge)
+            engine = Engine(f"unix://{sockets}/docker.sock", folder, bridge, processes)
+            _start(engine, Path(sockets))
             try:
                 yield engine
             finally:
@@ -201,13 +210,14 @@ def _bridge() -> Iterator[str]:
         _ip("link", "delete", name)
 
 
-def _ip(*arguments: str) -> None:
+def _ip(*arguments: str) -> str:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
     if done.returncode:
         raise NoEngine(f"no container engine: {done.stderr.strip()}")
+    return done.stdout
 
 
-def _start(engine: Engine, sockets: Path, bridge: str) -> None:
+def _start(engine: Engine, sockets: Path) -> None:
     """Start containerd and dockerd with settings of their own: none of the machine's are read."""
     containerd = sockets / "containerd.sock"
     settings = {
@@ -218,7 +228,7 @@ def _start(engine: Engine, sockets: Path, bridge: str) -> None:
         "hosts": [engine.address],
         "cgroup-parent": "/digits",
         "builder": {"gc": {"enabled": True, "defaultKeepStorage": "5GB"}},
-        "bridge": bridge,
+        "bridge": engine.bridge,
         # Published ports are served by dockerd's own proxy; the firewall stays as it is.
         "iptables": False,
         "ip6tables": False,

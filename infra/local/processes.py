@@ -151,12 +151,12 @@ def end_once() -> None:
         signal.signal(sign, end)
 
 
-def check_port_is_free(port: int, what: str, setting: str) -> None:
-    """Raise `Failed` if something listens on this port of the loopback interface already."""
+def check_port_is_free(port: int, what: str, setting: str, host: str = "127.0.0.1") -> None:
+    """Raise `Failed` if something listens on this port of `host` already."""
     with contextlib.closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError as error:
             raise Failed(
                 f"Port {port} for {what} is in use; stop what uses it or choose another:"
@@ -164,11 +164,11 @@ def check_port_is_free(port: int, what: str, setting: str) -> None:
             ) from error
 
 
-def answers(port: int) -> bool:
-    """Whether something accepts connections on this port of the loopback interface."""
+def answers(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether something accepts connections on this port of `host`."""
     with contextlib.closing(socket.socket()) as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:

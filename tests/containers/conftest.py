@@ -9,8 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from infra.local.cloud import ROOT
 from infra.local.engine import Engine, NoEngine, running
 from tests.conftest import give_up
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +46,16 @@ def engine(say) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def base_image(engine, say) -> str:
     return engine.debian(say)
+
+
+@pytest.fixture(scope="session")
+def image(engine, base_image, say) -> str:
+    """The training job's."""
+    say("Building the training image (two minutes)")
+    return engine.build(
+        ROOT / "training_job/Dockerfile",
+        ROOT,
+        "digits-training:test",
+        BASE_IMAGE=base_image,
+        DIGITS_GIT_COMMIT=COMMIT,
+    )

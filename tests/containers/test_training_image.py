@@ -10,27 +10,14 @@ from pathlib import Path
 import pytest
 
 from digits import bundle
-from infra.local.cloud import ROOT
+from tests.containers.conftest import COMMIT
 
 pytestmark = pytest.mark.container
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 USER = 10001
 # TensorFlow's one library is 584 MB of it. What is over this bound is something that nobody meant
 # to ship.
 MAX_BYTES = 1_450_000_000
-
-
-@pytest.fixture(scope="module")
-def image(engine, base_image, say) -> str:
-    say("Building the training image (two minutes)")
-    return engine.build(
-        ROOT / "training_job/Dockerfile",
-        ROOT,
-        "digits-training:test",
-        BASE_IMAGE=base_image,
-        DIGITS_GIT_COMMIT=COMMIT,
-    )
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,10 +20,10 @@ from digits import bundle
 from infra.local.cloud import ROOT, LocalCloud
 from infra.local.pictures import pictures
 from tests.conftest import GOLDEN, require
+from tests.served import REFRESH_SECONDS, Hammer, free_port, health
 
 # Training and deploying take two minutes on two quiet cores.
 PATIENCE_SECONDS = 600
-REFRESH_SECONDS = 60  # how long a function may serve a model that is no longer promoted
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for environment, tool in ((".venvs/sam", "sam"), (".venvs/local-cloud", "ministack")):
         require(str(ROOT / environment / "bin" / tool))
     return tmp_path_factory.mktemp("local-cloud")
-
-
-def free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command(folder: Path, port: int, *options: str) -> list[str]:
@@ -71,51 +63,6 @@ def processes_in(folder: Path) -> list[str]:
             if str(folder).encode() in told and int(process.name) != os.getpid():
                 found.append((process / "cmdline").read_text().replace("\0", " "))
     return found
-
-
-class Hammer:
-    """Posts a picture again and again; knows every status, and each model as it came into view."""
-
-    def __init__(self, url: str, key: str) -> None:
-        picture = (GOLDEN / "seven.png").read_bytes()
-        headers = {"x-api-key": key, "Content-Type": "image/png"}
-        self._request = urllib.request.Request(url, picture, headers)
-        self._thread = threading.Thread(target=self._run)
-        self._over = threading.Event()
-        self.statuses: set[int] = set()
-        self.versions: list[str] = []
-
-    def __enter__(self) -> Hammer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def until(self, version: str, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while version not in self.versions and time.monotonic() < deadline:
-            time.sleep(0.2)
-
-    def _run(self) -> None:
-        while not self._over.wait(0.1):
-            try:
-                with urllib.request.urlopen(self._request, timeout=30) as answer:
-                    self.statuses.add(answer.status)
-                    version = json.loads(answer.read())["model"]["version"]
-            except urllib.error.HTTPError as error:
-                self.statuses.add(error.code)
-                continue
-            if version not in self.versions[-1:]:
-                self.versions.append(version)
-
-
-def health(url: str) -> str:
-    """The version that the API serves."""
-    with urllib.request.urlopen(url + "/health", timeout=30) as answer:
-        version: str = json.loads(answer.read())["model"]
-    return version
 
 
 def url_in(output: str) -> str:

@@ -219,6 +219,23 @@ def test_a_store_without_credentials_is_unreachable(monkeypatch, tmp_path):
         store.look(store.open_store("s3://bucket"))
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("AWS_ENDPOINT_URL", "nowhere", "Invalid endpoint: nowhere"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.com/", "Unsupported host"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(monkeypatch, tmp_path, setting, value, told):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv(setting, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    with pytest.raises(StoreUnreachable, match=f"Cannot use s3://bucket: .*{told}"):
+        store.open_store("s3://bucket")
+
+
 class FlakyS3(BaseHTTPRequestHandler):
     """Keeps objects as S3 does; breaks the connection in the middle of the nth write or answer."""
 
