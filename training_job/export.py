@@ -157,6 +157,9 @@ def serving(folder: Path) -> dict[str, float]:
     return {"bytes": len(served), "latency_ratio": round(float(own / textbook), 3)}
 
 
+_INGREDIENTS = ("digits", "training_job", "requirements/training.txt")
+
+
 def _litert(model: keras.Model) -> bytes:
     """The network as far as its logits, in LiteRT's form."""
     # The exporter prints the signature, which is no news to anyone.
@@ -168,12 +171,16 @@ def _litert(model: keras.Model) -> bytes:
 
 
 def _git_commit() -> str | None:
-    """The code's revision; in a container, where there is no git, by the environment."""
+    """The code's revision; in a container, where there is no git, by the environment.
+
+    It ends in ``-dirty`` if what goes into a model is not as it was committed.
+    """
     if given := os.environ.get("DIGITS_GIT_COMMIT"):
         return given
-    command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
+    git = ["git", "-C", str(_ROOT)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        revision = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True)  # noqa: S603
+        changed = subprocess.check_output([*git, "status", "--porcelain", "--", *_INGREDIENTS])  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return revision.strip() + ("-dirty" if changed else "")

@@ -134,6 +134,19 @@ def up_to(model: keras.Model, name: str) -> keras.Model:
     return keras.Model(model.inputs[0], model.get_layer(name).output)
 
 
+def activation_of(model: keras.Model, name: str) -> str:
+    """The layer that gives the feature maps of the convolution `name`: itself, or the next ReLU."""
+    names = [layer.name for layer in model.layers]
+    following = model.layers[names.index(name) :]
+    rectified = (
+        layer.name
+        for layer in following
+        if isinstance(layer, layers.ReLU)
+        or getattr(layer, "activation", None) is keras.activations.relu
+    )
+    return str(next(rectified))
+
+
 def described(model: keras.Model) -> list[dict[str, Any]]:
     """One row a layer for people: its name, kind, output shape without the batch, parameters."""
     return [

@@ -26,7 +26,7 @@ from training_job.draft import new_folder
 from training_job.errors import NotPromoted, TrainingError
 from training_job.evaluate import Probabilities
 from training_job.fit import Row, fit
-from training_job.model import ARCHITECTURES, described, up_to
+from training_job.model import ARCHITECTURES, activation_of, described, up_to
 from training_job.outside import Outside
 from training_job.progress import Progress
 from training_job.recipes import RECIPES, Recipe
@@ -215,7 +215,7 @@ def draw(
     first, second = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][:2]
     plots.filters(np.asarray(first.kernel)[:, :, 0], folder / "filters.png")
     for number, layer in enumerate((first, second), start=1):
-        maps = np.maximum(np.asarray(up_to(model, layer.name)(shown)), 0)
+        maps = np.asarray(up_to(model, activation_of(model, layer.name))(shown))
         _, height, width, channels = maps.shape
         title = f"Layer {layer.name}: {channels} feature maps of {height}×{width}"
         path = folder / f"feature_maps_layer{number}.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import subprocess
 
 import keras
 import numpy as np
@@ -96,6 +97,23 @@ def test_the_history_is_one_line_an_epoch(tmp_path):
 def test_in_a_container_the_environment_names_the_revision(monkeypatch):
     monkeypatch.setenv("DIGITS_GIT_COMMIT", "abc")
     assert export._git_commit() == "abc"
+
+
+def test_only_what_goes_into_a_model_makes_its_revision_dirty(monkeypatch, tmp_path):
+    monkeypatch.delenv("DIGITS_GIT_COMMIT", raising=False)
+    monkeypatch.setattr(export, "_ROOT", tmp_path)
+    for file in ("digits/code.py", "benchmarks/records.jsonl"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text("1")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "benchmarks/records.jsonl").write_text("2")
+    revision = export._git_commit()
+    assert revision is not None
+    assert len(revision) == 40
+    (tmp_path / "digits/code.py").write_text("2")
+    assert export._git_commit() == f"{revision}-dirty"
 
 
 def test_where_there_is_no_git_there_is_no_revision(monkeypatch):

@@ -28,7 +28,7 @@ from training_job.__main__ import app
 from training_job.data import Mnist, Split
 from training_job.errors import NotPromoted, TrainingError
 from training_job.fit import OneCycle, Run
-from training_job.model import ARCHITECTURES, reference
+from training_job.model import ARCHITECTURES, activation_of, deep, reference
 from training_job.progress import Progress
 from training_job.recipes import RECIPES, Recipe
 from training_job.train import Job
@@ -66,6 +66,11 @@ def test_the_reference_network_is_the_textbooks_layer_by_layer():
     assert rectified == ["relu"] * 3
     assert model.get_layer("dropout").rate == 0.5
     assert model.count_params() == 225_034
+
+
+def test_feature_maps_are_shown_as_the_network_passes_them_on():
+    assert activation_of(reference(), "conv2") == "conv2"
+    assert activation_of(deep(), "conv2") == "relu2"
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES.values())
