@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from digits import bundle
 from infra.local.processes import Processes
 from streamlit_app.samples.paint import MNIST, Scene, paint
 from tests.conftest import require
@@ -34,6 +35,7 @@ FLAGS = [
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+PARAMETERS = f"{bundle.load().manifest.training.parameters:,}"
 PATIENCE = 30_000  # milliseconds; the machine may be busy with other tests
 
 
@@ -170,7 +172,7 @@ def test_the_model_introduces_itself(browser, address, size):
             page.get_by_test_id("stExpandSidebarButton").click()
         page.get_by_role("link", name="The model").click()
 
-        expect(page.locator(".layers")).to_contain_text("225,034")
+        expect(page.locator(".layers")).to_contain_text(PARAMETERS)
         expect(page.locator(".plots img")).to_have_count(8)
         assert overflow(page) == 0
 

@@ -168,7 +168,7 @@ def test_the_model_page_tells_what_the_bundle_holds(app):
     page = "".join(element.proto.body for element in app.get("html"))
     manifest = bundle.load().manifest
     assert f"{manifest.metrics.test_accuracy:.2%}" in page
-    assert "225,034" in page
+    assert f"{manifest.training.parameters:,}" in page
     assert page.count("data:image/png;base64,") == 8
     assert manifest.version in app.caption[0].value
 
