@@ -128,7 +128,7 @@ def _layers(split: Split) -> Epoch:
     moved = images.batch(_BATCH).map(
         lambda x, y: (change(x, training=True), y), num_parallel_calls=tf.data.AUTOTUNE
     )
-    return lambda: model.fit(moved.prefetch(tf.data.AUTOTUNE), verbose=0) and None
+    return lambda: model.fit(moved.prefetch(tf.data.AUTOTUNE), shuffle=False, verbose=0) and None
 
 
 def _generator(split: Split) -> Epoch:
