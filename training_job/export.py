@@ -30,6 +30,7 @@ _ROOT = Path(__file__).parents[1]
 _PARITY = 1e-5  # the most that a probability may differ between Keras and LiteRT
 _BATCH = 1_000
 _TIMED = 300
+_INGREDIENTS = ("digits", "training_job", "requirements/training.txt")
 
 
 def save_models(model: keras.Model, folder: Path) -> None:
@@ -157,9 +158,6 @@ def serving(folder: Path) -> dict[str, float]:
     return {"bytes": len(served), "latency_ratio": round(float(own / textbook), 3)}
 
 
-_INGREDIENTS = ("digits", "training_job", "requirements/training.txt")
-
-
 def _litert(model: keras.Model) -> bytes:
     """The network as far as its logits, in LiteRT's form."""
     # The exporter prints the signature, which is no news to anyone.
@@ -177,10 +175,14 @@ def _git_commit() -> str | None:
     """
     if given := os.environ.get("DIGITS_GIT_COMMIT"):
         return given
-    git = ["git", "-C", str(_ROOT)]
     try:
-        revision = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True)  # noqa: S603
-        changed = subprocess.check_output([*git, "status", "--porcelain", "--", *_INGREDIENTS])  # noqa: S603
+        changed = _git("status", "--porcelain", "--", *_INGREDIENTS)
+        return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return revision.strip() + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(_ROOT), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout.strip()
