@@ -151,7 +151,9 @@ def _table(chosen: list[tuple[str, str]]) -> Table:
             for name in ("photos easy", "photos medium", "photos hard", "uci 8x8")
         },
         "minutes of training": lambda runs: f"{mean(run['seconds'] for run in runs) / 60:.1f}",
-        "machine": lambda runs: "; ".join(sorted({_machine(run) for run in runs})),
+        "machine": lambda runs: "; ".join(
+            sorted({machine.in_words(run["machine"]) for run in runs})
+        ),
     }  # fmt: skip
     for title, cell in rows.items():
         table.add_row(title, *(cell(runs) if runs else "–" for runs in columns.values()))
@@ -163,11 +165,6 @@ def _spread(runs: list[Record], name: str, figure: str, unit: str = "") -> str:
     values = [scale * run["sets"][name][figure] for run in runs]
     spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean(values):.{digits}f}{spread}{f' {unit}' if unit else ''}"
-
-
-def _machine(run: Record) -> str:
-    told = run["machine"]
-    return f"{told['cores']} cores of {told['cpu']}, {told['date']}"
 
 
 if __name__ == "__main__":

@@ -19,6 +19,11 @@ def described() -> dict[str, str | int]:
     }
 
 
+def in_words(told: dict[str, str | int]) -> str:
+    """What `described` gave, as a line under a table."""
+    return f"{told['cores']} cores of {told['cpu']}, {told['date']}"
+
+
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

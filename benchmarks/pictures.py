@@ -41,14 +41,13 @@ def main(
     for name in (*(f"photos {level}" for level in LEVELS), "photos, all", UCI):
         table.add_row(name, *_figures(classifier, sets[name]))
     console.print(table)
-    told = machine.described()
-    console.print(f"{told['cores']} cores of {told['cpu']}, {told['date']}")
+    console.print(machine.in_words(machine.described()))
 
 
 def _figures(classifier: Classifier, pictures: Outside) -> tuple[str, ...]:
     probabilities = classifier.probabilities(pictures.split.x[..., 0])
     threshold = classifier.manifest.decision.threshold
-    report = evaluate.report(probabilities.astype(np.float64), pictures.split.y, threshold)
+    report = evaluate.report(probabilities, pictures.split.y, threshold)
     found = report["images"] / pictures.pictures
     return (
         f"{pictures.pictures:,}",

@@ -73,8 +73,7 @@ def main(
         table.add_row(name, f"{median(taken):.2f}", f"{median(taken) / ours:.2f}")
     console = Console(soft_wrap=True)
     console.print(table)
-    told = machine.described()
-    console.print(f"{told['cores']} cores of {told['cpu']}, {told['date']}")
+    console.print(machine.in_words(machine.described()))
 
 
 def _ours(split: Split, recipe: Recipe) -> Epoch:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -18,6 +16,7 @@ from digits import bundle
 from infra.local.cloud import ROOT, tool
 from infra.local.processes import Processes, answers
 from tests.conftest import GOLDEN, require
+from tests.served import free_port
 
 pytestmark = pytest.mark.container
 
@@ -59,9 +58,7 @@ def options(engine, base_image, environment, tmp_path_factory) -> list[str]:
 @pytest.fixture(scope="module")
 def api(options, environment, tmp_path_factory) -> Iterator[str]:
     """The address of the API, its function in a container that is kept warm."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [str(SAM), "local", "start-api", "--port", str(port), "--warm-containers", "LAZY"]
     with Processes(tmp_path_factory.mktemp("logs")) as processes:
         processes.start(

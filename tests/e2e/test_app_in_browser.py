@@ -11,11 +11,10 @@ import io
 import os
 import re
 import shutil
-import socket
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from digits import bundle
 from infra.local.processes import Processes
 from streamlit_app.samples.paint import MNIST, Scene, paint
 from tests.conftest import require
+from tests.served import free_port
 
 ROOT = Path(__file__).parents[2]
 FLAGS = [
@@ -42,9 +42,7 @@ PATIENCE = 30_000  # milliseconds; the machine may be busy with other tests
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> Iterator[str]:
     """Where the app is served; its server stops whatever becomes of the tests."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
         *(sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app/app.py")),

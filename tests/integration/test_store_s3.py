@@ -210,15 +210,22 @@ def test_a_server_that_is_not_there_is_unreachable(old):
                 use()
 
 
-def test_a_store_without_credentials_is_unreachable(monkeypatch, tmp_path):
+@pytest.fixture
+def nobody(monkeypatch, tmp_path):
+    """An environment without credentials, for clients that are made from now on."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_store_without_credentials_is_unreachable():
     with pytest.raises(StoreUnreachable, match="NoCredentialsError"):
         store.look(store.open_store("s3://bucket"))
 
 
+@pytest.mark.usefixtures("nobody")
 @pytest.mark.parametrize(
     ("setting", "value", "told"),
     [
@@ -226,12 +233,8 @@ def test_a_store_without_credentials_is_unreachable(monkeypatch, tmp_path):
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.com/", "Unsupported host"),
     ],
 )
-def test_settings_that_cannot_be_are_named(monkeypatch, tmp_path, setting, value, told):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+def test_settings_that_cannot_be_are_named(monkeypatch, setting, value, told):
     monkeypatch.setenv(setting, value)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(StoreUnreachable, match=f"Cannot use s3://bucket: .*{told}"):
         store.open_store("s3://bucket")
 
