@@ -1,4 +1,4 @@
-"""Paints MNIST strokes as photographs of paper and boards, seeded, with the truth beside them.
+"""Paints strokes as photographs of paper and boards, seeded, with the truth beside them.
 
 These pictures serve development and tests; they are no substitute for real photographs, and the
 figures that they give say how robust the preprocessing is, not how good the product is.
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import ExifTags, Image, ImageFilter
 
 from training_job.data import BUNDLED, TRAINED
 
 Level = Literal["easy", "medium", "hard"]
 Digits28 = NDArray[np.uint8]
 Plane = NDArray[np.float64]
+Range = tuple[float, float]
+Chances = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -29,55 +31,91 @@ class Sample:
     Attributes
     ----------
     data : bytes
-        PNG or JPEG.
+        An image file.
     text : str
         The digits that were painted, in reading order, lines joined by newlines.
-    scene : str
-        What was painted on, for finding out where errors come from.
+    conditions : dict
+        What it was painted on, with, and under, for finding out where errors come from.
     """
 
     data: bytes
     text: str
-    scene: str
+    conditions: dict[str, str]
 
 
 @dataclass(frozen=True)
 class _Style:
-    """What distinguishes the levels; each pair is a range that is drawn from uniformly."""
+    """What distinguishes the levels: chances of each kind, and ranges that are drawn from evenly."""
 
-    scenes: tuple[str, ...]
-    size: tuple[float, float]  # height of the digit as a share of the picture's short side
-    contrast: tuple[float, float]  # of ink on paper, as a share of the paper's brightness
+    paper: Chances
+    light: Chances
+    size: Range  # height of the digit as a share of the picture's short side
+    contrast: Range  # of ink on paper, as a share of the paper's brightness
     turn: float  # largest rotation either way, degrees
-    gradient: float  # largest fall of the light across the picture, as a share
-    noise: tuple[float, float]  # standard deviation, grey levels
-    blur: tuple[float, float]  # radius, in thousandths of the long side
+    gradient: Range  # fall of the light across the picture, as a share
+    shadow: Range  # share of the light that a shadow takes
+    noise: Range  # standard deviation, grey levels
+    blur: Range  # radius, in thousandths of the long side
     quality: tuple[int, int]  # of the JPEG
+    long_side: tuple[int, int]  # pixels
+    specks: float  # how likely there are any
+    skips: float  # how likely the pen skips
+    touching: float  # how likely two neighbours in a number touch
+    pens: Chances = field(default_factory=lambda: {"pen": 4, "marker": 1, "pencil": 1})
 
 
 _STYLES: dict[Level, _Style] = {
-    "easy": _Style(("paper",), (0.4, 0.8), (0.6, 0.9), 5, 0.15, (0.5, 3.0), (0.0, 1.0), (80, 96)),
+    "easy": _Style(
+        paper={"plain": 4, "coloured": 1},
+        light={"even": 1, "gradient": 1},
+        size=(0.35, 0.85),
+        contrast=(0.55, 0.9),
+        turn=6,
+        gradient=(0.05, 0.2),
+        shadow=(0, 0),
+        noise=(0.3, 3.0),
+        blur=(0.0, 1.0),
+        quality=(80, 96),
+        long_side=(300, 1400),
+        specks=0,
+        skips=0,
+        touching=0.03,
+    ),
     "medium": _Style(
-        ("paper", "paper", "soft shadow", "board"),
-        (0.25, 0.7),
-        (0.4, 0.85),
-        10,
-        0.4,
-        (2.0, 6.0),
-        (0.5, 2.5),
-        (60, 92),
+        paper={"plain": 3, "coloured": 1, "ruled": 1, "squared": 1, "dotted": 1, "board": 2},
+        light={"even": 1, "gradient": 2, "soft shadow": 2, "cast shadow": 0.7},
+        size=(0.22, 0.75),
+        contrast=(0.4, 0.85),
+        turn=10,
+        gradient=(0.1, 0.4),
+        shadow=(0.2, 0.4),
+        noise=(1.0, 6.0),
+        blur=(0.3, 2.5),
+        quality=(60, 92),
+        long_side=(220, 1400),
+        specks=0.15,
+        skips=0.05,
+        touching=0.06,
     ),
     "hard": _Style(
-        ("ruled", "squared", "board", "cast shadow", "page edge", "faint"),
-        (0.2, 0.55),
-        (0.3, 0.8),
-        13,
-        0.5,
-        (3.0, 9.0),
-        (0.5, 3.0),
-        (45, 90),
+        paper={"plain": 1, "coloured": 1, "ruled": 2, "squared": 2, "dotted": 1, "board": 2,
+               "page edge": 1.5},
+        light={"even": 0.5, "gradient": 1, "soft shadow": 1, "cast shadow": 2, "lamp": 1},
+        size=(0.16, 0.6),
+        contrast=(0.25, 0.8),
+        turn=14,
+        gradient=(0.1, 0.55),
+        shadow=(0.3, 0.6),
+        noise=(2.0, 9.0),
+        blur=(0.5, 3.5),
+        quality=(35, 90),
+        long_side=(160, 1400),
+        specks=0.35,
+        skips=0.15,
+        touching=0.1,
+        pens={"pen": 3, "marker": 1, "pencil": 2, "faint": 1.5},
     ),
-}
+}  # fmt: skip
 
 
 def load(*, held_out: bool) -> tuple[Digits28, NDArray[np.uint8]]:
@@ -91,118 +129,205 @@ def load(*, held_out: bool) -> tuple[Digits28, NDArray[np.uint8]]:
         return arrays["x_train"][chosen], arrays["y_train"][chosen]
 
 
-def photo(digit: Digits28, label: int, *, level: Level, seed: int) -> Sample:
-    """Paint one digit, uint8 (28, 28), as a photograph of the given difficulty."""
-    return _paint([_trimmed(digit)], str(label), level, np.random.default_rng(seed))
+def stroke(digit: Digits28, edge: float = 0.5) -> Plane:
+    """Enlarge a small drawing to strokes with a pen's sharp edge, float64 (h, w) in 0..1.
+
+    Where the drawing reaches `edge` the stroke begins: a lower one makes it thicker.
+    """
+    rows, columns = np.flatnonzero(digit.max(1) > 60), np.flatnonzero(digit.max(0) > 60)
+    inner = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / np.float32(255)
+    padded = Image.fromarray(np.pad(inner, 2))
+    size = (padded.width * 5, padded.height * 5)
+    large = np.asarray(padded.resize(size, Image.Resampling.BICUBIC), np.float64)
+    return cut(np.clip((large - edge) * 4 + 0.5, 0, 1))
+
+
+def cut(plane: Plane) -> Plane:
+    """The part of a plane that is not empty."""
+    rows, columns = np.flatnonzero(plane.max(1) > 0.2), np.flatnonzero(plane.max(0) > 0.2)
+    return plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def photo(digit: Digits28 | Plane, label: int | str, *, level: Level, seed: int) -> Sample:
+    """Paint one digit as a photograph of the given difficulty.
+
+    It is uint8 (28, 28) as MNIST's, or strokes as `stroke` and `strokes.digit` give them.
+    """
+    rng = np.random.default_rng(seed)
+    return _paint([_strokes(digit, rng)], str(label), level, rng)
 
 
 def number(
-    digits: Sequence[Digits28], labels: Sequence[int], *, level: Level, seed: int, lines: int = 1
+    digits: Sequence[Digits28 | Plane],
+    labels: Sequence[int | str],
+    *,
+    level: Level,
+    seed: int,
+    lines: int = 1,
 ) -> Sample:
-    """Paint digits side by side, in `lines` lines of equal length, as one photograph."""
+    """Paint digits side by side, in `lines` lines of about equal length, as one photograph."""
     rng = np.random.default_rng(seed)
-    per_line = len(digits) // lines
-    rows = [
-        _row([_trimmed(digit) for digit in digits[start : start + per_line]], rng)
-        for start in range(0, per_line * lines, per_line)
-    ]
-    text = "".join(str(label) for label in labels)
-    parts = [text[start : start + per_line] for start in range(0, per_line * lines, per_line)]
-    return _paint(rows, "\n".join(parts), level, rng)
+    every = [_strokes(digit, rng) for digit in digits]
+    places = np.array_split(np.arange(len(every)), lines)
+    touching = _STYLES[level].touching
+    rows = [_row([every[place] for place in line], touching, rng) for line in places]
+    texts = ["".join(str(labels[place]) for place in line) for line in places]
+    return _paint(rows, "\n".join(texts), level, rng)
 
 
 def blank(*, level: Level, seed: int) -> Sample:
-    """Paint the paper or board alone: light, shadow, noise, but neither ink nor ruled lines."""
+    """Paint the paper or board alone: its light, shadow, noise and lines, but no ink."""
     rng = np.random.default_rng(seed)
-    style = _STYLES[level]
-    scene = str(rng.choice([s for s in style.scenes if s not in {"ruled", "squared", "page edge"}]))
-    height, width = _picture_size(rng)
-    return _photograph(np.zeros((height, width)), scene, "", style, rng)
+    height, width = _picture_size(_STYLES[level], rng)
+    return _photograph(np.zeros((height, width)), "", level, {"size": "none", "turn": "none"}, rng)
+
+
+def _strokes(digit: Digits28 | Plane, rng: np.random.Generator) -> Plane:
+    if digit.dtype == np.uint8:
+        return stroke(digit, rng.uniform(0.35, 0.65))
+    return np.asarray(digit, np.float64)
 
 
 def _paint(rows: list[Plane], text: str, level: Level, rng: np.random.Generator) -> Sample:
     style = _STYLES[level]
-    height, width = _picture_size(rng)
-    stroke = np.zeros((height, width))
+    height, width = _picture_size(style, rng)
     share = rng.uniform(*style.size)
-    turn = rng.uniform(-style.turn, style.turn)
-    block = _block(rows)
-    # A stroke is thresholded at full size, so that its edge is as sharp as a pen's.
-    scale = min(share * min(height, width) / block.shape[0], 0.8 * width / block.shape[1])
+    turn = rng.uniform(-style.turn, style.turn) * (1 if len(text) < 3 else 0.6)
+    block = _block(rows, rng)
+    room = 0.88 * min(width / block.shape[1], height / block.shape[0])
     if len(text) > 1:
-        scale = 0.8 * min(width / block.shape[1], height / block.shape[0]) * rng.uniform(0.6, 1)
+        scale = room * rng.uniform(0.5, 1)
+    else:
+        scale = min(share * min(height, width) / max(block.shape), room)
+    if rng.random() < style.skips:
+        block = _skipped(block, rng)
     size = (max(1, round(block.shape[1] * scale)), max(1, round(block.shape[0] * scale)))
-    large = Image.fromarray(block.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-    turned = np.asarray(large.rotate(turn, Image.Resampling.BILINEAR, expand=True))
-    level_of_edge = rng.uniform(0.4, 0.6)
-    ink = np.clip((turned - level_of_edge) * max(scale / 2, 2) + 0.5, 0, 1)
+    small = Image.fromarray(block.astype(np.float32)).resize(size, Image.Resampling.BOX)
+    ink = np.asarray(small.rotate(turn, Image.Resampling.BILINEAR, expand=True), np.float64)
     ink = ink[:height, :width]
-    top = rng.integers(0, height - ink.shape[0] + 1)
-    left = rng.integers(0, width - ink.shape[1] + 1)
-    margin = 0.06 * min(height, width)
-    top = int(np.clip(top, min(margin, (height - ink.shape[0]) // 2), height - ink.shape[0]))
-    left = int(np.clip(left, min(margin, (width - ink.shape[1]) // 2), width - ink.shape[1]))
-    stroke[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
-    return _photograph(stroke, str(rng.choice(style.scenes)), text, style, rng)
+    margin = 0.05 * min(height, width)
+    top, left = (
+        int(np.clip(rng.uniform(0, free), min(margin, free / 2), max(free - margin, free / 2)))
+        for free in (height - ink.shape[0], width - ink.shape[1])
+    )
+    page = np.zeros((height, width))
+    page[top : top + ink.shape[0], left : left + ink.shape[1]] = np.clip(ink, 0, 1)
+    shown = max(ink.shape) / min(height, width)
+    conditions = {
+        "size": "small" if shown < 0.3 else "large" if shown > 0.6 else "middling",
+        "turn": f"{int(abs(turn)) // 5 * 5} to {int(abs(turn)) // 5 * 5 + 5} degrees",
+    }
+    return _photograph(page, text, level, conditions, rng)
 
 
 def _photograph(
-    stroke: Plane, scene: str, text: str, style: _Style, rng: np.random.Generator
+    page: Plane, text: str, level: Level, conditions: dict[str, str], rng: np.random.Generator
 ) -> Sample:
-    height, width = stroke.shape
-    contrast = rng.uniform(0.2, 0.3) if scene == "faint" else rng.uniform(*style.contrast)
-    paper = rng.uniform(190, 250) * np.array([1, rng.uniform(0.94, 1), rng.uniform(0.82, 1)])
-    ink = paper * (1 - contrast) * rng.uniform((0.7, 0.7, 0.7), (1.0, 1.0, 1.35))
-    if scene == "board":
-        paper = rng.uniform(30, 70) * rng.uniform((0.7, 0.9, 0.7), (1.0, 1.2, 1.0))
-        ink = np.full(3, paper.max() + contrast * (250 - paper.max()))
-    if scene in {"faint", "board"}:  # graphite and chalk leave gaps in the grain
-        grain = rng.uniform(0.6, 1.0, (height // 2 + 1, width // 2 + 1)).repeat(2, 0).repeat(2, 1)
-        stroke = stroke * grain[:height, :width]
-    colour = paper + stroke[..., None] * (ink - paper)
-    if scene in {"ruled", "squared"}:
-        rules = _rules(height, width, rng, squared=scene == "squared")
-        colour = np.where(stroke[..., None] > 0.5, colour, colour * (1 - rules[..., None]))
-    if scene == "page edge":
-        colour = np.where(_beyond_edge(height, width, rng)[..., None], 40.0, colour)
-    colour = colour * _light(height, width, scene, style, rng)[..., None]
+    style = _STYLES[level]
+    height, width = page.shape
+    paper, pen, light = (
+        _drawn(chances, rng) for chances in (style.paper, style.pens, style.light)
+    )
+    if paper == "board":
+        pen = "chalk"
+    colour = _coloured(page, paper, pen, style, rng)
+    if rng.random() < style.specks:
+        colour = _specked(colour, rng)
+    colour = colour * _light(height, width, light, style, rng)[..., None]
     picture = Image.fromarray(np.clip(colour, 0, 255).astype(np.uint8))
     radius = rng.uniform(*style.blur) * max(height, width) / 1000
-    blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float64)
-    noisy = blurred + rng.normal(0, rng.uniform(*style.noise), (height, width, 1))
-    final = Image.fromarray(np.clip(np.round(noisy), 0, 255).astype(np.uint8))
-    buffer = io.BytesIO()
-    if rng.random() < 0.3:
-        final.save(buffer, "PNG", compress_level=1)
-    else:
-        final.save(buffer, "JPEG", quality=int(rng.integers(*style.quality)))
-    return Sample(buffer.getvalue(), text, scene)
+    blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32)
+    noise = rng.normal(0, rng.uniform(*style.noise), (height, width, 1))
+    final = Image.fromarray(np.clip(np.round(blurred + noise), 0, 255).astype(np.uint8))
+    data, kind = _saved(final, style, rng)
+    blur = radius * 1000 / max(height, width)
+    conditions = conditions | {
+        "paper": paper,
+        "pen": pen,
+        "light": light,
+        "blur": "sharp" if blur < 1 else "soft" if blur < 2 else "blurred",
+        "file": kind,
+        "pixels": "under 400" if max(height, width) < 400 else "400 and more",
+    }
+    return Sample(data, text, conditions)
 
 
-def _light(height: int, width: int, scene: str, style: _Style, rng: np.random.Generator) -> Plane:
+def _coloured(
+    page: Plane, paper: str, pen: str, style: _Style, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Lay ink on paper, float64 (h, w, 3) in 0..255."""
+    height, width = page.shape
+    contrast = rng.uniform(0.18, 0.3) if pen == "faint" else rng.uniform(*style.contrast)
+    ground = rng.uniform(190, 250) * np.array([1, rng.uniform(0.94, 1), rng.uniform(0.82, 1)])
+    if paper == "coloured":
+        ground = rng.uniform(110, 250, 3)
+    ink = ground * (1 - contrast) * rng.uniform((0.7, 0.7, 0.7), (1.0, 1.0, 1.35))
+    if paper == "board":
+        ground = rng.uniform(25, 80) * rng.uniform((0.7, 0.9, 0.7), (1.0, 1.25, 1.0))
+        ink = np.full(3, ground.max() + contrast * (250 - ground.max()))
+    if pen in {"faint", "pencil", "chalk"}:  # graphite and chalk leave gaps in the grain
+        grain = rng.uniform(0.5, 1.0, (height // 2 + 1, width // 2 + 1)).repeat(2, 0).repeat(2, 1)
+        page = page * grain[:height, :width]
+    if pen == "marker":
+        soft = Image.fromarray(np.round(page * 255).astype(np.uint8))
+        soft = soft.filter(ImageFilter.GaussianBlur(max(height, width) / 400))
+        page = np.clip(np.asarray(soft, np.float64) / 255 * 2.2, 0, 1)
+    colour = ground + page[..., None] * (ink - ground)
+    if paper in {"ruled", "squared", "dotted"}:
+        rules = _rules(height, width, paper, rng)
+        colour = np.where(page[..., None] > 0.5, colour, colour * (1 - rules[..., None]))
+    if paper == "page edge":
+        table = rng.uniform(20, 120)
+        colour = np.where(_beyond_edge(height, width, rng)[..., None], table, colour)
+    return colour
+
+
+def _specked(colour: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Dust and crumbs: a few small dark or light spots."""
+    height, width, _ = colour.shape
+    y, x = np.mgrid[:height, :width]
+    for _ in range(int(rng.integers(1, 7))):
+        row, column = rng.uniform(0, height), rng.uniform(0, width)
+        radius = rng.uniform(0.002, 0.007) * max(height, width)
+        spot = (y - row) ** 2 + (x - column) ** 2 < radius**2
+        colour[spot] *= rng.uniform(0.3, 0.8)
+    return colour
+
+
+def _light(height: int, width: int, kind: str, style: _Style, rng: np.random.Generator) -> Plane:
     """Light on each pixel, (height, width), 1 where nothing takes any away."""
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j] - 0.5
+    if kind == "even":
+        return np.ones((height, width))
+    if kind == "lamp":
+        far = np.hypot(y - rng.uniform(-0.4, 0.4), x - rng.uniform(-0.4, 0.4))
+        return 1 - rng.uniform(*style.gradient) * np.clip(far, 0, 1.2) ** 2
     angle = rng.uniform(0, 2 * np.pi)
-    along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
-    light = 1 - rng.uniform(0, style.gradient) * (along + 0.71) / 1.42
-    if "shadow" in scene:
+    along = x * np.cos(angle) + y * np.sin(angle)
+    light = 1 - rng.uniform(*style.gradient) * (along + 0.71) / 1.42
+    if "shadow" in kind:
         angle = rng.uniform(0, 2 * np.pi)
-        edge = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle) + rng.uniform(-0.25, 0.25)
-        penumbra = 0.15 if scene == "soft shadow" else rng.uniform(0.01, 0.04)
-        light *= 1 - rng.uniform(0.3, 0.55) * np.clip(edge / penumbra + 0.5, 0, 1)
+        along = x * np.cos(angle) + y * np.sin(angle)
+        across = y * np.cos(angle) - x * np.sin(angle)
+        edge = along + rng.uniform(-0.3, 0.3) + rng.uniform(-0.8, 0.8) * across**2
+        penumbra = rng.uniform(0.1, 0.3) if kind == "soft shadow" else rng.uniform(0.008, 0.05)
+        light *= 1 - rng.uniform(*style.shadow) * np.clip(edge / penumbra + 0.5, 0, 1)
     return np.asarray(light)
 
 
-def _rules(height: int, width: int, rng: np.random.Generator, *, squared: bool) -> Plane:
-    """Printed lines, (height, width), as the share of light that they take."""
-    spacing = rng.uniform(0.05, 0.12) * max(height, width)
+def _rules(height: int, width: int, kind: str, rng: np.random.Generator) -> Plane:
+    """Printed lines, squares or dots, (height, width), as the share of light that they take."""
+    spacing = rng.uniform(0.04, 0.14) * max(height, width)
     thickness = max(1.0, rng.uniform(0.002, 0.004) * max(height, width))
     slope = rng.uniform(-0.04, 0.04)
     y, x = np.mgrid[:height, :width].astype(np.float64)
-    lines = (y + slope * x + rng.uniform(0, spacing)) % spacing < thickness
-    if squared:
-        lines |= (x - slope * y + rng.uniform(0, spacing)) % spacing < thickness
-    return np.asarray(lines * rng.uniform(0.12, 0.35))
+    across = (y + slope * x + rng.uniform(0, spacing)) % spacing < thickness
+    down = (x - slope * y + rng.uniform(0, spacing)) % spacing < thickness
+    lines = {"ruled": across, "squared": across | down, "dotted": across & down}[kind]
+    if kind == "ruled" and rng.random() < 0.3:  # with a margin
+        margin = x - slope * y - rng.uniform(0.06, 0.15) * width
+        lines = lines | ((margin > 0) & (margin < thickness))
+    return np.asarray(lines * rng.uniform(0.12, 0.4))
 
 
 def _beyond_edge(height: int, width: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -210,36 +335,113 @@ def _beyond_edge(height: int, width: int, rng: np.random.Generator) -> NDArray[n
     y, x = np.mgrid[:height, :width].astype(np.float64)
     slope = rng.uniform(-0.05, 0.05)
     edge = rng.uniform(0.01, 0.05)
-    return np.asarray(
-        (x + slope * (y - height / 2) < edge * width)
-        if rng.random() < 0.5
-        else (y + slope * (x - width / 2) > (1 - edge) * height)
+    beside = {
+        "left": x + slope * (y - height / 2) < edge * width,
+        "right": x + slope * (y - height / 2) > (1 - edge) * width,
+        "below": y + slope * (x - width / 2) > (1 - edge) * height,
+        "above": y + slope * (x - width / 2) < edge * height,
+    }
+    sides = rng.choice(list(beside), int(rng.integers(1, 3)), replace=False)
+    return np.asarray(np.logical_or.reduce([beside[side] for side in sides]))
+
+
+def _saved(final: Image.Image, style: _Style, rng: np.random.Generator) -> tuple[bytes, str]:
+    """Save the photograph as people's devices and programs do."""
+    kind = _drawn(
+        {"JPEG": 12, "PNG": 4, "WEBP": 1, "palette": 1, "CMYK": 1, "16 bits": 1, "turned": 1}, rng
     )
+    quality = int(rng.integers(*style.quality))
+    options: dict[str, Any] = {"format": "JPEG", "quality": quality}
+    if kind == "turned":
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        options["exif"] = exif
+        final = final.transpose(Image.Transpose.ROTATE_90)
+    elif kind == "PNG":
+        options = {"format": "PNG", "compress_level": 1}
+    elif kind == "WEBP":
+        options["format"] = "WEBP"
+    elif kind == "palette":
+        final, options = final.quantize(64), {"format": "PNG"}
+    elif kind == "CMYK":
+        final = final.convert("CMYK")
+    elif kind == "16 bits":
+        deep = np.asarray(final.convert("L"), np.uint16) * 257
+        final, options = Image.fromarray(deep), {"format": "PNG", "compress_level": 1}
+    buffer = io.BytesIO()
+    final.save(buffer, **options)
+    return buffer.getvalue(), kind
 
 
-def _picture_size(rng: np.random.Generator) -> tuple[int, int]:
-    long, short = int(rng.integers(420, 1000)), rng.uniform(0.65, 1.0)
-    return (long, int(long * short)) if rng.random() < 0.5 else (int(long * short), long)
+def _drawn(chances: Chances, rng: np.random.Generator) -> str:
+    weights = np.array(list(chances.values()))
+    return str(rng.choice(list(chances), p=weights / weights.sum()))
 
 
-def _trimmed(digit: Digits28) -> Plane:
-    rows, columns = np.flatnonzero(digit.max(1) > 60), np.flatnonzero(digit.max(0) > 60)
-    inner = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / 255
-    return np.pad(inner, 2)
+def _picture_size(style: _Style, rng: np.random.Generator) -> tuple[int, int]:
+    long = int(np.exp(rng.uniform(*np.log(style.long_side))))
+    short = int(long * rng.uniform(0.65, 1.0))
+    return (long, short) if rng.random() < 0.5 else (short, long)
 
 
-def _row(digits: list[Plane], rng: np.random.Generator) -> Plane:
-    """Set digits side by side with a writer's uneven gaps, (h, w)."""
-    height = max(digit.shape[0] for digit in digits) + 4
-    columns = []
+def _skipped(block: Plane, rng: np.random.Generator) -> Plane:
+    """Lift the pen for a moment: a narrow band without ink across the strokes."""
+    y, x = np.mgrid[: block.shape[0], : block.shape[1]]
+    angle = rng.uniform(0, np.pi)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    at = rng.uniform(*np.percentile(along[block > 0.5], (15, 85)))
+    return np.where(np.abs(along - at) < rng.uniform(0.008, 0.022) * max(block.shape), 0, block)
+
+
+def _row(digits: list[Plane], touching: float, rng: np.random.Generator) -> Plane:
+    """Set digits side by side, (h, w), with a writer's uneven sizes, gaps and baseline.
+
+    Gaps are counted between the ink itself, so that slanting neighbours may overlap in x.
+    """
+    height = 100
+    row = np.zeros((round(1.4 * height), 0))
     for digit in digits:
-        above = int(rng.integers(0, height - digit.shape[0] + 1))
-        columns.append(np.pad(digit, ((above, height - digit.shape[0] - above), (0, 0))))
-        columns.append(np.zeros((height, int(rng.integers(0, 9)))))
-    return np.concatenate(columns, axis=1)
+        scale = height * rng.uniform(0.85, 1.1) / max(digit.shape)
+        size = (max(1, round(digit.shape[1] * scale)), max(1, round(digit.shape[0] * scale)))
+        image = Image.fromarray(digit.astype(np.float32)).resize(size, Image.Resampling.BOX)
+        small = np.asarray(image, np.float64)
+        slack = row.shape[0] - small.shape[0]
+        above = int(np.clip(rng.normal(0.5, 0.12), 0, 1) * slack)
+        placed = np.pad(small, ((above, slack - above), (0, 0)))
+        gap = -rng.uniform(1, 5) if rng.random() < touching else rng.uniform(4, 35)
+        row = _beside(row, placed, round(gap))
+    return row[row.max(axis=1) > 0.1]
 
 
-def _block(rows: list[Plane]) -> Plane:
-    """Set rows of digits below each other, (h, w)."""
-    width = max(row.shape[1] for row in rows)
-    return np.concatenate([np.pad(row, ((3, 3), (0, width - row.shape[1]))) for row in rows])
+def _beside(row: Plane, digit: Plane, gap: int) -> Plane:
+    """Put a digit to the right of a row so that their ink is `gap` pixels apart at the nearest."""
+    if row.shape[1] == 0:
+        return digit
+    free_right = np.where(row.any(axis=1), row[:, ::-1].argmax(axis=1), row.shape[1])
+    ink, other = row > 0.3, digit > 0.3
+    free_right = np.where(ink.any(axis=1), ink[:, ::-1].argmax(axis=1), 10_000)
+    free_left = np.where(other.any(axis=1), other.argmax(axis=1), 10_000)
+    reach = max(1, gap)
+    near = np.min([np.roll(free_left, shift) for shift in range(-reach, reach + 1)], axis=0)
+    apart = int((free_right + near).min())
+    if apart > 9_000:  # no row in common
+        apart = 0
+    start = max(row.shape[1] // 2, row.shape[1] - apart + gap)
+    together = np.zeros((row.shape[0], max(row.shape[1], start + digit.shape[1])))
+    together[:, : row.shape[1]] = row
+    part = together[:, start : start + digit.shape[1]]
+    np.maximum(part, digit, out=part)
+    return together
+
+
+def _block(rows: list[Plane], rng: np.random.Generator) -> Plane:
+    """Set rows of digits below each other, (h, w), not quite aligned."""
+    if len(rows) == 1:
+        return rows[0]
+    starts = [int(rng.integers(0, 40)) for _ in rows]
+    width = max(row.shape[1] + start for row, start in zip(rows, starts, strict=True))
+    parts = []
+    for row, start in zip(rows, starts, strict=True):
+        below = int(rng.integers(25, 70))
+        parts.append(np.pad(row, ((0, below), (start, width - row.shape[1] - start))))
+    return cut(np.concatenate(parts))

@@ -1,0 +1,96 @@
+"""Letters, signs and digits of many typefaces, handwriting above all: what is no digit, and is.
+
+    python -m training_job.glyphs fonts/     draw them again from a folder of font files
+
+The drawings are kept in `data/glyphs.npz`, so that training needs no fonts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+KEPT = Path(__file__).parent / "data/glyphs.npz"
+SIDE = 40  # pixels
+_FINE = 160  # of the font, before it is cut and reduced
+
+DIGITS = "0123456789"
+# Not there: what a reader takes for a digit, O o Q, I i l | / ( ), Z z, S s, q g, B b, J j and D.
+OTHERS = "ACEFGHKLMNPRTUVWXYadefhkmnprtuvwxy+=?#&@%$*<~^{"
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Drawings of characters.
+
+    Attributes
+    ----------
+    images : uint8 (n, 40, 40)
+        White on black, the larger side filling it, centred.
+    characters : str (n,)
+        Which character each shows.
+    """
+
+    images: NDArray[np.uint8]
+    characters: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+
+@cache
+def load(*, held_out: bool, digits: bool) -> Glyphs:
+    """Digits, or what is no digit, of the typefaces to train with or those held out: every fifth."""
+    with np.load(KEPT, allow_pickle=False) as arrays:
+        images, characters, face = arrays["images"], arrays["characters"], arrays["face"]
+    chosen = ((face % 5 == 0) == held_out) & (np.char.isdigit(characters) == digits)
+    return Glyphs(images[chosen], characters[chosen])
+
+
+def drawn(font: Path, character: str) -> NDArray[np.uint8] | None:
+    """Draw a character, uint8 (40, 40) white on black; None where the font has none."""
+    face = ImageFont.truetype(str(font), _FINE)
+    canvas = Image.new("L", (4 * _FINE, 4 * _FINE))
+    ImageDraw.Draw(canvas).text((_FINE, _FINE), character, fill=255, font=face)
+    box = canvas.getbbox()
+    if box is None:
+        return None
+    cut = canvas.crop(box)
+    scale = SIDE / max(cut.size)
+    size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
+    glyph = Image.new("L", (SIDE, SIDE))
+    place = ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2)
+    glyph.paste(cut.resize(size, Image.Resampling.BOX), place)
+    return np.asarray(glyph)
+
+
+def main(folder: Annotated[Path, typer.Argument(help="Font files, one a typeface.")]) -> None:
+    """Draw every character of every font in FOLDER and keep the drawings."""
+    fonts = sorted(path for path in folder.rglob("*") if path.suffix in {".ttf", ".otf", ".woff"})
+    images, characters, face = [], [], []
+    for number, font in enumerate(fonts):
+        for character in DIGITS + OTHERS:
+            image = drawn(font, character)
+            if image is not None:
+                images.append(image // 17 * 17)  # sixteen levels take half the space
+                characters.append(character)
+                face.append(number)
+    np.savez_compressed(
+        KEPT,
+        images=np.stack(images),
+        characters=np.array(characters),
+        face=np.array(face, np.uint8),
+        names=np.array([font.stem for font in fonts]),
+    )
+    typer.echo(f"{len(images)} drawings of {len(fonts)} typefaces: {KEPT.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    typer.run(main)
