@@ -75,16 +75,31 @@ class Input(_Part):
     preprocessing: str = preprocess.VERSION
 
 
+class Rejector(_Part):
+    """The further opinion: whether a frame shows a digit at all.
+
+    It is the network's second output, the log-odds of a digit; one whose probability is below
+    `threshold` is marked for review.
+    """
+
+    threshold: Annotated[float, Field(ge=0, le=1)]
+
+
 class Decision(_Part):
     """How logits become an answer.
 
     ``softmax(logits / temperature)`` are the probabilities; an answer whose largest one is below
-    `threshold` is marked for review.
+    `threshold` is marked for review, as is one that the rejector takes for none.
     """
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
-    rejector: dict[str, Any] | None = None
+    rejector: Rejector | None = None
+
+    @property
+    def least_digit(self) -> float:
+        """How likely a frame must be a digit at all, 0 to 1."""
+        return self.rejector.threshold if self.rejector else 0.0
 
 
 class Metrics(_Part):

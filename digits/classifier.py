@@ -16,14 +16,15 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits import image, preprocess
-from digits.bundle import Bundle
+from digits import image, reading
+from digits.bundle import Bundle, Decision
 from digits.errors import ModelUnavailable
-from digits.preprocess import Mark
+from digits.reading import Found, Opinions
 from digits.results import Digit, Explanation, ImageInfo, Mode, Reason, Result
 
 Frames = NDArray[np.float32]
 Logits = NDArray[np.float32]
+LogOdds = NDArray[np.float32]
 Probabilities = NDArray[np.float64]
 
 # Enough to tell 0.999999 from 1, and no float noise in a label that people diff.
@@ -39,7 +40,8 @@ class Network:
     Parameters
     ----------
     tflite
-        The model file's bytes.
+        The model file's bytes. It gives ten logits, and besides, in a bundle, the log-odds of the
+        frame showing a digit at all.
 
     Raises
     ------
@@ -52,22 +54,33 @@ class Network:
         try:
             self._interpreter = Interpreter(model_content=tflite, num_threads=1)
             self._interpreter.allocate_tensors()
-            takes, gives = (
-                self._interpreter.get_input_details()[0],
-                self._interpreter.get_output_details()[0],
-            )
-            shapes = [tuple(end["shape_signature"][1:]) for end in (takes, gives)]
+            takes = self._interpreter.get_input_details()[0]
+            gives = {
+                tuple(end["shape_signature"][1:]): end["index"]
+                for end in self._interpreter.get_output_details()
+            }
         except (ValueError, RuntimeError, IndexError) as error:
             raise ModelUnavailable(
                 "LiteRT cannot load the model; publish the bundle again."
             ) from error
-        if shapes != [(28, 28, 1), (10,)]:
+        shape = tuple(takes["shape_signature"][1:])
+        if shape != (28, 28, 1) or (10,) not in gives:
             raise ModelUnavailable(
-                f"The model maps {shapes[0]} to {shapes[1]}, not (28, 28, 1) to (10,); retrain it."
+                f"The model maps {shape} to {', '.join(map(str, gives))}, not (28, 28, 1) to (10,);"
+                " retrain it."
             )
-        self._input, self._logits = takes["index"], gives["index"]
+        self._input, self._logits, self._opinion = takes["index"], gives[(10,)], gives.get((1,))
+
+    @property
+    def has_opinion(self) -> bool:
+        """Whether it says if a frame shows a digit at all."""
+        return self._opinion is not None
 
     def logits(self, frames: Frames) -> Logits:
+        """The unnormalised score of each digit, float32 (n, 10); `frames` as for `run`."""
+        return self.run(frames)[0]
+
+    def run(self, frames: Frames) -> tuple[Logits, LogOdds]:
         """Run the network.
 
         Parameters
@@ -77,8 +90,11 @@ class Network:
 
         Returns
         -------
-        float32 (n, 10)
+        logits : float32 (n, 10)
             The unnormalised score of each digit.
+        opinion : float32 (n,)
+            The log-odds of the frame showing a digit at all; infinite where the model has no
+            opinion.
         """
         batch = np.ascontiguousarray(frames, np.float32)[..., np.newaxis]
         with self._lock:
@@ -89,7 +105,25 @@ class Network:
             self._interpreter.set_tensor(self._input, batch)
             self._interpreter.invoke()
             logits: Logits = self._interpreter.get_tensor(self._logits)
-        return logits
+            if self._opinion is None:
+                return logits, np.full(len(batch), np.inf, np.float32)
+            return logits, self._interpreter.get_tensor(self._opinion)[:, 0]
+
+
+class NetworkJudge:
+    """What a network says of frames, by the decision that its bundle holds."""
+
+    def __init__(self, network: Network, decision: Decision) -> None:
+        self._network, self._decision = network, decision
+
+    def __call__(self, frames: Frames) -> Opinions:
+        """See `digits.reading.Opinions`; `frames` as for `Network.run`."""
+        logits, log_odds = self._network.run(frames)
+        probabilities = softmax(logits, self._decision.temperature)
+        digit = 1 / (1 + np.exp(-log_odds.astype(np.float64)))
+        is_digit = digit >= self._decision.least_digit
+        sure = probabilities.max(axis=1) >= self._decision.threshold
+        return Opinions(probabilities, digit, is_digit, is_digit & sure)
 
 
 class Classifier:
@@ -117,6 +151,7 @@ class Classifier:
         self.manifest = bundle.manifest
         self.model_info = bundle.model_info
         self._network = Network(bundle.tflite)
+        self._judge = NetworkJudge(self._network, bundle.manifest.decision)
 
     def classify(
         self,
@@ -146,22 +181,14 @@ class Classifier:
             `TooLarge`, `UnsupportedFormat` or `UnreadableImage`: no retry will mend it.
         """
         picture = image.decode(data, max_bytes=max_bytes)
-        lines: tuple[tuple[Mark, ...], ...]
+        lines = reading.read(picture, self._judge)
         several = False
-        if mode == "multiple":
-            lines = preprocess.multiple(picture)
-        else:
-            found = preprocess.single(picture)
-            lines = ((found.mark,),) if found.mark else ()
-            several = found.several
-
-        marks = [mark for line in lines for mark in line]
-        probabilities = (
-            self.probabilities(np.stack([mark.frame for mark in marks])) if marks else ()
-        )
+        if mode == "single":
+            lines, several = reading.main(lines)
         digits = tuple(
-            self._decide(mark, row, several=several, explain=explain)
-            for mark, row in zip(marks, probabilities, strict=True)
+            self._answer(found, several=several, explain=explain)
+            for line in lines
+            for found in line
         )
         reasons: list[Reason] = [digit.reason for digit in digits if digit.reason]
         if not digits:
@@ -183,22 +210,22 @@ class Classifier:
         """Calibrated probabilities, float64 (n, 10), of float32 frames (n, 28, 28)."""
         return softmax(self.logits(frames), self.manifest.decision.temperature)
 
-    def _decide(self, mark: Mark, row: Probabilities, *, several: bool, explain: bool) -> Digit:
-        digit = int(row.argmax())
-        confidence = float(row[digit])
+    def _answer(self, found: Found, *, several: bool, explain: bool) -> Digit:
         reason: Reason | None = None
         if several:
             reason = "several_digits"
-        elif confidence < self.manifest.decision.threshold:
+        elif not found.is_digit:
+            reason = "not_a_digit"
+        elif not found.accepted:
             reason = "low_confidence"
         return Digit(
-            digit=digit,
-            confidence=round(confidence, _DECIMALS),
-            probabilities=tuple(np.round(row, _DECIMALS).tolist()),
-            box=mark.box,
+            digit=int(found.probabilities.argmax()),
+            confidence=round(float(found.probabilities.max()), _DECIMALS),
+            probabilities=tuple(np.round(found.probabilities, _DECIMALS).tolist()),
+            box=found.mark.box,
             needs_review=reason is not None,
             reason=reason,
-            explanation=Explanation(frame=_png_base64(mark.frame)) if explain else None,
+            explanation=Explanation(frame=_png_base64(found.mark.frame)) if explain else None,
         )
 
 

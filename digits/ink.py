@@ -1,7 +1,12 @@
-"""Grey picture to ink: what was written, whatever the paper, the pen and the light."""
+"""Grey picture to ink: what was written, whatever the paper, the pen and the light.
+
+No one way of telling ink from paper suits every picture, so there are several, the likeliest first;
+which of them shows digits is for the recogniser to say.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,25 +14,35 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from digits.components import Components, connected
-from digits.image import Grey
+from digits.image import MIN_SIDE, Grey
 from digits.morphology import extreme
 
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+ENLARGED = 64  # pixels of the longer side that a smaller picture is brought to
+TINY = 40  # pixels of the longer side below which a picture is a digit cut from a form
+TINY_EDGE = 0.2  # darkness at which ink begins there: a stroke is one pixel, and no pixel is clean
+# Windows of the closing, as shares of the longer side: any marker's stroke is narrower than the
+# first, a pen's than the second, and fewer shadows are.
+WINDOWS = (1 / 4, 1 / 9)
 MIN_CONTRAST = 0.06  # of ink, as a share of the paper's brightness
-NOISE_FACTOR = 5  # standard deviations of the paper's grain that ink must exceed
+NOISE_FACTOR = 4.5  # standard deviations of the paper's grain that ink must exceed
+EDGE = 0.34  # of its stroke's darkest: where the stroke ends
+MAX_EDGE = 0.005  # of the picture: what may be left out as an edge without doubts
+MIN_APART = 0.8  # of a crop's ink and paper, as Otsu's eta
+CROP_CONTRAST = 0.25  # of a crop's ink, as a share of the paper's brightness
 MIN_SLOPE = 4 * 255  # at the edge of a stroke, grey levels over the picture's longer side
-TIGHT = 0.05  # share of wide ink above which a picture is a tight crop of a digit
-TIGHT_STROKE = 4  # how wide that is, in 64ths of the longer side
 
 
 @dataclass(frozen=True)
 class Ink:
-    """A picture's ink.
+    """A picture's ink, told from paper in one way.
 
     Attributes
     ----------
+    grey : uint8 (h, w)
+        The picture, inverted where ink is lighter than paper.
     amount : float32 (h, w)
         How much of the paper's light each pixel takes, 0 to 1.
     mask : bool (h, w)
@@ -35,40 +50,112 @@ class Ink:
     steep : bool (h, w)
         Where grey levels change as fast as at the edge of a stroke.
     tight : bool
-        Whether the picture is a tight crop, whose digit may touch its border.
+        Whether the picture is taken for a tight crop, whose digit may touch its border.
+    sure : bool
+        Whether no stroke can have been taken for a shadow, so that what was read can be trusted.
     """
 
+    grey: Grey
     amount: Plane
     mask: Mask
     steep: Mask
     tight: bool
+    sure: bool
 
 
-def ink_of(grey: Grey) -> Ink:
-    """Separate ink from paper, whatever the light."""
+def readings(grey: Grey) -> Iterator[Iterator[Ink]]:
+    """Tell ink from paper in several ways, the likeliest first.
+
+    As dark on light or light on dark, whichever there is more sign of, then the other way round;
+    each by wide strokes, by narrow ones, and as a tight crop on paper of one brightness.
+    """
+    grey = _whole_pixels(grey)
+    tiny = max(grey.shape) < TINY
     grey = _enlarged(grey)
-    grey = grey if _dark_on_light(grey) else 255 - grey
-    if _tightly_cropped(grey):
-        paper = np.percentile(grey, 95).astype(np.float32)
-        amount = np.clip(1 - grey / max(paper, np.float32(32)), 0, 1)
-        return Ink(amount, _thresholded(amount, MIN_CONTRAST), _steep(grey), tight=True)
-    smooth = np.asarray(Image.fromarray(grey).filter(ImageFilter.BoxBlur(1)))
-    amount, floor = _darkness(smooth, _closing(smooth, max(grey.shape) // 4))
-    amount = np.where(_without_edges(_without_rules(amount > floor)), amount, np.float32(0))
-    return Ink(amount, _thresholded(amount, floor), _steep(grey), tight=False)
+    smooth = _blurred(grey, 1)
+    calm = _blurred(smooth, 3)
+    steep = _steep(grey)
+    dark = _dark_on_light(grey)
+    for light in (not dark, dark):
+        turn = np.invert if light else np.asarray
+        yield _ways(turn(grey), turn(smooth), turn(calm), steep, tiny=tiny)
+
+
+def _ways(grey: Grey, smooth: Grey, calm: Grey, steep: Mask, *, tiny: bool) -> Iterator[Ink]:
+    crop = _on_crop(grey, steep, tiny=tiny)
+    if tiny:
+        yield crop
+    for share in WINDOWS:
+        window = round(share * max(grey.shape))
+        sure = share == WINDOWS[0] and not _has_wide(crop.mask, round(0.6 * window))
+        yield _on_page(smooth, calm, steep, window, sure=sure)
+    if not tiny:
+        yield crop
+
+
+def _has_wide(mask: Mask, width: int) -> bool:
+    """Whether a square of `width` pixels fits into the ink."""
+    if min(mask.shape) < width:
+        return False
+    return bool(extreme(mask, max(width, 2), np.logical_and).any())
+
+
+def _on_page(smooth: Grey, calm: Grey, steep: Mask, window: int, *, sure: bool) -> Ink:
+    """Ink as what is darker than the paper around it, narrower than a window, no printed line.
+
+    It is not `sure` where much is left out as the edge of a page or shadow: writing may be in it.
+    """
+    amount, floor = _darkness(smooth, _closing(smooth, calm, window))
+    weak = _without_rules(amount > floor)
+    parts = connected(weak)
+    edge = along_border(parts, 0.5)
+    sure = sure and int(parts.area[edge].sum()) < MAX_EDGE * weak.size
+    return Ink(smooth, amount, _strong(amount, parts, ~edge), steep, tight=False, sure=sure)
+
+
+def _on_crop(grey: Grey, steep: Mask, *, tiny: bool) -> Ink:
+    """Ink as what is darker than paper of one brightness, as in digits cut from forms.
+
+    It is none where the two are not well apart.
+    """
+    paper = np.percentile(grey[::2, ::2], 95).astype(np.float32)
+    amount = np.clip(1 - grey / max(paper, np.float32(32)), 0, 1)
+    threshold, apart = _otsu(amount)
+    mask = amount > (min(threshold, TINY_EDGE) if tiny else threshold)
+    if apart < MIN_APART or amount[mask].mean() - amount[~mask].mean() < CROP_CONTRAST:
+        mask = np.zeros_like(mask)
+    elif not tiny:
+        parts = connected(mask)
+        mask = np.concatenate([[False], ~along_border(parts, 0.8)])[parts.labels]
+    return Ink(grey, amount, mask, steep, tight=True, sure=tiny)
+
+
+def _whole_pixels(grey: Grey) -> Grey:
+    """Undo an enlargement without smoothing, whose hard squares would pass for strokes."""
+    for axis in (0, 1):
+        turned = np.moveaxis(grey, axis, 0)
+        edges = np.flatnonzero((turned[1:] != turned[:-1]).any(axis=1)) + 1
+        times = int(np.gcd.reduce(edges, initial=len(turned)))
+        if len(edges) and times > 1 and len(turned) // times >= MIN_SIDE:
+            grey = np.moveaxis(turned[times // 2 :: times], 0, axis)
+    return np.ascontiguousarray(grey)
 
 
 def _enlarged(grey: Grey) -> Grey:
-    """Enlarge a small picture to 64 pixels or more, so that strokes are several pixels wide."""
-    factor = -(-64 // max(grey.shape))
+    """Enlarge a small picture, so that strokes are several pixels wide."""
+    factor = -(-ENLARGED // max(grey.shape))
     if factor <= 1:
         return grey
     size = (grey.shape[1] * factor, grey.shape[0] * factor)
     return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
 
 
+def _blurred(grey: Grey, radius: int) -> Grey:
+    return np.asarray(Image.fromarray(grey).filter(ImageFilter.BoxBlur(radius)))
+
+
 def _dark_on_light(grey: Grey) -> bool:
-    """Whether ink is darker than what it is on.
+    """Whether ink seems darker than what it is on.
 
     Narrow dark things are looked for and narrow light ones, and the stronger kind is ink; a shadow
     is neither. Strokes too wide for that, or loops as narrow as strokes, leave it open: then ink is
@@ -77,9 +164,9 @@ def _dark_on_light(grey: Grey) -> bool:
     image = Image.fromarray(grey).reduce(max(1, max(grey.shape) // 128))
     small = np.asarray(image.filter(ImageFilter.BoxBlur(0.5)))
     window = max(small.shape) // 14
-    dark = float((_closing(small, window) - small).astype(np.float32).__pow__(3).sum())
-    light = float(
-        (_closing(255 - small, window) - (255 - small)).astype(np.float32).__pow__(3).sum()
+    dark, light = (
+        float(((_closing(side, side, window) - side).astype(np.float32) ** 3).sum())
+        for side in (small, 255 - small)
     )
     if max(dark, light) > 3 * min(dark, light):
         return dark > light
@@ -88,63 +175,47 @@ def _dark_on_light(grey: Grey) -> bool:
     return float((difference**3).sum()) <= 0
 
 
-def _tightly_cropped(grey: Grey) -> bool:
-    """Whether ink fills so much that strokes may be too wide for `_closing` to see past them.
-
-    Then the paper is taken to be of one brightness, as in digits cut from forms.
-    """
-    image = Image.fromarray(grey)
-    small = np.asarray(image.reduce(max(1, max(grey.shape) // 64)))
-    darkness = _closing(small, max(small.shape) // 4, gradients=False) - small
-    dark = darkness > 0.5 * darkness.max()
-    # Grain and printed lines may be dark in many places, but nowhere in so wide a one.
-    inner = extreme(dark, TIGHT_STROKE, np.logical_and)
-    wide = extreme(np.pad(inner, TIGHT_STROKE - 1), TIGHT_STROKE, np.logical_or)
-    return float(wide.mean()) > TIGHT
-
-
-def _closing(grey: Grey, window: int, *, gradients: bool = True) -> NDArray[np.int16]:
-    """The paper under the ink: grey closing, int16 (h, w), by a square of `window` pixels.
+def _closing(grey: Grey, calm: Grey, window: int) -> Grey:
+    """The paper under the ink: grey closing, uint8 (h, w), by a square of `window` pixels.
 
     It keeps every shadow, fold or gradient that is wider than the window and covers what is
-    narrower (Serra, "Image Analysis and Mathematical Morphology", 1982). With `gradients` the
-    picture goes on beyond its border as its own point reflection, blurred lest its grain be
-    reflected too; else as the pixels of its edge.
+    narrower (Serra, "Image Analysis and Mathematical Morphology", 1982). The picture goes on beyond
+    its border as the point reflection of `calm`, which is the picture without its grain.
     """
     size = window | 1
-    margin = size - 1
-    if gradients:
-        calm = np.asarray(Image.fromarray(grey).filter(ImageFilter.GaussianBlur(3)))
-        wide = np.pad(calm.astype(np.int16), margin, mode="reflect", reflect_type="odd")
-        wide[margin:-margin, margin:-margin] = grey
-    else:
-        wide = np.pad(grey.astype(np.int16), margin, mode="edge")
+    margin = min(size - 1, min(grey.shape) - 1)
+    beyond = np.pad(calm.astype(np.int16), margin, mode="reflect", reflect_type="odd")
+    wide: Grey = beyond.clip(0, 255).astype(np.uint8)
+    wide[margin:-margin, margin:-margin] = grey
+    if margin < size - 1:
+        wide = np.pad(wide, size - 1 - margin, mode="edge")
     return extreme(extreme(wide, size, np.maximum), size, np.minimum)
 
 
-def _darkness(grey: Grey, paper: NDArray[np.int16]) -> tuple[Plane, float]:
+def _darkness(grey: Grey, paper: Grey) -> tuple[Plane, float]:
     """How much of the paper's light each pixel takes, float32 (h, w) in 0..1, and its floor.
 
     The floor is what the paper's own grain does not reach, told from the side on which there is no
     ink. Grain also lifts a closing above the paper's mean; the median brings that back to zero.
     """
     share = (paper - grey) / np.maximum(paper, 32).astype(np.float32)
-    below, middle = np.percentile(share[::2, ::2], (16, 50))
+    below, middle = np.percentile(share[::4, ::4], (16, 50))
     floor = max(MIN_CONTRAST, NOISE_FACTOR * float(middle - below))
-    return np.clip(share - middle, 0, 1).astype(np.float32), floor
+    return np.clip(share - np.float32(middle), 0, 1), floor
 
 
-def _thresholded(amount: Plane, floor: float) -> Mask:
-    """What is ink: above the floor, and nearly half as dark as the ink typically is.
+def _strong(amount: Plane, parts: Components, kept: Mask) -> Mask:
+    """What is ink: in each part, what is at least `EDGE` of the darkest there.
 
-    The typical ink is the median of the darker class of Otsu ("A threshold selection method from
-    gray-level histograms", 1979) among the pixels above the floor.
+    Each part has a threshold of its own (a hysteresis, as Canny's edge detector has one, 1986), so
+    that faint writing survives beside dark, and what clings to dark writing does not.
     """
-    candidates = amount[amount > floor]
-    if candidates.size == 0:
-        return np.zeros(amount.shape, np.bool_)
-    typical = float(np.median(candidates[candidates >= _otsu(candidates)]))
-    return amount > max(floor, 0.45 * typical)
+    labels = parts.labels
+    inside = labels > 0
+    peak = np.zeros(len(parts) + 1, np.float32)
+    np.maximum.at(peak, labels[inside], amount[inside])
+    limit = np.concatenate([[np.inf], np.where(kept, EDGE * peak[1:], np.inf)]).astype(np.float32)
+    return np.asarray(amount > limit[labels])
 
 
 def _steep(grey: Grey) -> Mask:
@@ -156,26 +227,29 @@ def _steep(grey: Grey) -> Mask:
     return np.asarray(change > 2 * MIN_SLOPE / max(grey.shape))
 
 
-def _otsu(values: Plane) -> float:
-    """Otsu's threshold of values in 0..1."""
+def _otsu(values: Plane) -> tuple[float, float]:
+    """The threshold that best parts values in 0..1, and how well: the variance it explains, 0 to 1.
+
+    Otsu, "A threshold selection method from gray-level histograms", 1979; the latter is his eta.
+    Levels that are spread evenly give 0.75, two groups up to 1.
+    """
     count, edge = np.histogram(values, 128, (0, 1))
     middle = (edge[:-1] + edge[1:]) / 2
     below = np.cumsum(count)
     above = below[-1] - below
     total = np.cumsum(count * middle)
     means_apart = total / below.clip(1) - (total[-1] - total) / above.clip(1)
-    return float(edge[int(np.argmax(below * above * means_apart**2))])
-
-
-def _without_edges(mask: Mask) -> Mask:
-    """Take out what runs along the border: the table beside the page, the rim of a shadow."""
-    parts = connected(mask)
-    edge = np.concatenate([[False], along_border(parts, 0.5)])
-    return np.asarray(mask & ~edge[parts.labels])
+    between = below * above * means_apart**2 / float(below[-1]) ** 2
+    best = int(np.argmax(between))
+    variance = float((count * middle**2).sum() / below[-1] - (total[-1] / below[-1]) ** 2)
+    return float(edge[best + 1]), float(between[best]) / max(variance, 1e-9)
 
 
 def along_border(parts: Components, share: float) -> Mask:
-    """Which parts touch the border with more than a share of their longer side, (n,)."""
+    """Which parts touch the border with more than a share of their longer side, (n,).
+
+    The table beside the page, the rim of a shadow.
+    """
     labels = parts.labels
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     contact = np.bincount(border, minlength=len(parts) + 1)[1:]
@@ -185,12 +259,12 @@ def along_border(parts: Components, share: float) -> Mask:
 
 def _without_rules(mask: Mask) -> Mask:
     """Take out printed lines and squares: thin, straight, and right across the picture."""
-    kept = _without_lines(_without_lines(mask).T).T
-    return kept if kept.any() else mask
+    upright: Mask = _without_lines(_without_lines(mask).T).T
+    return upright
 
 
 def _without_lines(mask: Mask) -> Mask:
-    """Take out near-horizontal lines that at least half of the picture's columns share.
+    """Take out near-horizontal lines as wide as half of the picture; or a quarter, if many are.
 
     A Hough transform over small slopes (Duda and Hart, 1972), on those pixels only whose stroke is
     no thicker than a printed line, so that a digit's strokes survive where a line crosses them.
@@ -213,12 +287,15 @@ def _without_lines(mask: Mask) -> Mask:
 def _on_lines(
     x: NDArray[np.intp], y: NDArray[np.intp], slope: float, shape: tuple[int, ...]
 ) -> Mask:
-    """Which of the pixels lie on a line of this slope that half of the columns share, (n,)."""
+    """Which of the pixels lie on wide lines of this slope, (n,)."""
     height, width = shape
     reach = width // 16 + 2  # how far a line of the largest slope leaves its middle row
     row = np.round(y - slope * (x - width / 2)).astype(np.intp) + reach
     count = np.bincount(row, minlength=height + 2 * reach)
     full = count > width / 2
+    several = count > width / 4
+    if np.count_nonzero(several[1:] & ~several[:-1]) >= 4:
+        full = several
     near = full.copy()
     near[1:] |= full[:-1]
     near[:-1] |= full[1:]

@@ -6,26 +6,25 @@ digit, and which, is `digits.classifier`'s business.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits.components import Components, connected
 from digits.image import Grey, Picture
-from digits.ink import Ink, Mask, Plane, along_border, ink_of
+from digits.ink import Ink, Mask, Plane, readings
+from digits.layout import Piece, pieces_of
 from digits.morphology import extreme
 
 Box = tuple[int, int, int, int]
-Glyph = list[int]  # the parts that one digit is made of
 
-VERSION = "1"
+VERSION = "2"
 
 SIDE = 28  # of a frame, pixels
 FIT = 20  # the box inside it that a digit is scaled to, pixels
 MIN_STROKE = 1.8  # of a pen in the frame, pixels; nineteen in twenty of MNIST's are wider than 1.6
-MAX_MARKS = 200  # more than any page has digits; bounds the work on a picture of gravel
 
 
 @dataclass(frozen=True)
@@ -45,54 +44,69 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Single:
-    """What `single` found: `mark` is None on a blank; `several` if more than one digit is plain."""
+class Page:
+    """A picture whose ink was told from its paper in one way.
 
-    mark: Mark | None
-    several: bool
+    Attributes
+    ----------
+    picture : Picture
+        As it was decoded.
+    ink : Ink
+        What was written.
+    pieces : tuple of Piece
+        Its connected parts, the largest first.
+    """
+
+    picture: Picture
+    ink: Ink
+    pieces: tuple[Piece, ...]
+
+    def mark(self, piece: Piece) -> Mark:
+        """Cut a piece out of the picture and make its frame."""
+        left, top, right, bottom = piece.left, piece.top, piece.right, piece.bottom
+        window = (slice(top, bottom), slice(left, right))
+        foreign = self.ink.mask[window] & ~piece.mask
+        frame = _frame(_stroke_shape(self.ink.amount[window], piece.mask, foreign))
+        height, width = self.ink.mask.shape
+        x, y = left * self.picture.width // width, top * self.picture.height // height
+        far_x = -(-right * self.picture.width // width)
+        far_y = -(-bottom * self.picture.height // height)
+        return Mark(frame, (x, y, far_x - x, far_y - y))
 
 
-def single(picture: Picture) -> Single:
-    """Find the one digit of a picture, its broken strokes kept together."""
-    ready = _already_normal(picture)
+def pages(picture: Picture) -> Iterator[Iterator[Page]]:
+    """A picture's ink as told from its paper in several ways; see `ink.readings`."""
+    for ways in readings(picture.grey):
+        yield (Page(picture, ink, tuple(pieces_of(ink))) for ink in ways)
+
+
+def largest(picture: Picture) -> Mark | None:
+    """The largest mark of a picture; None on a blank. For who has no network to ask."""
+    ready = already_normal(picture)
     if ready is not None:
-        return Single(ready, several=False)
-    ink = ink_of(picture.grey)
-    parts = connected(ink.mask)
-    glyphs = _glyphs(parts, _strokes(parts, ink))
-    if not glyphs:
-        return Single(None, several=False)
-    area = [int(parts.area[glyph].sum()) for glyph in glyphs]
-    main = int(np.argmax(area))
-    height = _height(glyphs[main], parts)
-    rivals = [
-        glyph
-        for glyph, size in zip(glyphs, area, strict=True)
-        if size > 0.2 * area[main] and _height(glyph, parts) > 0.5 * height
-    ]
-    return Single(_mark(glyphs[main], parts, ink, picture), several=len(rivals) > 1)
+        return ready
+    every = (page for ways in pages(picture) for page in ways)
+    found = next((page for page in every if page.pieces), None)
+    return found.mark(found.pieces[0]) if found else None
 
 
-def multiple(picture: Picture) -> tuple[tuple[Mark, ...], ...]:
-    """Find all the digits of a picture: lines top to bottom, each left to right.
+def frame_of(strokes: Plane) -> Plane:
+    """Make the frame of strokes that are at hand without a picture around them.
+
+    Parameters
+    ----------
+    strokes : float32 (h, w)
+        Ink in 0..1, of any size, cut to what is written.
 
     Returns
     -------
-    tuple of tuple of Mark
-        One tuple a line; empty for a blank.
+    float32 (28, 28)
     """
-    ready = _already_normal(picture)
-    if ready is not None:
-        return ((ready,),)
-    ink = ink_of(picture.grey)
-    parts = connected(ink.mask)
-    glyphs = _glyphs(parts, _strokes(parts, ink))
-    return tuple(
-        tuple(_mark(glyph, parts, ink, picture) for glyph in line) for line in _lines(glyphs, parts)
-    )
+    own = strokes > 0.45
+    return _frame(_stroke_shape(strokes, own, foreign=np.zeros_like(own)))
 
 
-def _already_normal(picture: Picture) -> Mark | None:
+def already_normal(picture: Picture) -> Mark | None:
     """Pass a picture through unchanged that is made as MNIST's are, in either polarity.
 
     Normalising one again would only blur it. It is one if it has 28x28 pixels, a flat background,
@@ -112,107 +126,6 @@ def _already_normal(picture: Picture) -> Mark | None:
     return Mark(levels / np.float32(255), (left, top, right - left, bottom - top))
 
 
-def _strokes(parts: Components, ink: Ink) -> list[int]:
-    """Choose the parts that may be strokes of digits: no specks, no edges of page or shadow."""
-    if len(parts) == 0:
-        return []
-    height, width = ink.mask.shape
-    wide, high = parts.right - parts.left, parts.bottom - parts.top
-    extent = np.maximum(wide, high)
-    sides = np.stack(
-        [parts.left == 0, parts.top == 0, parts.right == width, parts.bottom == height]
-    ).sum(axis=0)
-    edge = ((sides > 1) | along_border(parts, 0.5)) & (not ink.tight)
-    flat = wide > 8 * high
-    speck = extent < max(6, 0.02 * max(height, width))
-    steep = np.bincount(parts.labels[ink.steep], minlength=len(parts) + 1)[1:]
-    vague = steep < 0.5 * extent
-    possible = ~(edge | (flat & (not ink.tight)) | speck | vague)
-    if not possible.any():
-        return []
-    largest = parts.area[possible].max()
-    possible &= parts.area > 0.02 * largest
-    order = np.argsort(-parts.area * possible, kind="stable")[: min(MAX_MARKS, int(possible.sum()))]
-    return [int(k) for k in order]
-
-
-def _glyphs(parts: Components, strokes: list[int]) -> list[Glyph]:
-    """Group strokes that belong to one digit, and drop what is too small beside the others.
-
-    Largest first, each stroke joins a glyph that it lies above, below or within if it is small
-    beside it and near: the bar of a 5, a broken loop.
-    """
-    glyphs: list[Glyph] = []
-    for stroke in strokes:
-        home = next((glyph for glyph in glyphs if _belongs(stroke, glyph, parts)), None)
-        if home is None:
-            glyphs.append([stroke])
-        else:
-            home.append(stroke)
-    tallest = max((_height(glyph, parts) for glyph in glyphs), default=0)
-    return [glyph for glyph in glyphs if _height(glyph, parts) > 0.3 * tallest]
-
-
-def _height(glyph: Glyph, parts: Components) -> int:
-    _, top, _, bottom = _box(glyph, parts)
-    return bottom - top
-
-
-def _belongs(stroke: int, glyph: Glyph, parts: Components) -> bool:
-    left, top, right, bottom = _box(glyph, parts)
-    own_left, own_top, own_right, own_bottom = _box([stroke], parts)
-    size = max(right - left, bottom - top)
-    small = own_bottom - own_top < 0.5 * (bottom - top)
-    gap_x = max(left, own_left) - min(right, own_right)
-    gap_y = max(top, own_top) - min(bottom, own_bottom)
-    if -gap_x > 0.5 * (own_right - own_left):
-        return gap_y < (0.25 if small else 0.05) * size
-    return small and gap_x < 0.2 * size and gap_y < 0.1 * size
-
-
-def _lines(glyphs: list[Glyph], parts: Components) -> list[list[Glyph]]:
-    """Order glyphs to lines: from the left, each joins the line whose last glyph it is beside."""
-    lines: list[list[Glyph]] = []
-    for glyph in sorted(glyphs, key=lambda glyph: _box(glyph, parts)[0]):
-        beside = (line for line in lines if _are_beside(line[-1], glyph, parts))
-        line = next(beside, None)
-        if line is None:
-            lines.append([glyph])
-        else:
-            line.append(glyph)
-    return sorted(lines, key=lambda line: np.mean([_box(glyph, parts)[1] for glyph in line]))
-
-
-def _are_beside(one: Glyph, other: Glyph, parts: Components) -> bool:
-    _, top, _, bottom = _box(one, parts)
-    _, other_top, _, other_bottom = _box(other, parts)
-    shared = min(bottom, other_bottom) - max(top, other_top)
-    return shared > 0.4 * min(bottom - top, other_bottom - other_top)
-
-
-def _mark(glyph: Glyph, parts: Components, ink: Ink, picture: Picture) -> Mark:
-    """Cut a glyph out of the picture and make its frame."""
-    left, top, right, bottom = _box(glyph, parts)
-    window = (slice(top, bottom), slice(left, right))
-    labels = parts.labels[window]
-    own = np.isin(labels, np.asarray(glyph) + 1)
-    frame = _frame(_stroke_shape(ink.amount[window], own, foreign=(labels > 0) & ~own))
-    height, width = ink.mask.shape
-    x, y = left * picture.width // width, top * picture.height // height
-    far_x, far_y = -(-right * picture.width // width), -(-bottom * picture.height // height)
-    return Mark(frame, (x, y, far_x - x, far_y - y))
-
-
-def _box(glyph: Glyph, parts: Components) -> Box:
-    """Left, top, right and bottom of a glyph, in pixels of the ink."""
-    return (
-        int(parts.left[glyph].min()),
-        int(parts.top[glyph].min()),
-        int(parts.right[glyph].max()),
-        int(parts.bottom[glyph].max()),
-    )
-
-
 def _stroke_shape(amount: Plane, own: Mask, foreign: Mask) -> Plane:
     """Strokes at full intensity with soft edges, thick enough for the frame, float32 in 0..1.
 
@@ -225,14 +138,14 @@ def _stroke_shape(amount: Plane, own: Mask, foreign: Mask) -> Plane:
     reach = max(1, round(pixel))
     near = extreme(np.pad(own, reach), 2 * reach + 1, np.logical_or)
     stroke[~near | foreign] = 0
-    lacking = MIN_STROKE * pixel - _stroke_width(own)
+    lacking = MIN_STROKE * pixel - stroke_width(own)
     if lacking > 0:
         grow = int(np.ceil(lacking / 2))
         stroke = extreme(np.pad(stroke, 2 * grow), 2 * grow + 1, np.maximum)
     return stroke
 
 
-def _stroke_width(mask: Mask) -> float:
+def stroke_width(mask: Mask) -> float:
     """Mean width of the strokes of a mask, pixels: twice the area over the outline's length.
 
     The outline is counted in pixel sides, which overstates a curve's by 4/pi on average.

@@ -69,12 +69,14 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: Labels) -> float:
     return float(np.exp(found.x))
 
 
-def threshold_for(probabilities: Probabilities, share: float = ACCEPTED_SHARE) -> float:
-    """The confidence that a `share` of these answers reaches: below it, a person should look."""
-    return float(np.quantile(probabilities.max(axis=1), 1 - share))
+def threshold_for(likely: NDArray[np.float64], share: float = ACCEPTED_SHARE) -> float:
+    """What a `share` of these probabilities reaches: below it, a person should look."""
+    return float(np.quantile(likely, 1 - share))
 
 
-def report(probabilities: Probabilities, labels: Labels, threshold: float) -> dict[str, Any]:
+def report(
+    probabilities: Probabilities, labels: Labels, accepted: NDArray[np.bool_]
+) -> dict[str, Any]:
     """Every figure of one set, ready for JSON; shares are of 1.
 
     Parameters
@@ -83,8 +85,8 @@ def report(probabilities: Probabilities, labels: Labels, threshold: float) -> di
         Calibrated.
     labels : uint8 (n,)
         The truth.
-    threshold
-        The confidence below which an answer is marked for review.
+    accepted : bool (n,)
+        Whether the answer needs no review.
     """
     guesses = probabilities.argmax(axis=1)
     right = guesses == labels
@@ -93,7 +95,6 @@ def report(probabilities: Probabilities, labels: Labels, threshold: float) -> di
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, guesses, labels=range(10), zero_division=0
     )
-    accepted = probabilities.max(axis=1) >= threshold
     return {
         "images": len(labels),
         "accuracy": float(right.mean()),

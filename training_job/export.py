@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from digits import bundle
 from digits.bundle import MANIFEST, TFLITE, Data, Decision, Input, Manifest, Metrics, Training
@@ -33,12 +34,12 @@ _TIMED = 300
 _INGREDIENTS = ("digits", "training_job", "requirements/training.txt")
 
 
-def save_models(model: keras.Model, folder: Path) -> None:
-    """Write the network three times: LiteRT to the logits, Keras and HDF5 to the softmax."""
+def save_models(model: keras.Model, opinion: keras.Model, folder: Path) -> None:
+    """Write the network: Keras and HDF5 to the softmax; LiteRT to the logits and the opinion."""
     model.save(folder / "mnist_cnn.keras")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises against HDF5 each time
     model.save(folder / "mnist_cnn.h5")
-    (folder / TFLITE).write_bytes(_litert(model))
+    (folder / TFLITE).write_bytes(_litert(model, opinion))
 
 
 def save_history(history: Sequence[dict[str, float]], folder: Path) -> None:
@@ -99,6 +100,7 @@ def parity(
     folder: Path,
     images: NDArray[np.float32],
     expected: NDArray[np.float64],
+    digit: NDArray[np.float64],
     temperature: float,
 ) -> float:
     """Run the network as it is served and compare it with Keras, image by image.
@@ -111,6 +113,8 @@ def parity(
         The test images.
     expected : float64 (n, 10)
         Keras' probabilities for them, calibrated by `temperature`.
+    digit : float64 (n,)
+        How likely Keras finds each a digit at all.
 
     Returns
     -------
@@ -123,13 +127,15 @@ def parity(
         If a label differs, or a probability by more than 1e-5.
     """
     network = Network((folder / TFLITE).read_bytes())
-    logits = [
-        network.logits(images[start : start + _BATCH, ..., 0])
+    ran = [
+        network.run(images[start : start + _BATCH, ..., 0])
         for start in range(0, len(images), _BATCH)
     ]
-    served = softmax(np.concatenate(logits), temperature)
+    logits, log_odds = (np.concatenate(part) for part in zip(*ran, strict=True))
+    served = softmax(logits, temperature)
     labels = int((served.argmax(axis=1) != expected.argmax(axis=1)).sum())
     difference = float(np.abs(served - expected).max())
+    difference = max(difference, float(np.abs(expit(log_odds.astype(np.float64)) - digit).max()))
     if labels or difference > _PARITY:
         raise TrainingError(
             f"LiteRT differs from Keras: {labels} labels, probabilities by up to {difference:.1e};"
@@ -158,13 +164,14 @@ def serving(folder: Path) -> dict[str, float]:
     return {"bytes": len(served), "latency_ratio": round(float(own / textbook), 3)}
 
 
-def _litert(model: keras.Model) -> bytes:
-    """The network as far as its logits, in LiteRT's form."""
+def _litert(model: keras.Model, opinion: keras.Model | None = None) -> bytes:
+    """The network as far as its logits, and the opinion beside them, in LiteRT's form."""
+    image = keras.Input((28, 28, 1), name="image")
+    ends = [up_to(model, "logits"), *([opinion] if opinion else [])]
+    whole = keras.Model(image, [end(image) for end in ends])
     # The exporter prints the signature, which is no news to anyone.
     with redirect_stdout(io.StringIO()):
-        converted: bytes = tf.lite.TFLiteConverter.from_keras_model(
-            up_to(model, "logits")
-        ).convert()
+        converted: bytes = tf.lite.TFLiteConverter.from_keras_model(whole).convert()
     return converted
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from digits import image, preprocess
 from digits.errors import DigitsError
+from digits.ink import Plane
 from training_job.data import Split, read_bytes
 from training_job.errors import TrainingError
 
@@ -77,9 +78,9 @@ def _rows(table: bytes) -> list[tuple[int, str, int]]:
     return checked
 
 
-def _frame(data: bytes, where: str) -> preprocess.Plane:
+def _frame(data: bytes, where: str) -> Plane:
     try:
-        mark = preprocess.single(image.decode(data)).mark
+        mark = preprocess.largest(image.decode(data))
     except DigitsError as error:
         raise TrainingError(f"{where}: {error}") from error
     if mark is None:

@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from digits import image, preprocess
+from digits import image, reading
+from digits.reading import Judge
 from training_job import photos
-from training_job.data import HELD_OUT, Mnist, Split
+from training_job.data import HELD_OUT, Mnist
+from training_job.evaluate import Labels, Probabilities
 
 LEVELS: tuple[photos.Level, ...] = ("easy", "medium", "hard")
 UCI = "uci 8x8"
@@ -25,31 +28,38 @@ UCI = "uci 8x8"
 
 @dataclass(frozen=True)
 class Outside:
-    """One set.
+    """One set, read by one model.
 
     Attributes
     ----------
-    split
-        The frames of the pictures in which a digit was found.
+    probabilities : float64 (m, 10)
+        Of the digits in the pictures in which one was found.
+    truths : uint8 (m,)
+        What was in them.
+    accepted : bool (m,)
+        Whether the answer needs no review.
     pictures
         How many there were in all.
     sha256
         Over all of them: two models are compared on the same ones.
     """
 
-    split: Split
+    probabilities: Probabilities
+    truths: Labels
+    accepted: NDArray[np.bool_]
     pictures: int
     sha256: str
 
 
-def sets(mnist: Mnist, photos_a_level: int) -> dict[str, Outside]:
-    """Every set by its name: ``photos easy``, ``photos medium``, ``photos hard`` and ``uci 8x8``.
+def sets(mnist: Mnist, judge: Judge, photos_a_level: int) -> dict[str, Outside]:
+    """Read every set: ``photos easy``, ``photos medium``, ``photos hard`` and ``uci 8x8``.
 
     The same pictures each time, so that two models are compared on the same ones. `photos_a_level`
     is at most 5,000, the digits that are held out.
     """
-    found = {f"photos {level}": _of(_photos(mnist, level, photos_a_level)) for level in LEVELS}
-    return found | {UCI: _of(_uci())}
+    found = {f"photos {level}": _read(_photos(mnist, level, photos_a_level), judge)
+             for level in LEVELS}  # fmt: skip
+    return found | {UCI: _read(_uci(), judge)}
 
 
 def _photos(mnist: Mnist, level: photos.Level, count: int) -> Iterator[tuple[bytes, int]]:
@@ -69,14 +79,20 @@ def _uci() -> Iterator[tuple[bytes, int]]:
         yield buffer.getvalue(), int(truth)
 
 
-def _of(pictures: Iterator[tuple[bytes, int]]) -> Outside:
-    frames, truths, count, digest = [], [], 0, hashlib.sha256()
+def _read(pictures: Iterator[tuple[bytes, int]], judge: Judge) -> Outside:
+    rows, truths, accepted, count, digest = [], [], [], 0, hashlib.sha256()
     for data, truth in pictures:
         count += 1
         digest.update(data)
-        mark = preprocess.single(image.decode(data)).mark
-        if mark is not None:
-            frames.append(mark.frame)
+        lines, several = reading.main(reading.read(image.decode(data), judge))
+        for found in (one for line in lines for one in line):
+            rows.append(found.probabilities)
             truths.append(truth)
-    x = np.stack(frames)[..., np.newaxis]
-    return Outside(Split(x, np.array(truths, np.uint8)), count, digest.hexdigest())
+            accepted.append(found.accepted and not several)
+    return Outside(
+        np.array(rows).reshape(-1, 10),
+        np.array(truths, np.uint8),
+        np.array(accepted, np.bool_),
+        count,
+        digest.hexdigest(),
+    )

@@ -36,16 +36,19 @@ class Sample:
         The digits that were painted, in reading order, lines joined by newlines.
     conditions : dict
         What it was painted on, with, and under, for finding out where errors come from.
+    box : tuple of four int, or None
+        x, y, width and height of all ink, pixels of the upright picture; None where there is none.
     """
 
     data: bytes
     text: str
     conditions: dict[str, str]
+    box: tuple[int, int, int, int] | None
 
 
 @dataclass(frozen=True)
 class _Style:
-    """What distinguishes the levels: chances of each kind, and ranges that are drawn from evenly."""
+    """What tells the levels apart: chances of each kind, and ranges that are drawn from evenly."""
 
     paper: Chances
     light: Chances
@@ -170,7 +173,7 @@ def number(
     every = [_strokes(digit, rng) for digit in digits]
     places = np.array_split(np.arange(len(every)), lines)
     touching = _STYLES[level].touching
-    rows = [_row([every[place] for place in line], touching, rng) for line in places]
+    rows = [row([every[place] for place in line], touching, rng) for line in places]
     texts = ["".join(str(labels[place]) for place in line) for line in places]
     return _paint(rows, "\n".join(texts), level, rng)
 
@@ -184,7 +187,7 @@ def blank(*, level: Level, seed: int) -> Sample:
 
 def _strokes(digit: Digits28 | Plane, rng: np.random.Generator) -> Plane:
     if digit.dtype == np.uint8:
-        return stroke(digit, rng.uniform(0.35, 0.65))
+        return stroke(np.asarray(digit, np.uint8), rng.uniform(0.35, 0.65))
     return np.asarray(digit, np.float64)
 
 
@@ -200,7 +203,7 @@ def _paint(rows: list[Plane], text: str, level: Level, rng: np.random.Generator)
     else:
         scale = min(share * min(height, width) / max(block.shape), room)
     if rng.random() < style.skips:
-        block = _skipped(block, rng)
+        block = skipped(block, rng)
     size = (max(1, round(block.shape[1] * scale)), max(1, round(block.shape[0] * scale)))
     small = Image.fromarray(block.astype(np.float32)).resize(size, Image.Resampling.BOX)
     ink = np.asarray(small.rotate(turn, Image.Resampling.BILINEAR, expand=True), np.float64)
@@ -225,9 +228,7 @@ def _photograph(
 ) -> Sample:
     style = _STYLES[level]
     height, width = page.shape
-    paper, pen, light = (
-        _drawn(chances, rng) for chances in (style.paper, style.pens, style.light)
-    )
+    paper, pen, light = (_drawn(chances, rng) for chances in (style.paper, style.pens, style.light))
     if paper == "board":
         pen = "chalk"
     colour = _coloured(page, paper, pen, style, rng)
@@ -249,7 +250,15 @@ def _photograph(
         "file": kind,
         "pixels": "under 400" if max(height, width) < 400 else "400 and more",
     }
-    return Sample(data, text, conditions)
+    return Sample(data, text, conditions, _bounds(page))
+
+
+def _bounds(page: Plane) -> tuple[int, int, int, int] | None:
+    rows, columns = np.flatnonzero(page.max(1) > 0.3), np.flatnonzero(page.max(0) > 0.3)
+    if len(rows) == 0:
+        return None
+    left, top = int(columns[0]), int(rows[0])
+    return left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
 
 
 def _coloured(
@@ -301,7 +310,7 @@ def _light(height: int, width: int, kind: str, style: _Style, rng: np.random.Gen
         return np.ones((height, width))
     if kind == "lamp":
         far = np.hypot(y - rng.uniform(-0.4, 0.4), x - rng.uniform(-0.4, 0.4))
-        return 1 - rng.uniform(*style.gradient) * np.clip(far, 0, 1.2) ** 2
+        return np.asarray(1 - rng.uniform(*style.gradient) * np.clip(far, 0, 1.2) ** 2)
     angle = rng.uniform(0, 2 * np.pi)
     along = x * np.cos(angle) + y * np.sin(angle)
     light = 1 - rng.uniform(*style.gradient) * (along + 0.71) / 1.42
@@ -384,7 +393,7 @@ def _picture_size(style: _Style, rng: np.random.Generator) -> tuple[int, int]:
     return (long, short) if rng.random() < 0.5 else (short, long)
 
 
-def _skipped(block: Plane, rng: np.random.Generator) -> Plane:
+def skipped(block: Plane, rng: np.random.Generator) -> Plane:
     """Lift the pen for a moment: a narrow band without ink across the strokes."""
     y, x = np.mgrid[: block.shape[0], : block.shape[1]]
     angle = rng.uniform(0, np.pi)
@@ -393,7 +402,7 @@ def _skipped(block: Plane, rng: np.random.Generator) -> Plane:
     return np.where(np.abs(along - at) < rng.uniform(0.008, 0.022) * max(block.shape), 0, block)
 
 
-def _row(digits: list[Plane], touching: float, rng: np.random.Generator) -> Plane:
+def row(digits: list[Plane], touching: float, rng: np.random.Generator) -> Plane:
     """Set digits side by side, (h, w), with a writer's uneven sizes, gaps and baseline.
 
     Gaps are counted between the ink itself, so that slanting neighbours may overlap in x.
@@ -410,7 +419,7 @@ def _row(digits: list[Plane], touching: float, rng: np.random.Generator) -> Plan
         placed = np.pad(small, ((above, slack - above), (0, 0)))
         gap = -rng.uniform(1, 5) if rng.random() < touching else rng.uniform(4, 35)
         row = _beside(row, placed, round(gap))
-    return row[row.max(axis=1) > 0.1]
+    return np.asarray(row[row.max(axis=1) > 0.1])
 
 
 def _beside(row: Plane, digit: Plane, gap: int) -> Plane:

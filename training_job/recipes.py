@@ -9,6 +9,29 @@ from training_job.augment import Ranges
 
 
 @dataclass(frozen=True)
+class Schooling:
+    """How much the opinion is shown.
+
+    Attributes
+    ----------
+    outliers
+        Drawn; each is moved and bent anew in every epoch.
+    hands
+        Digits by other hands than MNIST's, drawn as well.
+    photos
+        Painted, half of them blank, for what is found on them.
+    epochs, frames
+        Passes, and frames in each: half of them digits.
+    """
+
+    outliers: int
+    hands: int
+    photos: int
+    epochs: int
+    frames: int
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The settings of a run that a person would want to change.
 
@@ -32,8 +55,12 @@ class Recipe:
     average
         How much of the running average of the weights, which is what is kept, each step leaves in
         place (Polyak and Juditsky, 1992).
+    hands
+        Digits of other hands and pens that are drawn and shown beside MNIST's.
     ranges
         How far images are moved, bent and thickened.
+    schooling
+        How much the opinion on what is no digit is shown.
     """
 
     epochs: int
@@ -44,7 +71,13 @@ class Recipe:
     weight_decay: float = 5e-3
     label_smoothing: float = 0.03
     average: float = 0.998
+    hands: int = 9_000
     ranges: Ranges = field(default_factory=Ranges)
+    schooling: Schooling = field(
+        default_factory=lambda: Schooling(
+            outliers=40_000, hands=8_000, photos=1_200, epochs=9, frames=102_400
+        )
+    )
 
 
 # Other hands and pens than MNIST's; it is the bending that also helps on MNIST itself.
@@ -60,10 +93,12 @@ _WIDER = Ranges(
     thickness=0.2,
 )
 
+_BRIEF = Schooling(outliers=8_000, hands=1_500, photos=100, epochs=5, frames=25_600)
+
 RECIPES: dict[tuple[str, str], Recipe] = {
-    ("reference", "quick"): Recipe(epochs=6),
+    ("reference", "quick"): Recipe(epochs=6, hands=1_500, schooling=_BRIEF),
     ("reference", "release"): Recipe(epochs=20, ranges=_WORLD),
-    ("deep", "quick"): Recipe(epochs=3, ranges=_WORLD),
+    ("deep", "quick"): Recipe(epochs=3, hands=1_500, ranges=_WORLD, schooling=_BRIEF),
     ("deep", "release"): Recipe(
         epochs=36,
         optimizer="sgd",

@@ -60,8 +60,15 @@ def write(
             (_set_row(name, row) for name, row in _sets(report)),
         ),
         "<p>Calibration error: expected calibration error over 15 bins of equal mass. Accepted: at"
-        f" least {decision.threshold:.1%} sure, after temperature {decision.temperature:.3f}."
+        f" least {decision.threshold:.1%} sure, after temperature {decision.temperature:.3f}, and"
+        f" at least {decision.least_digit:.1%} sure that it is a digit at all."
         " A picture in which no digit is found counts as not right.</p>",
+        "<h2>What is no digit</h2>",
+        _table(
+            ("kind", "drawings", "not accepted"),
+            ((kind, f"{row['frames']:,}", f"{row['refused']:.1%}")
+             for kind, row in report["outliers"].items()),
+        ),
         "<h2>Digit by digit</h2>",
         _table(
             ("digit", "test images", "precision", "recall", "F1"),
@@ -122,10 +129,10 @@ def _set_row(name: str, row: dict[str, Any]) -> Sequence[str]:
 
 
 def _settings(training: Training) -> Iterable[Sequence[str]]:
-    ranges = training.settings.get("ranges", {})
-    plain = {name: value for name, value in training.settings.items() if name != "ranges"}
-    for name, value in (plain | ranges | training.versions).items():
-        yield name.replace("_", " "), str(value)
+    for name, value in (training.settings | training.versions).items():
+        parts = value if isinstance(value, dict) else {"": value}
+        for part, setting in parts.items():
+            yield f"{name} {part}".strip().replace("_", " "), str(setting)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

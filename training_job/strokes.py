@@ -28,6 +28,9 @@ _DIGITS: dict[int, tuple[Skeleton, ...]] = {
         (((0.5, 0), (0.5, 0.5), (0.48, 1)),),
         (((0.55, 0), (0.5, 0.5), (0.45, 1)),),
         (((0.3, 0.22), (0.45, 0.12), (0.56, 0)), ((0.56, 0), (0.55, 0.5), (0.54, 1))),
+        (((-0.25, 0.5), (0.2, 0.25), (0.56, 0)), ((0.56, 0), (0.55, 0.5), (0.54, 1))),
+        (((-0.1, 0.35), (0.3, 0.2), (0.56, 0)), ((0.56, 0), (0.55, 0.5), (0.54, 1)),
+         ((0.1, 1), (0.5, 1), (1, 0.99))),
     ),
     2: (
         (((0.1, 0.25), (0.3, 0.02), (0.7, 0.02), (0.88, 0.28), (0.6, 0.6), (0.1, 0.97)),
@@ -46,6 +49,8 @@ _DIGITS: dict[int, tuple[Skeleton, ...]] = {
          ((0.72, 0.15), (0.7, 0.6), (0.68, 1))),
         (((0.7, 0), (0.4, 0.3), (0.05, 0.66)), ((0.05, 0.66), (0.5, 0.67), (0.98, 0.66)),
          ((0.7, 0), (0.7, 0.5), (0.7, 1))),
+        (((0.55, 0), (0.28, 0.4), (0.05, 0.7)), ((0.05, 0.7), (0.5, 0.72), (0.95, 0.68)),
+         ((0.68, 0.35), (0.58, 0.7), (0.5, 1))),
         (((0.15, 0.02), (0.12, 0.3), (0.2, 0.5), (0.5, 0.52), (0.8, 0.42)),
          ((0.85, 0), (0.8, 0.5), (0.76, 1))),
     ),
@@ -79,6 +84,8 @@ _DIGITS: dict[int, tuple[Skeleton, ...]] = {
     9: (
         (((0.85, 0.2), (0.55, 0), (0.18, 0.15), (0.2, 0.42), (0.5, 0.5), (0.85, 0.25)),
          ((0.85, 0.25), (0.82, 0.6), (0.75, 1))),
+        (((0.85, 0.2), (0.5, 0), (0.15, 0.18), (0.25, 0.45), (0.6, 0.45), (0.85, 0.2)),
+         ((0.85, 0.2), (0.9, 0.6), (0.75, 0.95), (0.35, 1), (0.05, 0.85))),
         (((0.85, 0.22), (0.5, 0), (0.15, 0.2), (0.3, 0.48), (0.7, 0.42), (0.86, 0.18)),
          ((0.86, 0.18), (0.85, 0.65), (0.6, 0.98), (0.2, 0.92))),
     ),
@@ -144,7 +151,9 @@ def scribble(rng: np.random.Generator) -> Plane:
         strokes = []
         for radius in np.arange(0.05, 0.5, 0.06):
             wobble = radius * (1 + 0.15 * np.sin(angle * rng.integers(2, 5) + rng.uniform(0, 6)))
-            strokes.append(np.stack([0.5 + wobble * np.cos(angle), 0.5 + wobble * np.sin(angle)], 1))
+            strokes.append(
+                np.stack([0.5 + wobble * np.cos(angle), 0.5 + wobble * np.sin(angle)], 1)
+            )
         return drawn(strokes, rng.uniform(0.1, 0.2), rng)
     elif kind == 4:  # spiral
         angle = np.linspace(0, 2 * np.pi * rng.uniform(2.2, 4.5), 120)
@@ -178,8 +187,8 @@ def drawn(strokes: list[Points], pen: float, rng: np.random.Generator) -> Plane:
     low, high = every.min(axis=0), every.max(axis=0)
     scale = HEIGHT * _FINE / max((high - low).max(), 1e-6)
     margin = int(pen * HEIGHT * _FINE) + 4
-    size = tuple(int(side) + 2 * margin for side in (high - low) * scale)
-    canvas = Image.new("L", size, 0)
+    width, height = (int(side) + 2 * margin for side in (high - low) * scale)
+    canvas = Image.new("L", (width, height), 0)
     draw = ImageDraw.Draw(canvas)
     for stroke in strokes:
         points = (stroke - low) * scale + margin

@@ -14,12 +14,15 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
+from scipy.special import expit
 
 from digits import gate, runs, storage, store
-from digits.bundle import Decision, Manifest, Training
-from digits.classifier import softmax
+from digits.bundle import TFLITE, Decision, Manifest, Rejector, Training
+from digits.classifier import Network, NetworkJudge, softmax
 from digits.storage import Store
-from training_job import data, evaluate, export, extra, outside, plots, report
+from training_job import data, evaluate, export, extra, hands, outside, plots, report
+from training_job import opinion as opinions
 from training_job.checkpoint import Checkpoint
 from training_job.data import Split
 from training_job.draft import new_folder
@@ -32,6 +35,7 @@ from training_job.progress import Progress
 from training_job.recipes import RECIPES, Recipe
 
 _SHOWN = (0, 1, 2, 3)  # the test images, a 7, 2, 1 and 0, whose feature maps are drawn
+_OUTLIERS = {"quick": 500, "release": 4_000}  # drawn from held-out digits and typefaces, for report
 _PHOTOS = {"quick": 50, "release": 300}  # painted of each level to measure on: seconds, not minutes
 
 
@@ -114,42 +118,51 @@ def _make(
     started = time.perf_counter()
     mnist = data.load(job.data)
     own = _own_pictures(job, progress)
-    shown = mnist.train if own is None else data.joined(mnist.train, own.split)
+    shown = data.joined(mnist.train, hands.frames(recipe.hands, np.random.default_rng(job.seed)))
+    if own is not None:
+        shown = data.joined(shown, own.split)
     origin = data.DIGESTS | ({} if own is None else {"extra": own.sha256})
     checkpoint = _checkpoint(job, recipe, target, origin)
     architecture = ARCHITECTURES[job.architecture]
     model, history = fit(
         architecture, shown, mnist.held_out, recipe, job.seed, progress, checkpoint
     )
+    opinion = opinions.train(
+        model, opinions.TAPS[job.architecture], mnist, recipe.schooling, recipe.ranges, job.seed,
+        progress,
+    )  # fmt: skip
     fitted = time.perf_counter()
 
     progress.say("calibrating and evaluating")
+    export.save_models(model, opinion, folder)
     to_logits = up_to(model, "logits")
-    held_out = _logits(to_logits, mnist.held_out)
+    held_out, held_out_digit = _answers(to_logits, opinion, mnist.held_out)
     temperature = evaluate.fit_temperature(held_out, mnist.held_out.y)
     calibrated = softmax(held_out, temperature)
-    decision = Decision(temperature=temperature, threshold=evaluate.threshold_for(calibrated))
-    probabilities = softmax(_logits(to_logits, mnist.test), temperature)
-    others = outside.sets(mnist, _PHOTOS[job.recipe])
-    read = {
-        name: softmax(_logits(to_logits, other.split), temperature)
-        for name, other in others.items()
-    }
+    decision = Decision(
+        temperature=temperature,
+        threshold=evaluate.threshold_for(calibrated.max(axis=1)),
+        rejector=Rejector(
+            threshold=evaluate.threshold_for(held_out_digit, opinions.ACCEPTED_SHARE)
+        ),
+    )
+    logits, digit = _answers(to_logits, opinion, mnist.test)
+    probabilities = softmax(logits, temperature)
+    judge = NetworkJudge(Network((folder / TFLITE).read_bytes()), decision)
+    others = outside.sets(mnist, judge, _PHOTOS[job.recipe])
     figures: dict[str, Any] = {
-        "test": evaluate.report(probabilities, mnist.test.y, decision.threshold),
-        "held_out": evaluate.report(calibrated, mnist.held_out.y, decision.threshold),
-        "outside": {
-            name: _outside(other, read[name], decision.threshold) for name, other in others.items()
-        },
+        "test": _report(probabilities, digit, mnist.test, decision),
+        "held_out": _report(calibrated, held_out_digit, mnist.held_out, decision),
+        "outside": {name: _outside(other) for name, other in others.items()},
+        "outliers": opinions.refused(judge, mnist, _OUTLIERS[job.recipe]),
         "layers": described(model),
     }
 
     progress.say("drawing and exporting")
-    export.save_models(model, folder)
     export.save_history(history, folder)
     draw(model, mnist.test, probabilities, history, figures, folder / "images")
-    _draw_photos(others, read, folder / "images")
-    difference = export.parity(folder, mnist.test.x, probabilities, temperature)
+    _draw_photos(others, folder / "images")
+    difference = export.parity(folder, mnist.test.x, probabilities, digit, temperature)
     figures["parity"] = {"labels": 0, "probability": difference}
     figures["serving"] = export.serving(folder)
     training = Training(
@@ -174,20 +187,32 @@ def _make(
     )
 
 
-def _logits(to_logits: keras.Model, split: Split) -> Any:
-    return to_logits.predict(split.x, batch_size=1000, verbose=0)
+def _answers(
+    to_logits: keras.Model, opinion: keras.Model, split: Split
+) -> tuple[Any, NDArray[np.float64]]:
+    """Logits, (n, 10), and how likely each is a digit at all, (n,)."""
+    logits = to_logits.predict(split.x, batch_size=1000, verbose=0)
+    log_odds = opinion.predict(split.x, batch_size=1000, verbose=0)[:, 0]
+    return logits, expit(log_odds.astype(np.float64))
 
 
-def _outside(other: Outside, probabilities: Probabilities, threshold: float) -> dict[str, Any]:
+def _report(
+    probabilities: Probabilities, digit: NDArray[np.float64], split: Split, decision: Decision
+) -> dict[str, Any]:
+    sure = probabilities.max(axis=1) >= decision.threshold
+    return evaluate.report(probabilities, split.y, sure & (digit >= decision.least_digit))
+
+
+def _outside(other: Outside) -> dict[str, Any]:
     """Figures of one set from outside MNIST; a picture without a mark counts as not right."""
-    figures = evaluate.report(probabilities, other.split.y, threshold)
-    found = len(other.split) / other.pictures
+    figures = evaluate.report(other.probabilities, other.truths, other.accepted)
+    found = len(other.truths) / other.pictures
     return figures | {
         "sha256": other.sha256,
         "images": other.pictures,
         "found": found,
         "accuracy": figures["accuracy"] * found,
-        "errors": other.pictures - len(other.split) + figures["errors"],
+        "errors": other.pictures - len(other.truths) + figures["errors"],
         "accepted": figures["accepted"] * found,
     }
 
@@ -222,10 +247,12 @@ def draw(
         plots.feature_maps(shown[..., 0], maps, title, path)
 
 
-def _draw_photos(others: dict[str, Outside], read: dict[str, Probabilities], folder: Path) -> None:
+def _draw_photos(others: dict[str, Outside], folder: Path) -> None:
     photos = [name for name in others if name.startswith("photos")]
-    truths = np.concatenate([others[name].split.y for name in photos])
-    groups = evaluate.reliability(np.concatenate([read[name] for name in photos]), truths)
+    truths = np.concatenate([others[name].truths for name in photos])
+    groups = evaluate.reliability(
+        np.concatenate([others[name].probabilities for name in photos]), truths
+    )
     error = evaluate.expected_calibration_error(groups)
     title = f"Reliability on {len(truths):,} painted photos: {error:.2%}"
     plots.reliability(groups, title, folder / "reliability_photos.png")
@@ -257,7 +284,7 @@ def _checkpoint(
 def _sources() -> str:
     """SHA-256 over the code that decides the weights."""
     folder = Path(__file__).parent
-    names = ("augment.py", "fit.py", "model.py")
+    names = ("augment.py", "fit.py", "glyphs.py", "hands.py", "model.py", "strokes.py")
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
 
 
