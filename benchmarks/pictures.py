@@ -1,70 +1,288 @@
-"""How good a model is on pictures from outside MNIST: painted photos, and UCI's 8x8 digits.
+"""How good a model is on pictures that people send, set by set and condition by condition.
 
-    python -m benchmarks.pictures                     the model that ships with the code
-    python -m benchmarks.pictures bundle --count 300  another one, on fewer photos
+    python -m benchmarks.pictures                       the model that ships with the code
+    python -m benchmarks.pictures bundle --count 300    another one, on fewer pictures
+    python -m benchmarks.pictures --misses misses.png   and a contact sheet of what is read wrongly
 
-The photos are painted from the 5,000 digits that are held out of training. A picture in which no
-digit was found counts as wrong; calibration is that of the others.
+Every picture is a file that goes through `Classifier.classify`, as on Lambda and in the app. Photos
+are painted from MNIST's 5,000 held-out digits, from digits drawn stroke by stroke, and from the
+typefaces that are held out of training; letters are of those typefaces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
+from sklearn.datasets import load_digits
 
 from benchmarks import machine
-from digits import Classifier, bundle
-from training_job import data, evaluate, outside
-from training_job.data import Split
-from training_job.outside import LEVELS, UCI, Outside
+from digits import Classifier, bundle, image
+from digits.quiet import nothing_on_stderr
+from digits.results import Mode
+from training_job import data, glyphs, photos, strokes
+from training_job.photos import Level
+
+LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
+_OWN, _TYPED = 0.25, 0.15  # shares of digits drawn stroke by stroke, and of typefaces
+_ENLARGED = (
+    (4, Image.Resampling.BICUBIC),
+    (12, Image.Resampling.BILINEAR),
+    (20, Image.Resampling.NEAREST),
+    (50, Image.Resampling.BICUBIC),
+)
+_TILE, _COLUMNS, _MOST = 180, 8, 160  # of the contact sheet
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture, what is in it, and where it belongs.
+
+    `text` is empty where there is no digit; `conditions` are those of `photos.Sample`.
+    """
+
+    group: str
+    data: bytes
+    text: str
+    mode: Mode = "single"
+    conditions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was read in a case."""
+
+    case: Case
+    text: str | None
+    accepted: bool
+
+    @property
+    def right(self) -> bool:
+        """The whole text, or that there is nothing to read."""
+        return self.text == self.case.text if self.case.text else not self.accepted
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="A bundle.")] = bundle.SHIPPED,
-    count: Annotated[int, typer.Option(help="Photos of each level, at most 5,000.")] = 1_000,
+    count: Annotated[int, typer.Option(help="Photos of each kind and level.")] = 1_000,
+    misses: Annotated[Path | None, typer.Option(help="Where to draw what is read wrongly.")] = None,
 ) -> None:
-    """Read every picture and print the table."""
-    console = Console(soft_wrap=True, highlight=False)
-    classifier = Classifier(bundle.load(folder))
-    with console.status(f"painting and reading {3 * count:,} photos"):
-        sets = outside.sets(data.load(str(data.BUNDLED)), count)
-    sets = {**sets, "photos, all": _together(sets[f"photos {level}"] for level in LEVELS)}
-    table = Table(title=f"Model {classifier.manifest.version}", title_justify="left")
-    for name in ("", "pictures", "right", "calibration error", "accepted", "of these right"):
-        table.add_column(name, justify="right" if name else "left")
-    for name in (*(f"photos {level}" for level in LEVELS), "photos, all", UCI):
-        table.add_row(name, *_figures(classifier, sets[name]))
-    console.print(table)
+    """Read every picture and print the tables."""
+    console = Console(width=110, highlight=False)
+    jobs = [(kind, number) for kind, total in _totals(count).items() for number in range(total)]
+    with ProcessPoolExecutor(initializer=_load, initargs=(folder,)) as pool:
+        done = pool.map(_answers, jobs, chunksize=20)
+        shown = track(done, "painting and reading", len(jobs), console=console, transient=True)
+        answers = [answer for several in shown for answer in several]
+    console.print(_by_group(answers, bundle.load(folder).manifest.version))
+    console.print(_by_condition(answers))
     console.print(machine.in_words(machine.described()))
+    if misses is not None:
+        wrong = [answer for answer in answers if not answer.right]
+        misses.write_bytes(_contact_sheet(wrong[:_MOST]))
+        console.print(f"{min(len(wrong), _MOST)} of {len(wrong)} misses are in {misses}")
 
 
-def _figures(classifier: Classifier, pictures: Outside) -> tuple[str, ...]:
-    probabilities = classifier.probabilities(pictures.split.x[..., 0])
-    threshold = classifier.manifest.decision.threshold
-    report = evaluate.report(probabilities, pictures.split.y, threshold)
-    found = report["images"] / pictures.pictures
-    return (
-        f"{pictures.pictures:,}",
-        f"{report['accuracy'] * found:.2%}",
-        f"{report['expected_calibration_error']:.2%}",
-        f"{report['accepted'] * found:.2%}",
-        f"{report['accuracy_of_accepted'] or 0:.2%}",
-    )
+def _totals(count: int) -> dict[str, int]:
+    """How many pictures there are of each kind."""
+    totals = {f"photo {level}": count for level in LEVELS}
+    totals |= {f"number {level}": count // 2 for level in LEVELS}
+    totals |= {"mnist": min(10_000, 2 * count), "uci": min(1_797, count)}
+    return totals | {"blank": count // 2, "letter": count // 2, "scribble": count // 2}
 
 
-def _together(sets: Iterable[Outside]) -> Outside:
-    several = list(sets)
-    split = Split(
-        np.concatenate([one.split.x for one in several]),
-        np.concatenate([one.split.y for one in several]),
-    )
-    return Outside(split, sum(one.pictures for one in several), "")
+def _cases(kind: str, number: int) -> Iterator[Case]:
+    """The pictures of a kind that one number stands for, the same ones each time."""
+    rng = np.random.default_rng([number, sum(kind.encode())])
+    seed = int(rng.integers(2**31))
+    what, _, level = kind.partition(" ")
+    if what == "photo":
+        plane, truth = _digit(rng)
+        sample = photos.photo(plane, truth, level=_level(level), seed=seed)
+        yield Case(f"one digit, {level}", sample.data, sample.text, "single", sample.conditions)
+        yield Case(f"the same as a number, {level}", sample.data, sample.text, "multiple")
+    elif what == "number":
+        pairs = [_digit(rng) for _ in range(int(rng.integers(2, 7)))]
+        lines = 2 if len(pairs) > 3 and rng.random() < 0.4 else 1
+        sample = photos.number(
+            [plane for plane, _ in pairs],
+            [digit for _, digit in pairs],
+            level=_level(level),
+            seed=seed,
+            lines=lines,
+        )
+        yield Case(f"numbers, {level}", sample.data, sample.text, "multiple", sample.conditions)
+    elif what == "mnist":
+        with np.load(data.BUNDLED, allow_pickle=False) as arrays:
+            pixels, label = arrays["x_test"][number], str(arrays["y_test"][number])
+        yield Case("MNIST's test images", _png(pixels), label)
+        yield Case("MNIST, black on white", _png(255 - pixels), label)
+    elif what == "uci":
+        yield from _uci(number)
+    elif what == "blank":
+        yield from _nothing(number, seed, rng)
+    else:
+        plane = _letter(rng) if what == "letter" else strokes.scribble(rng)
+        sample = photos.photo(plane, "", level=LEVELS[number % 2], seed=seed)
+        yield Case({"letter": "letters and signs", "scribble": "scribbles"}[what], sample.data, "")
+
+
+def _digit(rng: np.random.Generator) -> tuple[photos.Digits28 | photos.Plane, int]:
+    """A digit that no training saw, and which."""
+    chance = rng.random()
+    if chance < _TYPED:
+        typed = glyphs.load(held_out=True, digits=True)
+        place = int(rng.integers(len(typed)))
+        return photos.stroke(typed.images[place]), int(typed.characters[place])
+    pixels, truths = photos.load(held_out=True)
+    place = int(rng.integers(len(truths)))
+    truth = int(truths[place])
+    return (strokes.digit(truth, rng) if chance < _TYPED + _OWN else pixels[place]), truth
+
+
+def _letter(rng: np.random.Generator) -> photos.Plane:
+    letters = glyphs.load(held_out=True, digits=False)
+    return photos.stroke(letters.images[rng.integers(len(letters))])
+
+
+def _uci(number: int) -> Iterator[Case]:
+    """A digit by another hand, 8×8 in 17 levels (Alpaydin and Kaynak, UCI repository)."""
+    digits = load_digits()
+    label = str(digits.target[number])
+    pixels = np.round(digits.images[number] * (255 / 16)).astype(np.uint8)
+    small = Image.fromarray(pixels)
+    yield Case("UCI's digits, 8x8", _png(pixels), label)
+    yield Case("UCI, black on white", _png(255 - pixels), label)
+    for times, method in _ENLARGED:
+        large = np.asarray(small.resize((8 * times, 8 * times), method))
+        yield Case("UCI, enlarged", _png(large if times < 15 else 255 - large), label)
+
+
+def _nothing(number: int, seed: int, rng: np.random.Generator) -> Iterator[Case]:
+    """Pages without writing, and pictures of one shade, of noise and of gradients."""
+    level = LEVELS[number % 3]
+    sample = photos.blank(level=level, seed=seed)
+    yield Case(f"blank pages, {level}", sample.data, "", "single", sample.conditions)
+    height, width = (int(side) for side in rng.integers(8, 700, 2))
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    angle = rng.uniform(0, 2 * np.pi)
+    low, high = np.sort(rng.uniform(0, 255, 2))
+    slope = x * np.cos(angle) + y * np.sin(angle)
+    slope = (slope - slope.min()) / np.ptp(slope)
+    planes = {
+        0: np.full((height, width), low),
+        1: low + (high - low) * slope,
+        2: rng.normal(low, rng.uniform(1, 60), (height, width)),
+        3: rng.integers(0, 256, (height, width)),
+    }
+    plane = planes[number % 4].clip(0, 255)
+    yield Case("one shade, gradients, noise", _png(np.round(plane).astype(np.uint8)), "")
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _level(name: str) -> Level:
+    return next(level for level in LEVELS if level == name)
+
+
+_classifier: Classifier
+
+
+def _load(folder: Path) -> None:
+    """Once in each process: a classifier cannot be sent to one."""
+    global _classifier  # noqa: PLW0603
+    with nothing_on_stderr():
+        _classifier = Classifier(bundle.load(folder))
+
+
+def _answers(job: tuple[str, int]) -> list[Answer]:
+    answers = []
+    for case in _cases(*job):
+        result = _classifier.classify(case.data, mode=case.mode)
+        accepted = result.text is not None and not result.needs_review
+        answers.append(Answer(case, result.text, accepted))
+    return answers
+
+
+def _by_group(answers: Sequence[Answer], version: str) -> Table:
+    table = Table(title=f"Model {version}", title_justify="left")
+    for name in ("", "pictures", "right or refused", "95 % interval", "accepted", "of these right"):
+        table.add_column(name, justify="right" if name else "left")
+    groups = defaultdict(list)
+    for answer in answers:
+        groups[answer.case.group].append(answer)
+    for name, group in groups.items():
+        accepted = [answer for answer in group if answer.accepted]
+        right = sum(answer.right for answer in accepted)
+        table.add_row(
+            name,
+            f"{len(group):,}",
+            *_share(sum(answer.right for answer in group), len(group)),
+            f"{len(accepted) / len(group):.1%}",
+            f"{right / len(accepted):.2%}" if accepted and group[0].case.text else "",
+        )
+    return table
+
+
+def _by_condition(answers: Sequence[Answer]) -> Table:
+    table = Table(title="By condition: right", title_justify="left")
+    for name in ("", "", "one digit", "95 % interval", "numbers", "95 % interval"):
+        table.add_column(name)
+    found: dict[tuple[str, str], dict[Mode, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for answer in answers:
+        if answer.case.text:
+            for condition in answer.case.conditions.items():
+                found[condition][answer.case.mode].append(answer.right)
+    for (name, value), modes in sorted(found.items()):
+        single, multiple = modes["single"], modes["multiple"]
+        table.add_row(
+            name, value, *_share(sum(single), len(single)), *_share(sum(multiple), len(multiple))
+        )
+    return table
+
+
+def _share(hits: int, total: int) -> tuple[str, str]:
+    """A share and its interval (Wilson, "Probable Inference, the Law of Succession", 1927)."""
+    if total == 0:
+        return "", ""
+    z, share = 1.96, hits / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    reach = z * np.sqrt(share * (1 - share) / total + z * z / (4 * total**2)) / (1 + z * z / total)
+    return f"{share:.2%}", f"{max(middle - reach, 0):.1%} to {min(middle + reach, 1):.1%}"
+
+
+def _contact_sheet(wrong: Sequence[Answer]) -> bytes:
+    """Every picture as it was decoded, with what is in it and what was read; a PNG."""
+    rows = -(-len(wrong) // _COLUMNS) or 1
+    sheet = Image.new("L", (_COLUMNS * _TILE, rows * (_TILE + 30)), 255)
+    draw = ImageDraw.Draw(sheet)
+    for number, answer in enumerate(wrong):
+        x, y = number % _COLUMNS * _TILE, number // _COLUMNS * (_TILE + 30)
+        picture = Image.fromarray(image.decode(answer.case.data).grey)
+        picture.thumbnail((_TILE - 6, _TILE - 6))
+        sheet.paste(picture, (x, y))
+        read = (answer.text or "blank").replace("\n", " / ")
+        draw.text((x, y + _TILE - 4), f"{answer.case.text or 'no digit'} read as {read}", fill=0)
+        draw.text((x, y + _TILE + 9), answer.case.group[:28], fill=0)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ class Classifier:
         self.manifest = bundle.manifest
         self.model_info = bundle.model_info
         self._network = Network(bundle.tflite)
-        self._judge = NetworkJudge(self._network, bundle.manifest.decision)
+        self.judge = NetworkJudge(self._network, bundle.manifest.decision)
 
     def classify(
         self,
@@ -181,7 +181,7 @@ class Classifier:
             `TooLarge`, `UnsupportedFormat` or `UnreadableImage`: no retry will mend it.
         """
         picture = image.decode(data, max_bytes=max_bytes)
-        lines = reading.read(picture, self._judge)
+        lines = reading.read(picture, self.judge)
         several = False
         if mode == "single":
             lines, several = reading.main(lines)

@@ -29,8 +29,9 @@ WINDOWS = (1 / 4, 1 / 9)
 MIN_CONTRAST = 0.06  # of ink, as a share of the paper's brightness
 NOISE_FACTOR = 4.5  # standard deviations of the paper's grain that ink must exceed
 EDGE = 0.34  # of its stroke's darkest: where the stroke ends
+WIDE = 0.1  # of a stroke, as a share of the longer side: fragments of it may pass for digits
 MAX_EDGE = 0.005  # of the picture: what may be left out as an edge without doubts
-MIN_APART = 0.8  # of a crop's ink and paper, as Otsu's eta
+MIN_APART = 0.7  # of a crop's ink and paper, as Otsu's eta
 CROP_CONTRAST = 0.25  # of a crop's ink, as a share of the paper's brightness
 MIN_SLOPE = 4 * 255  # at the edge of a stroke, grey levels over the picture's longer side
 
@@ -83,13 +84,13 @@ def readings(grey: Grey) -> Iterator[Iterator[Ink]]:
 
 def _ways(grey: Grey, smooth: Grey, calm: Grey, steep: Mask, *, tiny: bool) -> Iterator[Ink]:
     crop = _on_crop(grey, steep, tiny=tiny)
-    if tiny:
+    wide = tiny or _has_wide(crop.mask, round(WIDE * max(grey.shape)))
+    if wide:
         yield crop
     for share in WINDOWS:
-        window = round(share * max(grey.shape))
-        sure = share == WINDOWS[0] and not _has_wide(crop.mask, round(0.6 * window))
-        yield _on_page(smooth, calm, steep, window, sure=sure)
-    if not tiny:
+        sure = share == WINDOWS[0] and not wide
+        yield _on_page(smooth, calm, steep, round(share * max(grey.shape)), sure=sure)
+    if not wide:
         yield crop
 
 
@@ -122,12 +123,18 @@ def _on_crop(grey: Grey, steep: Mask, *, tiny: bool) -> Ink:
     amount = np.clip(1 - grey / max(paper, np.float32(32)), 0, 1)
     threshold, apart = _otsu(amount)
     mask = amount > (min(threshold, TINY_EDGE) if tiny else threshold)
-    if apart < MIN_APART or amount[mask].mean() - amount[~mask].mean() < CROP_CONTRAST:
+    empty = not 0 < np.count_nonzero(mask) < mask.size
+    if empty or apart < MIN_APART or _contrast(amount, mask) < CROP_CONTRAST:
         mask = np.zeros_like(mask)
-    elif not tiny:
+    else:
         parts = connected(mask)
-        mask = np.concatenate([[False], ~along_border(parts, 0.8)])[parts.labels]
-    return Ink(grey, amount, mask, steep, tight=True, sure=tiny)
+        edge = along_border(parts, 1.5 if tiny else 0.8)
+        mask = np.concatenate([[False], ~edge])[parts.labels]
+    return Ink(grey, amount, mask, steep, tight=True, sure=True)
+
+
+def _contrast(amount: Plane, mask: Mask) -> float:
+    return float(amount[mask].mean() - amount[~mask].mean())
 
 
 def _whole_pixels(grey: Grey) -> Grey:
@@ -183,10 +190,10 @@ def _closing(grey: Grey, calm: Grey, window: int) -> Grey:
     its border as the point reflection of `calm`, which is the picture without its grain.
     """
     size = window | 1
-    margin = min(size - 1, min(grey.shape) - 1)
+    margin = min(size, *grey.shape) - 1
     beyond = np.pad(calm.astype(np.int16), margin, mode="reflect", reflect_type="odd")
     wide: Grey = beyond.clip(0, 255).astype(np.uint8)
-    wide[margin:-margin, margin:-margin] = grey
+    wide[margin : margin + grey.shape[0], margin : margin + grey.shape[1]] = grey
     if margin < size - 1:
         wide = np.pad(wide, size - 1 - margin, mode="edge")
     return extreme(extreme(wide, size, np.maximum), size, np.minimum)

@@ -22,6 +22,7 @@ LOCAL = 6  # how far from there the stroke is looked at, pixels
 AROUND = 0.7  # how much of that must be lighter than the stroke
 APART = 0.14  # between two cuts, as a share of the height
 CROSSED = 3  # the most ink that a cut may cross, in widths of the pen
+BLOT = 0.5  # of a stroke, as a share of the piece's longer side: no digit is so bold
 CROPPED = 6  # the most pieces of what is taken for a tight crop
 MAX_PIECES = 200  # more than any page has digits; bounds the work on a picture of gravel
 
@@ -90,7 +91,8 @@ def pieces_of(ink: Ink) -> list[Piece]:
     parts = connected(ink.mask)
     pieces = [_piece(parts, part) for part in _strokes(parts, ink)]
     if ink.tight:
-        return _stacked(pieces) if len(pieces) <= CROPPED else []
+        blots = any(stroke_width(piece.mask) > BLOT * max(piece.mask.shape) for piece in pieces)
+        return [] if blots or len(pieces) > CROPPED else _stacked(pieces)
     return _stacked([piece for piece in pieces if _stands_out(piece, ink)])
 
 
@@ -149,6 +151,16 @@ def cuts(piece: Piece, pen: float) -> list[Piece]:
         side += np.arange(piece.width) >= path[:, None]
     found = [_trimmed(piece, piece.mask & (side == number)) for number in range(len(paths) + 1)]
     return [part for part in found if part is not None]
+
+
+def stroke_width(mask: Mask) -> float:
+    """Mean width of the strokes of a mask, pixels: twice the area over the outline's length.
+
+    The outline is counted in pixel sides, which overstates a curve's by 4/pi on average.
+    """
+    padded = np.pad(mask, 1)
+    sides = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
+    return float(2 * mask.sum() / (sides * np.pi / 4))
 
 
 def _piece(parts: Components, part: int) -> Piece:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from digits.image import Grey, Picture
 from digits.ink import Ink, Mask, Plane, readings
-from digits.layout import Piece, pieces_of
+from digits.layout import Piece, pieces_of, stroke_width
 from digits.morphology import extreme
 
 Box = tuple[int, int, int, int]
@@ -143,16 +143,6 @@ def _stroke_shape(amount: Plane, own: Mask, foreign: Mask) -> Plane:
         grow = int(np.ceil(lacking / 2))
         stroke = extreme(np.pad(stroke, 2 * grow), 2 * grow + 1, np.maximum)
     return stroke
-
-
-def stroke_width(mask: Mask) -> float:
-    """Mean width of the strokes of a mask, pixels: twice the area over the outline's length.
-
-    The outline is counted in pixel sides, which overstates a curve's by 4/pi on average.
-    """
-    padded = np.pad(mask, 1)
-    sides = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
-    return float(2 * mask.sum() / (sides * np.pi / 4))
 
 
 def _frame(stroke: Plane) -> Plane:

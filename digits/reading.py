@@ -7,7 +7,7 @@ and which.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ Frames = NDArray[np.float32]
 MOST = 4  # pieces that one digit may be made of
 WIDEST = 1.7  # of a digit, in heights of the line
 TO_CUT = 0.6  # how wide a piece must be to be several digits, in heights of the line
-CUT = -2.0  # log-likelihood of one cut being right: one pair of neighbours in twenty touches
+THICKEST = 0.3  # of a pen, in heights of the line: a blot is not cut
+CUT = -2.0  # log-likelihood of one cut being right
 JOIN = -2.0  # of one pair of pieces as tall as the line being one digit
 JUNK = -4.0  # of a piece as tall as the line being no digit
 
@@ -120,14 +121,19 @@ def _merit(found: Found) -> float:
 
 
 def main(lines: Lines) -> tuple[Lines, bool]:
-    """The one digit of a picture, the largest there is, and whether there plainly are more."""
+    """The one digit of a picture, the largest there is, and whether there plainly are more.
+
+    It is not accepted beside something as tall that is no digit: it may be a part of that.
+    """
     found = [one for line in lines for one in line]
     if not found:
         return (), False
     some = [one for one in found if one.accepted] or found
     largest = max(some, key=lambda one: one.mark.box[2] * one.mark.box[3])
-    rivals = [one for one in some if one.mark.box[3] > 0.5 * largest.mark.box[3]]
-    return ((largest,),), len(rivals) > 1
+    beside = [one for one in found if one.mark.box[3] > 0.5 * largest.mark.box[3]]
+    if not all(one.accepted for one in beside):
+        largest = replace(largest, accepted=False, is_digit=largest.is_digit and len(beside) == 1)
+    return ((largest,),), sum(one.accepted for one in beside) > 1
 
 
 def _judged(marks: Sequence[Mark], judge: Judge) -> list[Found]:
@@ -189,68 +195,96 @@ def _height(page: Page, weighed: _Weighed) -> int:
 
 
 def _read_line(line: list[Piece], height: int, weighed: _Weighed) -> tuple[Found, ...]:
-    """The likeliest way to put the pieces of a line together, by dynamic programming.
+    """The likeliest way to put the pieces of a line together.
+
+    What is tall in it and no digit is kept as a mark; what is small is dropped.
+    """
+    pieces = [part for piece in line for part in _divided(piece, height, weighed)]
+    kept = []
+    for group in _best_path(pieces, height, weighed, _joined):
+        whole, found = weighed.of(group)
+        tall = max(whole.height, whole.width) > 0.4 * height
+        if tall or _is_digit(whole, found, height):
+            kept.append(found)
+    return tuple(kept)
+
+
+def _divided(piece: Piece, height: int, weighed: _Weighed) -> list[Piece]:
+    """The digits of a piece if it is several that touch, and all of them are; else the piece."""
+    pen = layout.stroke_width(piece.mask)
+    wide = piece.width > TO_CUT * height and pen < THICKEST * height
+    if not wide or weighed.of([piece])[1].accepted:
+        return [piece]
+    parts = layout.cuts(piece, pen)
+    groups = _best_path(parts, height, weighed, _cut)
+    if len(groups) > 1 and all(weighed.of(group)[1].accepted for group in groups):
+        return [layout.together(group) for group in groups]
+    return [piece]
+
+
+def _best_path(
+    pieces: list[Piece],
+    height: int,
+    weighed: _Weighed,
+    cost: Callable[[Sequence[Piece], int], float],
+) -> list[list[Piece]]:
+    """The likeliest way to group neighbours to digits, by dynamic programming.
 
     As in LeCun et al., "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 1998,
-    section V: a graph of candidate segments, and the best path through it.
+    section V: a graph of candidate segments, and the best path through it. `cost` is the
+    log-likelihood of a group being written as these pieces.
     """
-    atoms, cut = _atoms(line, height, weighed)
-    groups = [
+    spans = [
         (start, stop)
-        for start in range(len(atoms))
-        for stop in range(start + 1, min(start + MOST, len(atoms)) + 1)
-        if stop == start + 1 or _compact(atoms[start:stop], height)
+        for stop in range(1, len(pieces) + 1)
+        for start in range(max(0, stop - MOST), stop)
+        if stop == start + 1 or _compact(pieces[start:stop], height)
     ]
-    weighed.show([atoms[start:stop] for start, stop in groups])
-    nothing: tuple[Found, ...] = ()
-    best = [(0.0, nothing)] + [(-np.inf, nothing)] * len(atoms)
-    for start, stop in sorted(groups, key=lambda group: group[1]):
-        whole, found = weighed.of(atoms[start:stop])
-        joins = sum(
-            not cut[place] and min(atoms[place - 1].height, atoms[place].height) > 0.5 * height
-            for place in range(start + 1, stop)
-        )
-        cost = (CUT if cut[start] else 0.0) + JOIN * joins
-        digit = _log(found.digit) + _log(float(found.probabilities.max())) + _odd(whole, height)
-        junk = JUNK * min(1.0, max(whole.height, whole.width) / height) - 0.3
-        if stop > start + 1:
-            junk = -np.inf
-        kept: tuple[Found, ...] = (found,)
-        if junk > digit:
-            kept = (found,) if max(whole.height, whole.width) > 0.4 * height else ()
-        value = best[start][0] + cost + max(digit, junk)
+    weighed.show([pieces[start:stop] for start, stop in spans])
+    nothing: list[list[Piece]] = []
+    best = [(0.0, nothing)] + [(-np.inf, nothing)] * len(pieces)
+    for start, stop in spans:
+        group = pieces[start:stop]
+        whole, found = weighed.of(group)
+        worth = _worth(whole, found, height)
+        if len(group) == 1:
+            worth = max(worth, _junk(whole, height))
+        value = best[start][0] + worth + cost(group, height)
         if value > best[stop][0]:
-            best[stop] = (value, best[start][1] + kept)
+            best[stop] = (value, [*best[start][1], group])
     return best[-1][1]
 
 
-def _atoms(
-    line: list[Piece], height: int, weighed: _Weighed
-) -> tuple[list[Piece], NDArray[np.bool_]]:
-    """The pieces of a line, cut where they may be several digits; and which follow a cut."""
-    atoms: list[Piece] = []
-    cut: list[bool] = []
-    for piece in line:
-        parts = [piece]
-        if piece.width > TO_CUT * height and not weighed.of([piece])[1].accepted:
-            parts = layout.cuts(piece, preprocess.stroke_width(piece.mask))
-        if len(parts) == 1:
-            parts = [piece]
-        atoms += parts
-        cut += [False] + [True] * (len(parts) - 1)
-    return atoms, np.array(cut, np.bool_)
+def _joined(group: Sequence[Piece], height: int) -> float:
+    tall = sum(piece.height > 0.5 * height for piece in group)
+    return JOIN * max(0, tall - 1)
+
+
+def _cut(group: Sequence[Piece], height: int) -> float:
+    del group, height
+    return CUT
+
+
+def _worth(whole: Piece, found: Found, height: int) -> float:
+    """Log-likelihood of a piece being the digit that it seems, and as low as it is."""
+    share = min(1.0, max(whole.height, whole.width) / height)
+    odd = -0.5 * float(np.log(share) / 0.35) ** 2
+    return _log(found.digit) + _log(float(found.probabilities.max())) + odd
+
+
+def _junk(whole: Piece, height: int) -> float:
+    """Log-likelihood of a piece being no digit."""
+    return JUNK * min(1.0, max(whole.height, whole.width) / height) - 0.3
+
+
+def _is_digit(whole: Piece, found: Found, height: int) -> bool:
+    return _worth(whole, found, height) >= _junk(whole, height)
 
 
 def _compact(group: Sequence[Piece], height: int) -> bool:
     left, right = min(piece.left for piece in group), max(piece.right for piece in group)
     top, bottom = min(piece.top for piece in group), max(piece.bottom for piece in group)
     return right - left < WIDEST * height and bottom - top < 1.6 * height
-
-
-def _odd(whole: Piece, height: int) -> float:
-    """Log-likelihood of a digit being so much lower than the line."""
-    share = min(1.0, max(whole.height, whole.width) / height)
-    return -0.5 * float(np.log(share) / 0.35) ** 2
 
 
 def _log(value: float) -> float:

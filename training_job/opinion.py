@@ -49,7 +49,7 @@ def train(
     """
     keras.utils.set_random_seed(seed)
     digits, others = _examples(mnist, schooling, seed, progress)
-    opinion = _head(model, tap)
+    opinion = head(model, tap)
     steps = schooling.frames // _BATCH
     opinion.compile(
         keras.optimizers.AdamW(
@@ -87,7 +87,7 @@ def refused(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[str, float
     }
 
 
-def _head(model: keras.Model, tap: str) -> keras.Model:
+def head(model: keras.Model, tap: str) -> keras.Model:
     """A hidden layer and a neuron on the maps of the layer `tap`, which stay as they are."""
     features = keras.Model(model.inputs[0], model.get_layer(tap).output, name="features")
     features.trainable = False

@@ -31,7 +31,7 @@ def test_pictures_become_the_frames_that_are_served(folder):
     assert own.split.y.tolist() == [7, 1]
     assert (own.split.x.shape, own.split.x.dtype) == ((2, 28, 28, 1), np.float32)
     picture = image.decode((GOLDEN / "seven.png").read_bytes())
-    np.testing.assert_array_equal(own.split.x[0, ..., 0], preprocess.single(picture).mark.frame)
+    np.testing.assert_array_equal(own.split.x[0, ..., 0], preprocess.largest(picture).frame)
 
 
 def test_the_digest_names_the_pictures_and_their_truths(folder):

@@ -1,0 +1,131 @@
+"""Whole numbers: digits are found, put together, cut where they touch, and nothing is guessed."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits import layout
+from digits.layout import Piece
+from training_job import glyphs, photos, strokes
+
+PAPER = 235
+
+
+def drawn(digit: int, seed: int = 0, height: int = 120) -> np.ndarray:
+    """A digit that is drawn stroke by stroke, `height` pixels high."""
+    plane = strokes.digit(digit, np.random.default_rng([seed, digit]))
+    width = max(1, round(plane.shape[1] * height / plane.shape[0]))
+    resized = Image.fromarray(plane.astype(np.float32)).resize((width, height))
+    return np.asarray(resized).clip(0, 1)
+
+
+def page_of(planes: list[np.ndarray], gap: int = 25) -> np.ndarray:
+    """Planes side by side on a page, `gap` pixels apart."""
+    width = sum(plane.shape[1] + gap for plane in planes) + 120
+    page, left = np.full((300, width), float(PAPER)), 60
+    for plane in planes:
+        window = page[80 : 80 + plane.shape[0], left : left + plane.shape[1]]
+        np.minimum(window, PAPER - plane * 200, out=window)
+        left += plane.shape[1] + gap
+    return page.round().astype(np.uint8)
+
+
+def png(page: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(page).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_digits_of_uneven_size_and_place_are_read_in_order(classifier):
+    planes = [drawn(digit, height=height) for digit, height in ((4, 120), (0, 90), (7, 105))]
+    planes[1] = np.pad(planes[1], ((30, 0), (0, 0)))
+    assert classifier.classify(png(page_of(planes)), mode="multiple").text == "407"
+
+
+@pytest.mark.parametrize("pair", [(3, 0), (2, 5), (0, 6), (5, 8), (0, 0)])
+def test_digits_that_touch_are_cut_apart(classifier, pair):
+    page = page_of([drawn(digit, seed=3) for digit in pair], gap=-3)
+    picture = Image.fromarray((page < 150).astype(np.uint8))
+    assert picture.getbbox() is not None
+    result = classifier.classify(png(page), mode="multiple")
+    assert result.text == f"{pair[0]}{pair[1]}"
+    first, second = (digit.box for digit in result.digits)
+    assert first[0] + first[2] - second[0] < 0.4 * first[2]
+
+
+def test_a_wide_digit_is_not_cut(classifier):
+    wide = np.asarray(Image.fromarray(drawn(0)).resize((150, 120)))
+    assert classifier.classify(png(page_of([wide])), mode="multiple").text == "0"
+
+
+def test_a_letter_among_digits_is_marked_and_not_guessed(classifier):
+    letters = glyphs.load(held_out=True, digits=False)
+    marked = 0
+    for character in "KMRWX#":
+        place = int(np.flatnonzero(letters.characters == character)[0])
+        letter = photos.stroke(letters.images[place])
+        letter = np.asarray(Image.fromarray(letter).resize((100, 120)))
+        page = page_of([drawn(5), letter, drawn(2)])
+        result = classifier.classify(png(page), mode="multiple")
+        assert result.text is not None
+        assert (result.text[0], result.text[-1]) == ("5", "2")
+        marked += "?" in result.text and result.needs_review
+    assert marked >= 5
+
+
+def test_a_page_without_a_digit_says_why(classifier):
+    letters = glyphs.load(held_out=True, digits=False)
+    place = int(np.flatnonzero(letters.characters == "W")[3])
+    sample = photos.photo(photos.stroke(letters.images[place]), "", level="easy", seed=1)
+    result = classifier.classify(sample.data)
+    assert result.needs_review
+    assert result.reason in {"not_a_digit", "several_digits"}
+
+
+@pytest.mark.parametrize("level", ["easy", "medium"])
+def test_one_digit_is_the_same_either_way(classifier, level):
+    digits, labels = photos.load(held_out=True)
+    for seed in range(20):
+        sample = photos.photo(digits[seed], int(labels[seed]), level=level, seed=seed)
+        single, multiple = (
+            classifier.classify(sample.data, mode=mode) for mode in ("single", "multiple")
+        )
+        if not single.needs_review:
+            assert single.text == multiple.text
+
+
+class TestCuts:
+    def test_a_cut_runs_where_the_ink_is_thinnest(self):
+        mask = np.zeros((60, 100), np.bool_)
+        mask[5:55, 5:40] = mask[5:55, 55:95] = True
+        mask[28:32, 40:55] = True  # a bridge
+        parts = layout.cuts(Piece(10, 20, mask), pen=4)
+        edges = [part.right for part in parts[:-1]]
+        assert any(50 <= edge <= 66 for edge in edges)
+        assert sum(part.area for part in parts) == np.count_nonzero(mask)
+
+    def test_what_is_all_ink_is_not_cut(self):
+        assert len(layout.cuts(Piece(0, 0, np.ones((60, 60), np.bool_)), pen=6)) == 1
+
+
+class TestPieces:
+    def test_together_they_cover_what_each_covered(self):
+        one = Piece(2, 3, np.ones((4, 5), np.bool_))
+        other = Piece(10, 1, np.ones((2, 2), np.bool_))
+        both = layout.together([one, other])
+        assert (both.left, both.top, both.right, both.bottom) == (2, 1, 12, 7)
+        assert both.area == one.area + other.area
+
+    def test_small_ones_join_the_line_they_are_nearest_to_and_far_ones_none(self):
+        def box(left: int, top: int, height: int) -> Piece:
+            return Piece(left, top, np.ones((height, 10), np.bool_))
+
+        upper, lower = [box(0, 0, 40), box(30, 2, 40)], [box(0, 80, 40)]
+        dash, far = box(12, 20, 4), box(12, 300, 4)
+        lines = layout.lines_of([*upper, *lower, dash, far], 40)
+        assert [len(line) for line in lines] == [3, 1]
+        assert dash in lines[0]
