@@ -5,21 +5,17 @@ The JSON form of these models is the project's public contract; fields are added
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
 from digits.errors import DigitsError
 
 Reason = Literal["blank", "not_a_digit", "low_confidence", "several_digits"]
 Mode = Literal["single", "multiple"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+# Left out of the JSON where it was not asked for; every other null is meant.
+_OPTIONAL = Field(exclude_if=lambda value: value is None)
 
 
 class _Contract(BaseModel):
@@ -47,15 +43,7 @@ class Digit(_Contract):
     ]
     needs_review: bool
     reason: Reason | None
-    explanation: Explanation | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_empty_explanation(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `explanation` out where none was asked for; every other null is meant."""
-        fields: dict[str, Any] = handler(self)
-        if self.explanation is None:
-            del fields["explanation"]
-        return fields
+    explanation: Annotated[Explanation | None, _OPTIONAL] = None
 
 
 class ImageInfo(_Contract):
