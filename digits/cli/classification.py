@@ -107,9 +107,9 @@ class Reading:
 
     def write_sheet(self, stream: IO[bytes]) -> None:
         """Write the PNG of what the network was shown, and say so if it does not hold it all."""
-        from digits import explain  # noqa: PLC0415 - see `classify`
+        from digits.cli import sheet  # noqa: PLC0415 - see `classify`
 
-        stream.write(explain.contact_sheet(self._for_sheet))
+        stream.write(sheet.contact_sheet(self._for_sheet))
         shown = sum(len(result.digits) for _, result in self._for_sheet)
         if shown < self._digits:
             typer.echo(f"The sheet shows the first {shown:,} of {self._digits:,} digits.", err=True)

@@ -1,4 +1,4 @@
-"""Show why: what the network was shown for each digit, as one picture."""
+"""The picture that `--explain` writes: what the network was shown for each digit."""
 
 from __future__ import annotations
 

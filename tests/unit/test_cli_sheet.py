@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits.explain import contact_sheet
+from digits.cli.sheet import contact_sheet
 from digits.results import Digit, Explanation, ImageInfo, ModelInfo, Result
 
 TILE, CAPTION, GAP = 140, 16, 8  # 28 pixels five times enlarged, the line below, what is between
