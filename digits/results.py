@@ -13,6 +13,7 @@ from digits.errors import DigitsError
 
 Reason = Literal["blank", "not_a_digit", "low_confidence", "several_digits"]
 Mode = Literal["single", "multiple"]
+Explain = Literal["frame", "full"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 # Left out of the JSON where it was not asked for; every other null is meant.
 _OPTIONAL = Field(exclude_if=lambda value: value is None)
@@ -22,10 +23,37 @@ class _Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class FeatureMaps(_Contract):
+    """What one layer made of the frame."""
+
+    layer: Annotated[str, Field(examples=["conv1"])]
+    png: Annotated[
+        str,
+        Field(
+            description="The layer's activations side by side, each from black, silent, to white:"
+            " a grey PNG in base64."
+        ),
+    ]
+
+
 class Explanation(_Contract):
-    """What the network was shown for one digit."""
+    """Why one digit was read: the frame, and if it was asked for, what mattered in it."""
 
     frame: Annotated[str, Field(description="The 28×28 white-on-black frame: a PNG in base64.")]
+    occlusion: Annotated[
+        str | None,
+        _OPTIONAL,
+        Field(
+            description="What of the frame mattered, brightest what mattered most: how far the"
+            " log-odds of the digit fall when a small square there is made black. A 28×28 grey PNG"
+            " in base64."
+        ),
+    ] = None
+    feature_maps: Annotated[
+        tuple[FeatureMaps, ...] | None,
+        _OPTIONAL,
+        Field(description="Of the first two convolutions."),
+    ] = None
 
 
 class Digit(_Contract):

@@ -94,7 +94,7 @@ class Reading:
         for source in sources:
             try:
                 result = self._classifier.classify(
-                    source.read(), mode=self._mode, explain=self._explained
+                    source.read(), mode=self._mode, explain="frame" if self._explained else None
                 )
             except ImageError as error:
                 self.failures += 1

@@ -113,7 +113,7 @@ def test_nothing_to_show_is_an_empty_sheet():
 
 
 def test_what_the_recogniser_explains_is_what_is_shown(classifier, seven):
-    answer = classifier.classify(seven, explain=True)
+    answer = classifier.classify(seven, explain="frame")
     explanation = answer.digits[0].explanation
     assert explanation is not None
     shown, _ = tile(sheet(("seven.png", answer)), 0)
