@@ -1,4 +1,4 @@
-"""The contact sheet shows the very frames that the network saw, each with its answer below."""
+"""What `--explain` writes: cards that show why, or the very frames, each with its answer below."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits.cli.sheet import contact_sheet
+from digits.cli.sheet import cards, contact_sheet
 from digits.results import Digit, Explanation, ImageInfo, ModelInfo, Result
 
+CARD, FRAME = 282, (207, 58)  # a card's height, and where the first frame is in it
 TILE, CAPTION, GAP = 140, 16, 8  # 28 pixels five times enlarged, the line below, what is between
 
 
@@ -119,3 +120,75 @@ def test_what_the_recogniser_explains_is_what_is_shown(classifier, seven):
     shown, _ = tile(sheet(("seven.png", answer)), 0)
     with Image.open(io.BytesIO(base64.b64decode(explanation.frame))) as given:
         np.testing.assert_array_equal(shown, np.asarray(given))
+
+
+@pytest.fixture
+def full(classifier, seven, one) -> list[tuple[str, Result]]:
+    return [
+        (name, classifier.classify(data, explain="full"))
+        for name, data in [("seven.png", seven), ("one.jpg", one)]
+    ]
+
+
+def drawn_cards(results) -> np.ndarray:
+    with Image.open(io.BytesIO(cards(results))) as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+        return np.asarray(image)
+
+
+def altered(named: tuple[str, Result], **fields) -> tuple[str, Result]:
+    """The same result with other `fields` of its one digit."""
+    name, found = named
+    digits = (found.digits[0].model_copy(update=fields),)
+    return name, found.model_copy(update={"digits": digits})
+
+
+def test_each_digit_has_a_card_with_its_frame_its_heat_and_its_maps(full):
+    drawn = drawn_cards(full)
+    assert drawn.shape[0] == 2 * CARD
+    for row, (_, found) in enumerate(full):
+        explanation = found.digits[0].explanation
+        left, top = FRAME[0], row * CARD + FRAME[1]
+        square = drawn[top : top + 196, left : left + 196]
+        with Image.open(io.BytesIO(base64.b64decode(explanation.frame))) as given:
+            np.testing.assert_array_equal(square[3::7, 3::7, 0], np.asarray(given))
+        heat = drawn[top : top + 196, left + 224 : left + 420].astype(int)
+        assert np.ptp(heat, axis=2).max() > 100  # in colour
+        for maps in (-2 * 224, -224):
+            square = drawn[top : top + 196, maps : maps + 196]
+            assert (square.min(), square.max()) == (0, 255)
+            assert (square[..., 0] == square[..., 1]).all()
+
+
+def test_nothing_of_a_card_reaches_its_edges_or_the_next(full):
+    long = ("a/very/long/path/" * 9 + "picture.png", full[0][1])
+    drawn = drawn_cards([altered(long, confidence=1.0, reason="not_a_digit", needs_review=True)])
+    edges = (drawn[:20], drawn[-20:], drawn[:, :20], drawn[:, -20:])
+    between = (drawn[:, 180:205], drawn[:, FRAME[0] + 2 * 224 + 212 : FRAME[0] + 2 * 224 + 236])
+    assert {part.min() for part in edges + between} == {255}
+
+
+def bars(named: tuple[str, Result]) -> np.ndarray:
+    """How much ink each of the ten bars has."""
+    left = FRAME[0] + 2 * 224 + 20
+    area = drawn_cards([named])[FRAME[1] : FRAME[1] + 196, left : left + 132]
+    return np.array([(part < 240).any(axis=2).sum() for part in np.array_split(area, 10)])
+
+
+def test_bars_are_as_long_as_the_probabilities(full):
+    probabilities = (0.0, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.5, 0.25, 0.0)
+    ink = bars(altered(full[0], probabilities=probabilities, confidence=0.5))
+    assert ink.argmax() == 7
+    assert (ink[[2, 8]] > ink[[0, 1, 3, 4, 5, 6, 9]].max() * 2).all()
+
+
+def test_the_answers_colour_says_whether_it_is_for_review(full):
+    def colours(**fields):
+        return {tuple(pixel) for pixel in drawn_cards([altered(full[0], **fields)]).reshape(-1, 3)}
+
+    blue, orange = (0x24, 0x47, 0xC4), (0xA8, 0x43, 0x00)
+    assert blue in colours()
+    assert orange not in colours()
+    doubtful = colours(needs_review=True, reason="low_confidence")
+    assert orange in doubtful
+    assert blue not in doubtful
