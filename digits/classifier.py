@@ -5,8 +5,6 @@ A `Classifier` is made from a bundle and handed to whoever needs it; nothing is 
 
 from __future__ import annotations
 
-import base64
-import io
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +12,14 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
-from PIL import Image
 
+from digits import explain as why
 from digits import image, reading
+from digits.activations import Activations
 from digits.bundle import Bundle, Decision
 from digits.errors import ModelUnavailable
 from digits.reading import Found, Opinions
-from digits.results import Digit, Explanation, ImageInfo, Mode, Reason, Result
+from digits.results import Digit, Explain, ImageInfo, Mode, Reason, Result
 
 Frames = NDArray[np.float32]
 Logits = NDArray[np.float32]
@@ -70,6 +69,7 @@ class Network:
                 " retrain it."
             )
         self._input, self._logits, self._opinion = takes["index"], gives[(10,)], gives.get((1,))
+        self.activations = Activations(tflite)
 
     @property
     def has_opinion(self) -> bool:
@@ -158,7 +158,7 @@ class Classifier:
         data: bytes,
         *,
         mode: Mode = "single",
-        explain: bool = False,
+        explain: Explain | None = None,
         max_bytes: int = image.MAX_BYTES,
     ) -> Result:
         """Read the digit, or all the digits, of one image.
@@ -171,7 +171,8 @@ class Classifier:
             ``"single"`` reads the one digit of the picture and marks a picture that plainly holds
             more; ``"multiple"`` reads them all, lines top to bottom, each left to right.
         explain
-            Whether each digit carries the 28×28 frame that the network was shown.
+            What each digit carries to say why: ``"frame"``, the 28×28 frame that the network was
+            shown; ``"full"``, an occlusion map and feature maps beside it, for the first 32 digits.
         max_bytes
             The most bytes that this door takes.
 
@@ -186,9 +187,12 @@ class Classifier:
         if mode == "single":
             lines, several = reading.main(lines)
         digits = tuple(
-            self._answer(found, several=several, explain=explain)
-            for line in lines
-            for found in line
+            self._answer(
+                found,
+                several=several,
+                explain="frame" if explain == "full" and place >= why.MOST else explain,
+            )
+            for place, found in enumerate(found for line in lines for found in line)
         )
         reasons: list[Reason] = [digit.reason for digit in digits if digit.reason]
         if not digits:
@@ -210,7 +214,8 @@ class Classifier:
         """Calibrated probabilities, float64 (n, 10), of float32 frames (n, 28, 28)."""
         return softmax(self.logits(frames), self.manifest.decision.temperature)
 
-    def _answer(self, found: Found, *, several: bool, explain: bool) -> Digit:
+    def _answer(self, found: Found, *, several: bool, explain: Explain | None) -> Digit:
+        digit = int(found.probabilities.argmax())
         reason: Reason | None = None
         if several:
             reason = "several_digits"
@@ -219,13 +224,15 @@ class Classifier:
         elif not found.accepted:
             reason = "low_confidence"
         return Digit(
-            digit=int(found.probabilities.argmax()),
+            digit=digit,
             confidence=round(float(found.probabilities.max()), _DECIMALS),
             probabilities=tuple(np.round(found.probabilities, _DECIMALS).tolist()),
             box=found.mark.box,
             needs_review=reason is not None,
             reason=reason,
-            explanation=Explanation(frame=_png_base64(found.mark.frame)) if explain else None,
+            explanation=(
+                why.explain(found.mark.frame, digit, self._network, explain) if explain else None
+            ),
         )
 
 
@@ -245,9 +252,3 @@ def _text(line_lengths: Sequence[int], digits: Sequence[Digit]) -> str | None:
     symbols = iter("?" if digit.reason == "not_a_digit" else str(digit.digit) for digit in digits)
     lines = ["".join(next(symbols) for _ in range(length)) for length in line_lengths]
     return "\n".join(lines) or None
-
-
-def _png_base64(frame: Frames) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(np.round(frame * 255).astype(np.uint8)).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -5,31 +5,55 @@ The JSON form of these models is the project's public contract; fields are added
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
 from digits.errors import DigitsError
 
 Reason = Literal["blank", "not_a_digit", "low_confidence", "several_digits"]
 Mode = Literal["single", "multiple"]
+Explain = Literal["frame", "full"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+# Left out of the JSON where it was not asked for; every other null is meant.
+_OPTIONAL = Field(exclude_if=lambda value: value is None)
 
 
 class _Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class FeatureMaps(_Contract):
+    """What one layer made of the frame."""
+
+    layer: Annotated[str, Field(examples=["conv1"])]
+    png: Annotated[
+        str,
+        Field(
+            description="The layer's activations side by side, each from black, silent, to white:"
+            " a grey PNG in base64."
+        ),
+    ]
+
+
 class Explanation(_Contract):
-    """What the network was shown for one digit."""
+    """Why one digit was read: the frame, and if it was asked for, what mattered in it."""
 
     frame: Annotated[str, Field(description="The 28×28 white-on-black frame: a PNG in base64.")]
+    occlusion: Annotated[
+        str | None,
+        _OPTIONAL,
+        Field(
+            description="What of the frame mattered, brightest what mattered most: how far the"
+            " log-odds of the digit fall when a small square there is made black. A 28×28 grey PNG"
+            " in base64."
+        ),
+    ] = None
+    feature_maps: Annotated[
+        tuple[FeatureMaps, ...] | None,
+        _OPTIONAL,
+        Field(description="Of the first two convolutions."),
+    ] = None
 
 
 class Digit(_Contract):
@@ -47,15 +71,7 @@ class Digit(_Contract):
     ]
     needs_review: bool
     reason: Reason | None
-    explanation: Explanation | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_empty_explanation(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `explanation` out where none was asked for; every other null is meant."""
-        fields: dict[str, Any] = handler(self)
-        if self.explanation is None:
-            del fields["explanation"]
-        return fields
+    explanation: Annotated[Explanation | None, _OPTIONAL] = None
 
 
 class ImageInfo(_Contract):

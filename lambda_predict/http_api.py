@@ -14,10 +14,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from digits.errors import BadRequest, DigitsError, ImageError
-from digits.results import ErrorInfo, Mode, Result
+from digits.results import ErrorInfo, Explain, Mode, Result
 from lambda_predict import serving
 from lambda_predict.config import settings
-from lambda_predict.http_request import MAX_RAW_BYTES, NamedImage, flag, read_images
+from lambda_predict.http_request import MAX_RAW_BYTES, NamedImage, choice, flag, read_images
 from lambda_predict.observability import counted, logger, metrics
 from lambda_predict.schemas import (
     ClassifyResponse,
@@ -29,6 +29,7 @@ from lambda_predict.schemas import (
 
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
+_EXPLAIN: dict[str, Explain | None] = {"true": "frame", "full": "full", "false": None}
 _METHODS = {
     "/classify": "POST",
     "/model": "GET",
@@ -58,8 +59,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def classify() -> Response[str]:
     """Read the digits in one raw image, or in each of several."""
     mode: Mode = "multiple" if flag(app.current_event, "multiple") else "single"
-    explain = flag(app.current_event, "explain")
+    explain = choice(app.current_event, "explain", _EXPLAIN)
     images = read_images(app.current_event)
+    if explain == "full" and not isinstance(images, bytes) and len(images) > 1:
+        # The gateway's time and Lambda's 6 MiB of answer hold what one picture may need, not 32.
+        raise BadRequest("explain=full takes one image a request; explain=true takes several.")
     classifier = models.classifier()
 
     def read(data: bytes) -> Result:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import ValidationError
@@ -24,6 +26,9 @@ MAX_RAW_BYTES = 4 * 1024 * 1024
 MAX_JSON_BYTES = 3_500 * 1024
 # curl calls any body that it is given by --data-binary a form.
 _RAW_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
+
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,22 @@ def flag(event: APIGatewayProxyEvent, name: str) -> bool:
     BadRequest
         If it is neither ``true`` nor ``false``.
     """
+    return choice(event, name, {"true": True, "false": False})
+
+
+def choice(event: APIGatewayProxyEvent, name: str, values: Mapping[str, Value]) -> Value:
+    """What the query's `name` stands for in `values`, which must know ``false``: it is the default.
+
+    Raises
+    ------
+    BadRequest
+        If it is none of them.
+    """
     value = (event.query_string_parameters or {}).get(name, "false").lower()
-    if value not in ("true", "false"):
-        raise BadRequest(f"The query's {name!r} must be true or false.")
-    return value == "true"
+    if value not in values:
+        *others, last = values
+        raise BadRequest(f"The query's {name!r} must be {', '.join(others)} or {last}.")
+    return values[value]
 
 
 def _body(event: APIGatewayProxyEvent) -> bytes:

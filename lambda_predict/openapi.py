@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from digits.bundle import Manifest
 from digits.errors import DigitsError
+from digits.explain import MOST
 from digits.results import Result
 from lambda_predict.schemas import ClassifyRequest, ClassifyResponse, Health, Problem
 
@@ -66,8 +67,18 @@ def _classify() -> dict[str, Any]:
         "operationId": "classify",
         "summary": "Read the digits in one image or in several",
         "parameters": [
-            _flag("multiple", "Read every digit, in reading order, instead of the one."),
-            _flag("explain", "Add the 28×28 frame that the network was shown to each digit."),
+            _query(
+                "multiple",
+                "Read every digit, in reading order, instead of the one.",
+                {"type": "boolean", "default": False},
+            ),
+            _query(
+                "explain",
+                "Add to each digit, with `true`, the 28×28 frame that the network was shown; with"
+                " `full`, for one image, also what mattered in it and what the first layers made of"
+                f" it, for its first {MOST} digits.",
+                {"type": "string", "enum": ["true", "full", "false"], "default": "false"},
+            ),
         ],
         "requestBody": {
             "required": True,
@@ -109,8 +120,7 @@ def _get(summary: str, model: str, *errors: int, free: bool = False) -> dict[str
     return operation | ({"security": []} if free else {})
 
 
-def _flag(name: str, description: str) -> dict[str, Any]:
-    schema = {"type": "boolean", "default": False}
+def _query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 

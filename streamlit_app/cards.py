@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from html import escape
 
+from digits import explain
 from digits.results import Digit, Result
-from streamlit_app import words
+from streamlit_app import preview, words
 from streamlit_app.engine import Reading
 
 
@@ -27,6 +28,35 @@ def card(reading: Reading) -> str:
         f'<div class="answer">{_answer(result)}{_note(result)}</div>'
         f"{_evidence(result)}</div></article>"
     )
+
+
+def why(reading: Reading) -> str:
+    """Why one picture was read so: what mattered in each digit, what the layers made of it."""
+    digits = reading.result.digits if reading.result else ()
+    rows = "".join(_reasons(digit) for digit in digits)
+    return (
+        '<section class="why" aria-label="Why">'
+        "<p>The brighter a place glows, the more the answer hangs on it: a small black square is"
+        " laid over each place in turn, and the network asked again. Beside it, what its first two"
+        " layers made of the digit: each small picture is one filter’s answer, white where it found"
+        f" what it looks for.</p>{rows}</section>"
+    )
+
+
+def _reasons(digit: Digit) -> str:
+    explanation = digit.explanation
+    if explanation is None or explanation.occlusion is None:
+        return ""
+    heat = preview.png_uri(explain.overlay(explanation, zoom=8))
+    figures = [(f"What mattered for the {digit.digit}", heat)]
+    figures += [
+        (f"What layer {number} made of it", f"data:image/png;base64,{maps.png}")
+        for number, maps in enumerate(explanation.feature_maps or (), start=1)
+    ]
+    return '<div class="reasons">' + "".join(
+        f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+        for text, uri in figures
+    ) + "</div>"  # fmt: skip
 
 
 def _error_card(reading: Reading) -> str:

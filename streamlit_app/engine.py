@@ -12,7 +12,7 @@ import streamlit as st
 from digits import bundle
 from digits.classifier import Classifier
 from digits.errors import DigitsError
-from digits.results import Mode, Result
+from digits.results import Explain, Mode, Result
 from streamlit_app import preview
 
 
@@ -38,10 +38,10 @@ def classifier() -> Classifier:
     return Classifier(bundle.load())
 
 
-def read(name: str, data: bytes, mode: Mode) -> Reading:
+def read(name: str, data: bytes, mode: Mode, explain: Explain = "frame") -> Reading:
     """Read one picture; nothing that it may hold raises."""
     try:
-        result = classifier().classify(data, mode=mode, explain=True)
+        result = classifier().classify(data, mode=mode, explain=explain)
         return Reading(name, result, preview.data_uri(data, result.image))
     except DigitsError as error:
         return Reading(name, error=str(error))

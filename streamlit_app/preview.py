@@ -27,6 +27,13 @@ def data_uri(data: bytes, info: ImageInfo) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
+def png_uri(picture: Image.Image) -> str:
+    """A picture of ours in a ``data:`` URI, every pixel as it is."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
 def _in_colour(data: bytes, info: ImageInfo) -> Image.Image | None:
     """The upright picture in colour, or None where only its grey form is certain."""
     if info.format == "HEIC":

@@ -137,6 +137,18 @@ CSS = """
 .tile .bar { grid-template-rows: 0 1fr 1.125rem; font-size: 0.6875rem; }
 .tile .bar em { display: none; }
 
+/* Why */
+.why { border-left: 4px solid var(--line); padding-left: 1.25rem; }
+.why p { color: var(--quiet); font-size: 0.875rem; margin: 0 0 1rem; text-wrap: pretty; }
+.reasons { display: grid; grid-template-columns: repeat(3, 1fr); gap: 1rem; }
+.reasons + .reasons { margin-top: 1rem; }
+.reasons figure { margin: 0; min-width: 0; }
+.reasons img {
+  width: 100%; aspect-ratio: 1; border-radius: 0.5rem; background: #000; display: block;
+  image-rendering: pixelated;
+}
+.reasons figcaption { color: var(--quiet); font-size: 0.8125rem; padding-top: 0.375rem; }
+
 /* Model card */
 .figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
 .figures div {

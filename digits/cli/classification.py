@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from digits.classifier import Classifier
     from digits.cli.answers import Answer
     from digits.cli.sources import Source, Sources
-    from digits.results import Mode, Result
+    from digits.results import Explain, Mode, Result
 
+# Of so many digits, a card of its own for each: the sheet is 12 screens high at most.
+CARD_DIGITS = 16
 # A sheet of that many is 64 rows high; more would be neither viewed nor kept in memory with ease.
 SHEET_DIGITS = 512
 
@@ -40,9 +42,7 @@ def classify(
     ] = False,
     explain_file: Annotated[
         Path | None,
-        typer.Option(
-            "--explain", metavar="FILE", help="Write a PNG of what the network was shown."
-        ),
+        typer.Option("--explain", metavar="FILE", help="Write a PNG that shows why."),
     ] = None,
     format_: Annotated[
         Format | None,
@@ -57,6 +57,10 @@ def classify(
     In a folder, and below an s3:// prefix, everything with a picture's ending is read, in the order
     of the names. Exits with 0 if every picture was read, 1 if some could not be, 2 if the command
     itself was wrong.
+
+    The picture of --explain has a card for each of up to 16 digits: what the network saw of it,
+    what mattered there, the probabilities, and the maps of the first two layers. Of more, it shows
+    what the network saw.
     """
     from digits import bundle  # noqa: PLC0415 - NumPy: not for --help
     from digits.cli import answers, files, models, sources  # noqa: PLC0415
@@ -94,7 +98,7 @@ class Reading:
         for source in sources:
             try:
                 result = self._classifier.classify(
-                    source.read(), mode=self._mode, explain=self._explained
+                    source.read(), mode=self._mode, explain=self._how()
                 )
             except ImageError as error:
                 self.failures += 1
@@ -106,13 +110,20 @@ class Reading:
             yield Answer(source.name, result)
 
     def write_sheet(self, stream: IO[bytes]) -> None:
-        """Write the PNG of what the network was shown, and say so if it does not hold it all."""
-        from digits import explain  # noqa: PLC0415 - see `classify`
+        """Write the PNG that shows why, and say so if it does not hold every digit."""
+        from digits.cli import sheet  # noqa: PLC0415 - see `classify`
 
-        stream.write(explain.contact_sheet(self._for_sheet))
+        few = 0 < self._digits <= CARD_DIGITS
+        stream.write((sheet.cards if few else sheet.contact_sheet)(self._for_sheet))
         shown = sum(len(result.digits) for _, result in self._for_sheet)
         if shown < self._digits:
             typer.echo(f"The sheet shows the first {shown:,} of {self._digits:,} digits.", err=True)
+
+    def _how(self) -> Explain | None:
+        """In full as long as there may be few enough digits for cards."""
+        if not self._explained:
+            return None
+        return "full" if self._digits < CARD_DIGITS else "frame"
 
 
 def _with_progress(sources: Sources, *, hidden: bool) -> Iterator[Source]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 
 import streamlit as st
 
 from digits.errors import ModelUnavailable
-from digits.results import Mode
+from digits.results import Explain, Mode
 from streamlit_app import cards, engine, style
 from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES, Sample
@@ -72,20 +71,31 @@ def _answer(pictures: list[tuple[str, str, bytes]]) -> None:
     except ModelUnavailable as error:
         st.error(f"There is no model to read with. {error}", icon=":material/error:")
         return
-    for reading in _readings(pictures):
-        st.html(cards.card(reading))
-
-
-def _readings(pictures: list[tuple[str, str, bytes]]) -> Iterator[Reading]:
-    """Read each picture once: this session remembers what it read as long as it shows it."""
     mode: Mode = "multiple" if st.session_state.whole_number else "single"
-    known: dict[tuple[str, Mode], Reading] = st.session_state.get("readings", {})
-    shown: dict[tuple[str, Mode], Reading] = {}
-    for identity, name, data in pictures:
-        key = (identity, mode)
-        shown[key] = known.get(key) or engine.read(name, data, mode)
-        yield shown[key]
-    st.session_state.readings = shown
+    for picture in pictures:
+        reading = _read(picture, mode, "frame")
+        st.html(cards.card(reading))
+        read = reading.result is not None and reading.result.digits
+        if read and st.toggle("Show why", key=f"why-{picture[0]}-{mode}"):
+            st.html(cards.why(_read(picture, mode, "full")))
+    _forget_all_but(pictures)
+
+
+def _read(picture: tuple[str, str, bytes], mode: Mode, explain: Explain) -> Reading:
+    """Read each picture once: this session remembers what it read as long as it shows it."""
+    identity, name, data = picture
+    readings: dict[tuple[str, Mode, Explain], Reading]
+    readings = st.session_state.setdefault("readings", {})
+    key = (identity, mode, explain)
+    if key not in readings:
+        readings[key] = engine.read(name, data, mode, explain)
+    return readings[key]
+
+
+def _forget_all_but(pictures: list[tuple[str, str, bytes]]) -> None:
+    shown = {identity for identity, _, _ in pictures}
+    readings = st.session_state.get("readings", {})
+    st.session_state.readings = {key: readings[key] for key in readings if key[0] in shown}
 
 
 def _choose(sample: Sample) -> None:

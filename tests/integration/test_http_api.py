@@ -132,7 +132,35 @@ def test_a_form_gives_file_names_as_ids(call, seven, one):
 def test_explain_adds_the_frame(call, seven):
     assert "explanation" not in call(body=seven)[1]["digits"][0]
     explained = call(body=seven, query={"explain": "true"})[1]["digits"][0]
+    assert set(explained["explanation"]) == {"frame"}
     assert base64.b64decode(explained["explanation"]["frame"]).startswith(b"\x89PNG")
+
+
+def test_explain_full_adds_what_mattered_and_what_the_layers_made_of_it(call, seven):
+    status, body, _ = call(body=seven, query={"explain": "full"})
+    assert status == 200
+    explanation = body["digits"][0]["explanation"]
+    assert set(explanation) == {"frame", "occlusion", "feature_maps"}
+    maps = explanation["feature_maps"]
+    assert [layer["layer"] for layer in maps] == ["conv1", "conv2"]
+    for data in (explanation["occlusion"], *(layer["png"] for layer in maps)):
+        assert base64.b64decode(data).startswith(b"\x89PNG")
+    Result.model_validate(body)
+
+
+def test_explain_full_takes_one_image(call, seven, one):
+    alone = call(**as_form(("a", seven)), query={"explain": "full"})[1]["results"][0]
+    assert "occlusion" in alone["digits"][0]["explanation"]
+    both = call(**as_form(("a", seven), ("b", one)), query={"explain": "full"})
+    assert_problem(both, 400, "bad_request")
+    assert "explain=true" in both[1]["detail"]
+    assert call(**as_form(("a", seven), ("b", one)), query={"explain": "true"})[0] == 200
+
+
+def test_a_wrong_explain_is_told_the_right_ones(call, seven):
+    answer = call(body=seven, query={"explain": "frame"})
+    assert_problem(answer, 400, "bad_request")
+    assert answer[1]["detail"] == "The query's 'explain' must be true, full or false."
 
 
 @pytest.mark.parametrize(
@@ -143,6 +171,8 @@ def test_explain_adds_the_frame(call, seven):
         ({"body": b"{", "content_type": "application/json"}, 400, "bad_request"),
         ({"body": b'{"images": []}', "content_type": "application/json"}, 400, "bad_request"),
         ({"body": b"x", "query": {"multiple": "perhaps"}}, 400, "bad_request"),
+        ({"body": b"x", "query": {"multiple": "full"}}, 400, "bad_request"),
+        ({"body": b"x", "query": {"explain": ""}}, 400, "bad_request"),
         ({"body": b"x", "content_type": "multipart/form-data"}, 400, "bad_request"),
         ({"body": b"x", "content_type": "multipart/form-data; boundary=A"}, 400, "bad_request"),
         ({"body": b"x" * (4 * 1024 * 1024 + 1)}, 413, "too_large"),
@@ -255,7 +285,9 @@ TYPES = [
     body=st.one_of(st.binary(max_size=300), st.text(max_size=100).map(str.encode)),
     content_type=st.sampled_from(TYPES) | st.text(max_size=30),
     query=st.none()
-    | st.dictionaries(st.sampled_from(["multiple", "explain"]), st.text(max_size=5)),
+    | st.dictionaries(
+        st.sampled_from(["multiple", "explain"]), st.text(max_size=5) | st.just("full")
+    ),
 )
 def test_no_body_or_header_makes_the_function_fail(call, body, content_type, query):
     status, _, _ = call(body=body, content_type=content_type, query=query)

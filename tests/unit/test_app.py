@@ -148,6 +148,49 @@ def test_a_picture_is_read_once_while_it_is_shown(app, monkeypatch):
     assert "a.jpg" not in str(app.session_state.readings)  # and forgotten with its picture
 
 
+def whys(app: AppTest) -> list[str]:
+    """Why each picture was read so, where that was asked."""
+    assert not app.exception
+    bodies = [element.proto.body for element in app.get("html")]
+    return [body for body in bodies if body.startswith('<section class="why"')]
+
+
+def why(app: AppTest, place: int = 0) -> AppTest:
+    """Ask why of the picture at a place."""
+    return [toggle for toggle in app.toggle if toggle.label == "Show why"][place].set_value(True)
+
+
+def test_why_is_shown_when_it_is_asked_and_made_once(app, monkeypatch):
+    asked = []
+    original = engine.read
+    monkeypatch.setattr(engine, "read", lambda *args: asked.append(args[3]) or original(*args))
+    assert whys(app) == []
+
+    why(app).run()
+    app.run()
+
+    (told,) = whys(app)
+    assert "What mattered for the 7" in told
+    assert told.count("data:image/png;base64,") == 3
+    assert asked == ["full"]
+
+
+def test_why_is_told_of_each_digit_and_only_of_the_picture_that_was_asked_of(app):
+    upload(app, ("a.jpg", CHALK.data), ("year.jpg", NUMBER.data))
+    app.toggle[0].set_value(True).run()
+
+    why(app, 1).run()
+
+    (told,) = whys(app)
+    assert [told.count(f"What mattered for the {digit}<") for digit in (1, 9, 8, 5)] == [1, 2, 1, 0]
+
+
+def test_where_nothing_was_read_there_is_nothing_to_ask(app):
+    upload(app, ("blank.png", png(np.full((200, 200), 255, np.uint8))), ("bad.png", b"bad"))
+
+    assert [toggle.label for toggle in app.toggle] == ["Read a whole number"]
+
+
 def test_without_a_model_there_are_words(app, monkeypatch):
     def no_bundle():
         raise ModelUnavailable("Cannot read manifest.json of the model bundle.")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import Classifier, bundle
+from digits import Classifier, bundle, explain
 from digits.errors import ModelUnavailable, TooLarge
 from tests.conftest import GOLDEN, truths
 
@@ -50,11 +50,32 @@ def test_blank_paper_is_for_review_and_has_no_digit(classifier):
 
 
 def test_an_explanation_is_the_frame_that_the_network_was_shown(classifier, seven):
-    digit = classifier.classify(seven, explain=True).digits[0]
+    digit = classifier.classify(seven, explain="frame").digits[0]
+    assert set(digit.model_dump()["explanation"]) == {"frame"}
     frame = Image.open(io.BytesIO(base64.b64decode(digit.explanation.frame)))
     assert (frame.size, frame.mode) == ((28, 28), "L")
     again = classifier.probabilities(np.asarray(frame, np.float32)[np.newaxis] / 255)
     assert again.argmax() == digit.digit
+
+
+def test_a_full_explanation_tells_what_mattered_and_what_the_layers_made_of_it(classifier, seven):
+    explanation = classifier.classify(seven, explain="full").model_dump()["digits"][0][
+        "explanation"
+    ]
+    assert set(explanation) == {"frame", "occlusion", "feature_maps"}
+    assert [maps["layer"] for maps in explanation["feature_maps"]] == ["conv1", "conv2"]
+    drawn = [explanation["occlusion"], *(maps["png"] for maps in explanation["feature_maps"])]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(data))) for data in drawn]
+    assert {(picture.format, picture.mode) for picture in pictures} == {("PNG", "L")}
+    assert pictures[0].size == (28, 28)
+    assert all(picture.getextrema() == (0, 255) for picture in pictures)
+
+
+def test_only_the_first_digits_of_many_are_explained_in_full(classifier, seven, one, monkeypatch):
+    monkeypatch.setattr(explain, "MOST", 1)
+    result = classifier.classify(side_by_side(seven, one), mode="multiple", explain="full")
+    given = [set(digit.explanation.model_dump()) for digit in result.digits]
+    assert given == [{"frame", "occlusion", "feature_maps"}, {"frame"}]
 
 
 def test_several_digits_are_read_in_order_in_multiple_mode(classifier, seven, one):

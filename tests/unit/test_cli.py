@@ -278,15 +278,16 @@ def test_a_pipe_is_written_to_and_not_replaced(digits, folder, tmp_path):
     assert pipe.is_fifo()
 
 
-def test_explain_writes_a_png_of_every_frame(digits, folder, tmp_path):
+def test_explain_writes_a_png_with_a_card_for_each_of_a_few_digits(digits, folder, tmp_path):
     done = digits("classify", folder, "--explain", tmp_path / "why.png", "--format", "json")
     with Image.open(tmp_path / "why.png") as sheet:
         sheet.load()
-        assert sheet.format == "PNG"
-        assert sheet.width > 2 * 140
-        darkest, lightest = sheet.convert("L").getextrema()
-    assert (darkest, lightest) == (0, 255)
-    assert all("explanation" in item["digits"][0] for item in json.loads(done.out))
+        assert (sheet.format, sheet.mode) == ("PNG", "RGB")
+        assert 1000 < sheet.width < 2000
+        assert 2 * 200 < sheet.height < 2 * 400
+    for item in json.loads(done.out):
+        explanation = item["digits"][0]["explanation"]
+        assert list(explanation) == ["frame", "occlusion", "feature_maps"]
 
 
 def test_explain_writes_a_png_even_if_nothing_was_read(digits, broken, tmp_path):
@@ -294,7 +295,19 @@ def test_explain_writes_a_png_even_if_nothing_was_read(digits, broken, tmp_path)
     Image.open(tmp_path / "why.png").verify()
 
 
+def test_of_many_digits_the_sheet_shows_the_frames_and_no_more_is_made(
+    digits, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(classification, "CARD_DIGITS", 9)
+    done = digits("classify", GOLDEN, "--explain", tmp_path / "why.png", "--format", "json")
+    with Image.open(tmp_path / "why.png") as sheet:
+        assert (sheet.mode, sheet.size) == ("L", (8 * 148 + 8, 2 * 164 + 8))
+    given = [list(item["digits"][0]["explanation"]) for item in json.loads(done.out)]
+    assert given == [["frame", "occlusion", "feature_maps"]] * 9 + [["frame"]]
+
+
 def test_a_sheet_that_would_be_too_large_is_cut_and_says_so(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(classification, "CARD_DIGITS", 2)
     monkeypatch.setattr(classification, "SHEET_DIGITS", 3)
     done = digits("classify", GOLDEN, "--explain", tmp_path / "why.png")
     assert done.code == 0

@@ -1,121 +1,164 @@
-"""The contact sheet shows the very frames that the network saw, each with its answer below."""
+"""What is said to have mattered did matter, and what is drawn of the layers is what they gave."""
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
-from digits.explain import contact_sheet
-from digits.results import Digit, Explanation, ImageInfo, ModelInfo, Result
+from digits.explain import explain, occlusion, overlay, picture, tiled
+from digits.results import Explanation
 
-TILE, CAPTION, GAP = 140, 16, 8  # 28 pixels five times enlarged, the line below, what is between
-
-
-def frame(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (28, 28), np.uint8)
+BAR, STEM = (slice(5, 8), slice(7, 21)), (slice(8, 24), slice(17, 20))
 
 
-def digit(seed: int, *, explained: bool = True, review: bool = False, **fields) -> Digit:
-    buffer = io.BytesIO()
-    Image.fromarray(frame(seed)).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return Digit(
-        **{"digit": seed % 10, "confidence": 0.5} | fields,
-        probabilities=(0.1,) * 10,
-        box=(0, 0, 1, 1),
-        needs_review=review,
-        reason="low_confidence" if review else None,
-        explanation=Explanation(frame=data) if explained else None,
+@pytest.fixture
+def frame() -> np.ndarray:
+    """A 7: a bar, and a stem below its end."""
+    drawn = np.zeros((28, 28), np.float32)
+    drawn[BAR] = drawn[STEM] = 1
+    return drawn
+
+
+def network(weights: np.ndarray, digit: int = 7):
+    """Scores that are nothing but the ink under `weights` for `digit`, and 1 for each other one."""
+
+    def logits(frames):
+        assert frames.dtype == np.float32
+        scores = np.ones((len(frames), 10), np.float32)
+        scores[:, digit] = 5 + (frames * weights).sum(axis=(1, 2))
+        return scores
+
+    return logits
+
+
+def weighed(*parts) -> np.ndarray:
+    weights = np.zeros((28, 28), np.float32)
+    for part, weight in parts:
+        weights[part] = weight
+    return weights
+
+
+def test_the_map_is_brightest_where_the_decisive_stroke_is(frame):
+    found = occlusion(frame, 7, network(weighed((BAR, 1))))
+    assert found[BAR].max() == found.max() == 255
+    assert found[14:, :].max() == 0  # the stem tells nothing
+
+
+def test_only_the_answered_digit_counts(frame):
+    both = network(weighed((BAR, 1)))
+    assert occlusion(frame, 7, both).max() == 255
+    # Without the bar a 1 is the more likely for it.
+    assert occlusion(frame, 1, both).max() == 0
+
+
+def test_ink_that_speaks_against_the_answer_is_dark(frame):
+    found = occlusion(frame, 7, network(weighed((BAR, 1), (STEM, -1))))
+    assert found[16:, :].max() == 0
+    assert found[BAR].max() == 255
+
+
+def test_a_probability_near_one_does_not_hide_what_matters(frame):
+    def sure(frames):
+        return network(weighed((BAR, 1)))(frames) + np.eye(10, dtype=np.float32)[7] * 200
+
+    np.testing.assert_array_equal(
+        occlusion(frame, 7, sure), occlusion(frame, 7, network(weighed((BAR, 1))))
     )
 
 
-def result(*digits: Digit) -> tuple[str, Result]:
-    found = Result(
-        text="?",
-        needs_review=False,
-        reason=None,
-        digits=digits,
-        image=ImageInfo(width=1, height=1, format="PNG"),
-        model=ModelInfo(version="v", sha256="s", preprocessing="1"),
+@pytest.mark.parametrize("place", [(3, 3), (14, 9), (13, 14), (24, 26)])
+def test_the_map_lies_exactly_upon_the_frame(place):
+    found = occlusion(np.ones((28, 28), np.float32), 7, network(weighed((place, 1))))
+    rows, columns = np.nonzero(found > 128)
+    assert abs(rows.mean() - place[0]) <= 1
+    assert abs(columns.mean() - place[1]) <= 1
+
+
+def test_the_map_of_a_mirrored_frame_is_mirrored(frame):
+    weights = weighed((BAR, 1), (STEM, 0.5))
+    there = occlusion(frame, 7, network(weights))
+    back = occlusion(frame[::-1, ::-1], 7, network(weights[::-1, ::-1]))
+    np.testing.assert_allclose(back[::-1, ::-1].astype(int), there, atol=1)
+
+
+@pytest.mark.parametrize("weight", [0, 1e-6])
+def test_where_nothing_matters_noise_is_not_made_to_look_like_it(frame, weight):
+    assert occlusion(frame, 7, network(weighed((BAR, weight)))).max() < 8
+
+
+def test_the_network_is_asked_once_for_all_places(frame):
+    asked = []
+
+    def logits(frames):
+        asked.append(frames)
+        return network(weighed((BAR, 1)))(frames)
+
+    occlusion(frame, 7, logits)
+    (frames,) = asked
+    assert frames.shape == (1 + 14 * 14, 28, 28)
+    np.testing.assert_array_equal(frames[0], frame)
+    assert (frames <= frame).all()  # covered with black, never with ink
+
+
+def test_covering_what_the_map_shows_bright_makes_the_true_network_doubt(classifier, seven):
+    answer = classifier.classify(seven, explain="full").digits[0]
+    frame, heat = (
+        np.asarray(picture(data), np.float32)
+        for data in (answer.explanation.frame, answer.explanation.occlusion)
     )
-    return "picture.png", found
+    dark = np.where(frame > 128, heat, 256)  # the ink that matters least
+
+    def doubt(place):
+        covered = frame.copy()
+        y, x = np.unravel_index(place, frame.shape)
+        covered[max(y - 3, 0) : y + 3, max(x - 3, 0) : x + 3] = 0
+        scores = classifier.logits(covered[np.newaxis] / 255)[0]
+        return np.delete(scores, answer.digit).max() - scores[answer.digit]
+
+    assert doubt(heat.argmax()) > doubt(dark.argmin()) + 1
 
 
-def sheet(*results: tuple[str, Result]) -> np.ndarray:
-    with Image.open(io.BytesIO(contact_sheet(results))) as image:
-        assert (image.format, image.mode) == ("PNG", "L")
-        return np.asarray(image)
+def test_maps_stand_side_by_side_in_order_each_on_its_own_scale():
+    maps = np.zeros((2, 3, 5), np.float32)
+    maps[0, 0, 0], maps[1, 2, 1], maps[0, 1, 3] = 1, 100, 0.01
+    maps[1, 1, 3] = 0.005
+    maps[0, 0, 1], maps[0, 0, 4] = -50, -4  # silent, and no less
+    drawn = tiled(maps)
+
+    assert drawn.shape == (2 * 3 - 1, 3 * 4 - 1)
+    assert drawn.dtype == np.uint8
+    assert [drawn[0, 0], drawn[1, 6], drawn[3, 1], drawn[4, 1]] == [255, 255, 255, 128]
+    assert drawn[0, 4] == drawn[:2, 8:].max() == drawn[3:, 4:7].max() == 0
+    assert (drawn[2], drawn[:, 3], drawn[3:, 8:]) == (  # between them, and where there is none
+        pytest.approx(96), pytest.approx(96), pytest.approx(np.full((2, 3), 96)),
+    )  # fmt: skip
 
 
-def tile(drawn: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """The frame at a place of the sheet, once more 28 x 28, and the caption below it."""
-    x = GAP + index % 8 * (TILE + GAP)
-    y = GAP + index // 8 * (TILE + CAPTION + GAP)
-    large = drawn[y : y + TILE, x : x + TILE]
-    small = large[2::5, 2::5]
-    np.testing.assert_array_equal(large, small.repeat(5, 0).repeat(5, 1))
-    return small, drawn[y + TILE : y + TILE + CAPTION, x : x + TILE]
+def test_the_heat_lies_upon_the_frame_where_it_mattered_and_nowhere_else(frame):
+    def logits_and_maps():
+        class Both:
+            logits = staticmethod(network(weighed((BAR, 1))))
+            activations = staticmethod(lambda _: [])
+
+        return Both()
+
+    full = explain(frame, 7, logits_and_maps(), "full")
+    drawn = np.asarray(overlay(full, 3)).astype(int)
+    assert drawn.shape == (84, 84, 3)
+    colourful = np.ptp(drawn, axis=2)[1::3, 1::3]
+    assert colourful[BAR].max() > 100
+    assert colourful[16:].max() == 0
+    stem = drawn[1::3, 1::3][16:24, 17:20]
+    assert stem.min() == stem.max() == 153  # its own grey, dimmed
 
 
-def test_every_frame_is_shown_unchanged_and_in_order():
-    drawn = sheet(result(digit(0), digit(1)), result(), result(*map(digit, range(2, 11))))
-    for seed in range(11):
-        shown, caption = tile(drawn, seed)
-        np.testing.assert_array_equal(shown, frame(seed))
-        assert caption.min() < 100
+def test_the_frame_alone_asks_nothing_of_the_network(frame):
+    found = explain(frame, 7, None, "frame")
+    assert set(found.model_dump()) == {"frame"}
+    np.testing.assert_array_equal(np.asarray(picture(found.frame)), frame * 255)
 
 
-@pytest.mark.parametrize(
-    ("count", "columns", "rows"), [(1, 1, 1), (7, 7, 1), (8, 8, 1), (9, 8, 2), (17, 8, 3)]
-)
-def test_rows_are_of_eight(count, columns, rows):
-    drawn = sheet(result(*map(digit, range(count))))
-    width, height = columns * (TILE + GAP) + GAP, rows * (TILE + CAPTION + GAP) + GAP
-    assert drawn.shape == (height, width)
-    assert (drawn[:GAP].min(), drawn[:, :GAP].min()) == (255, 255)
-    if count % 8 and rows > 1:
-        assert drawn[-(TILE + CAPTION) :, (count % 8) * (TILE + GAP) + GAP :].min() == 255
-
-
-def test_captions_tell_the_digit_its_confidence_and_whether_it_is_for_review():
-    alike = [digit(3, confidence=0.75) for _ in range(2)]
-    others = [
-        digit(3, confidence=0.75, digit=4),
-        digit(3, confidence=0.751),
-        digit(3, confidence=0.75, review=True),
-    ]
-    drawn = sheet(result(*alike, *others))
-    first, *captions = [tile(drawn, index)[1] for index in range(5)]
-    assert [np.array_equal(first, caption) for caption in captions] == [True, False, False, False]
-
-
-def test_the_longest_caption_fits_below_its_frame():
-    drawn = sheet(result(digit(8, confidence=1.0, review=True), digit(1)))
-    assert drawn[-(CAPTION + GAP) :, GAP + TILE : TILE + 2 * GAP].min() == 255
-    assert drawn[-GAP:].min() == 255
-
-
-def test_a_digit_without_an_explanation_is_left_out():
-    drawn = sheet(result(digit(0, explained=False), digit(1)))
-    np.testing.assert_array_equal(tile(drawn, 0)[0], frame(1))
-    assert drawn.shape[1] == TILE + 2 * GAP
-
-
-def test_nothing_to_show_is_an_empty_sheet():
-    for nothing in ((), (result(),)):
-        drawn = sheet(*nothing)
-        assert drawn.min() == 255
-        assert drawn.shape == (TILE + CAPTION + 2 * GAP, TILE + 2 * GAP)
-
-
-def test_what_the_recogniser_explains_is_what_is_shown(classifier, seven):
-    answer = classifier.classify(seven, explain=True)
-    explanation = answer.digits[0].explanation
-    assert explanation is not None
-    shown, _ = tile(sheet(("seven.png", answer)), 0)
-    with Image.open(io.BytesIO(base64.b64decode(explanation.frame))) as given:
-        np.testing.assert_array_equal(shown, np.asarray(given))
+def test_what_was_not_asked_for_is_left_out_of_the_json():
+    assert Explanation(frame="x").model_dump(mode="json") == {"frame": "x"}
+    assert Explanation(frame="x").model_dump_json() == '{"frame":"x"}'
+    assert Explanation.model_validate({"frame": "x"}) == Explanation(frame="x")

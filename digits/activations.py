@@ -1,0 +1,96 @@
+"""Look inside a network: what its first convolutions make of one frame."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+Maps = NDArray[np.float32]
+
+_LAYERS = 2
+_POOLING = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D"})
+# What may stand between a convolution and its ReLU: a batch normalisation that was not folded.
+_ELEMENTWISE = frozenset({"MUL", "ADD", "SUB", "RELU", "RELU6"})
+
+
+class Activations:
+    """The activations of a network's first two convolutions. Safe to share between threads.
+
+    They need an interpreter of their own that keeps every tensor, without the delegate that would
+    compute several layers as one. It costs memory, so it is made when it is first asked.
+
+    Parameters
+    ----------
+    tflite
+        The model file's bytes, which LiteRT has loaded before.
+    """
+
+    def __init__(self, tflite: bytes) -> None:
+        self._tflite = tflite
+        self._lock = threading.Lock()
+        self._interpreter: Any = None
+
+    def __call__(self, frame: NDArray[np.float32]) -> list[tuple[str, Maps]]:
+        """Run the network on one frame.
+
+        Parameters
+        ----------
+        frame : float32 (28, 28)
+            White ink on black in 0..1.
+
+        Returns
+        -------
+        list of (str, float32 (height, width, channels))
+            The name of each convolution, ``conv1`` and ``conv2``, and what it answers after its
+            normalisation and ReLU. Fewer where the network has fewer.
+        """
+        with self._lock:
+            if self._interpreter is None:
+                self._interpreter = Interpreter(
+                    model_content=self._tflite,
+                    num_threads=1,
+                    experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                    experimental_preserve_all_tensors=True,
+                )
+                self._interpreter.allocate_tensors()
+            (takes,) = self._interpreter.get_input_details()
+            batch = frame[np.newaxis, ..., np.newaxis].astype(np.float32)
+            self._interpreter.set_tensor(takes["index"], batch)
+            self._interpreter.invoke()
+            tensors = _activations(self._interpreter._get_ops_details())
+            return [
+                (f"conv{number}", self._interpreter.get_tensor(tensor)[0])
+                for number, tensor in enumerate(tensors[:_LAYERS], start=1)
+            ]
+
+
+def _activations(operations: list[dict[str, Any]]) -> list[int]:
+    """The tensor that holds each convolution's activation, in the order of the layers.
+
+    It is the last before the next layer that is no pooling's. LiteRT joins a ReLU to whatever comes
+    before it, the convolution itself or a normalisation behind a pooling, and does not tell Python
+    of it; but in a network that ends its layers in ReLU nothing but pooling comes after.
+    """
+    found = []
+    for convolution in operations:
+        if convolution["op_name"] != "CONV_2D":
+            continue
+        current = activation = int(convolution["outputs"][0])
+        while following := _next(operations, current):
+            current = int(following["outputs"][0])
+            if following["op_name"] in _ELEMENTWISE:
+                activation = current
+        found.append(activation)
+    return found
+
+
+def _next(operations: list[dict[str, Any]], tensor: int) -> dict[str, Any] | None:
+    """The operation on `tensor` that belongs to the same layer, if there is one."""
+    for operation in operations:
+        if operation["op_name"] in _ELEMENTWISE | _POOLING and tensor in operation["inputs"]:
+            return operation
+    return None

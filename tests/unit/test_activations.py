@@ -1,0 +1,94 @@
+"""What is shown of a network's layers is what they answer, whichever network it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from digits import activations, bundle
+from digits.activations import Activations
+from digits.classifier import Network
+from training_job import export
+from training_job.model import ARCHITECTURES, activation_of, up_to
+from training_job.opinion import TAPS, _head
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    return np.random.default_rng(0).random((2, 28, 28), np.float32)
+
+
+@pytest.fixture
+def made(monkeypatch) -> list:
+    """Every interpreter that is made to look inside."""
+    interpreters = []
+    original = activations.Interpreter
+
+    def make(**settings):
+        interpreters.append(original(**settings))
+        return interpreters[-1]
+
+    monkeypatch.setattr(activations, "Interpreter", make)
+    return interpreters
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_maps_are_those_that_keras_gives_and_training_draws(name, frames):
+    keras.utils.set_random_seed(3)
+    model = ARCHITECTURES[name]()
+    for layer in model.layers:  # a normalisation that does nothing could be left out unseen
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights(np.random.default_rng(1).uniform(0.2, 1, (4, *layer.gamma.shape)))
+    inside = Activations(export._litert(model, _head(model, TAPS[name])))
+
+    for frame in frames:
+        found = inside(frame)
+        assert [layer for layer, _ in found] == ["conv1", "conv2"]
+        for layer, maps in found:
+            expected = up_to(model, activation_of(model, layer))(frame[np.newaxis, ..., np.newaxis])
+            np.testing.assert_allclose(maps, np.asarray(expected)[0], atol=1e-5)
+
+
+def test_the_interpreter_that_looks_inside_is_made_when_it_is_asked_and_once(made, frames):
+    network = Network(bundle.load().tflite)
+    network.logits(frames)
+    assert not made
+
+    network.activations(frames[0])
+    network.activations(frames[1])
+    assert len(made) == 1
+
+
+def test_threads_may_share_it_from_the_first_frame_on(made):
+    frames = np.random.default_rng(2).random((6, 28, 28), np.float32)
+    alone = Activations(bundle.load().tflite)
+    expected = [alone(frame)[1][1] for frame in frames]
+    shared, start, wrong = Activations(bundle.load().tflite), threading.Barrier(6), []
+
+    def ask(place):
+        start.wait()
+        for _ in range(20):
+            if not np.array_equal(shared(frames[place])[1][1], expected[place]):
+                wrong.append(place)
+
+    threads = [threading.Thread(target=ask, args=[place]) for place in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert len(made) == 2
+
+
+def test_looking_inside_says_nothing_on_standard_error():
+    code = (
+        "import numpy; from digits import bundle; from digits.activations import Activations;"
+        "Activations(bundle.load().tflite)(numpy.zeros((28, 28), numpy.float32))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr == b""
