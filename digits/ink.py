@@ -84,9 +84,12 @@ def readings(grey: Grey) -> Iterator[Iterator[Ink]]:
 
 def _ways(grey: Grey, smooth: Grey, calm: Grey, steep: Mask, *, tiny: bool) -> Iterator[Ink]:
     crop = _on_crop(grey, steep, tiny=tiny)
-    wide = tiny or _has_wide(crop.mask, round(WIDE * max(grey.shape)))
-    if wide:
+    if tiny:
         yield crop
+        return
+    wide = _has_wide(crop.mask, round(WIDE * max(grey.shape)))
+    if wide:
+        yield _on_crop(grey, steep, tiny=True)
     for share in WINDOWS:
         sure = share == WINDOWS[0] and not wide
         yield _on_page(smooth, calm, steep, round(share * max(grey.shape)), sure=sure)
@@ -128,8 +131,7 @@ def _on_crop(grey: Grey, steep: Mask, *, tiny: bool) -> Ink:
         mask = np.zeros_like(mask)
     else:
         parts = connected(mask)
-        edge = along_border(parts, 1.5 if tiny else 0.8)
-        mask = np.concatenate([[False], ~edge])[parts.labels]
+        mask = np.concatenate([[False], ~_along_a_side(parts)])[parts.labels]
     return Ink(grey, amount, mask, steep, tight=True, sure=True)
 
 
@@ -154,7 +156,7 @@ def _enlarged(grey: Grey) -> Grey:
     if factor <= 1:
         return grey
     size = (grey.shape[1] * factor, grey.shape[0] * factor)
-    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.LANCZOS))
 
 
 def _blurred(grey: Grey, radius: int) -> Grey:
@@ -262,6 +264,14 @@ def along_border(parts: Components, share: float) -> Mask:
     contact = np.bincount(border, minlength=len(parts) + 1)[1:]
     extent = np.maximum(parts.right - parts.left, parts.bottom - parts.top)
     return np.asarray(contact > share * extent)
+
+
+def _along_a_side(parts: Components) -> Mask:
+    """Which parts touch most of one side of the picture, (n,): a band or a frame, no digit."""
+    labels = parts.labels
+    sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    touched = [np.bincount(side, minlength=len(parts) + 1)[1:] / len(side) for side in sides]
+    return np.asarray(np.max(touched, axis=0) > 0.8)
 
 
 def _without_rules(mask: Mask) -> Mask:
