@@ -78,11 +78,12 @@ class Input(_Part):
 class Rejector(_Part):
     """The further opinion: whether a frame shows a digit at all.
 
-    It is the network's second output, the log-odds of a digit; one whose probability is below
-    `threshold` is marked for review.
+    It is the network's second output, the log-odds of a digit. One whose probability is below
+    `threshold` is none; one below `sure` is marked for review, whatever it looks like.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)]
+    sure: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
 class Decision(_Part):
@@ -100,6 +101,11 @@ class Decision(_Part):
     def least_digit(self) -> float:
         """How likely a frame must be a digit at all, 0 to 1."""
         return self.rejector.threshold if self.rejector else 0.0
+
+    @property
+    def sure_digit(self) -> float:
+        """How likely it must be one to need no review, 0 to 1."""
+        return max(self.rejector.threshold, self.rejector.sure) if self.rejector else 0.0
 
 
 class Metrics(_Part):

@@ -123,7 +123,8 @@ class NetworkJudge:
         digit = 1 / (1 + np.exp(-log_odds.astype(np.float64)))
         is_digit = digit >= self._decision.least_digit
         sure = probabilities.max(axis=1) >= self._decision.threshold
-        return Opinions(probabilities, digit, is_digit, is_digit & sure)
+        sure &= digit >= self._decision.sure_digit
+        return Opinions(probabilities, digit, is_digit, sure)
 
 
 class Classifier:

@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 
 ENLARGED = 64  # pixels of the longer side that a smaller picture is brought to
 TINY = 40  # pixels of the longer side below which a picture is a digit cut from a form
-TINY_EDGE = 0.2  # darkness at which ink begins there: a stroke is one pixel, and no pixel is clean
+BOLD_EDGE = 0.2  # darkness at which ink begins there: a stroke is a pixel or two, and none is clean
 # Windows of the closing, as shares of the longer side: any marker's stroke is narrower than the
 # first, a pen's than the second, and fewer shadows are.
 WINDOWS = (1 / 4, 1 / 9)
@@ -83,13 +83,13 @@ def readings(grey: Grey) -> Iterator[Iterator[Ink]]:
 
 
 def _ways(grey: Grey, smooth: Grey, calm: Grey, steep: Mask, *, tiny: bool) -> Iterator[Ink]:
-    crop = _on_crop(grey, steep, tiny=tiny)
     if tiny:
-        yield crop
+        yield _on_crop(grey, steep, bold=True)
         return
+    crop = _on_crop(grey, steep, bold=False)
     wide = _has_wide(crop.mask, round(WIDE * max(grey.shape)))
     if wide:
-        yield _on_crop(grey, steep, tiny=True)
+        yield _on_crop(grey, steep, bold=True)
     for share in WINDOWS:
         sure = share == WINDOWS[0] and not wide
         yield _on_page(smooth, calm, steep, round(share * max(grey.shape)), sure=sure)
@@ -117,7 +117,7 @@ def _on_page(smooth: Grey, calm: Grey, steep: Mask, window: int, *, sure: bool) 
     return Ink(smooth, amount, _strong(amount, parts, ~edge), steep, tight=False, sure=sure)
 
 
-def _on_crop(grey: Grey, steep: Mask, *, tiny: bool) -> Ink:
+def _on_crop(grey: Grey, steep: Mask, *, bold: bool) -> Ink:
     """Ink as what is darker than paper of one brightness, as in digits cut from forms.
 
     It is none where the two are not well apart.
@@ -125,14 +125,14 @@ def _on_crop(grey: Grey, steep: Mask, *, tiny: bool) -> Ink:
     paper = np.percentile(grey[::2, ::2], 95).astype(np.float32)
     amount = np.clip(1 - grey / max(paper, np.float32(32)), 0, 1)
     threshold, apart = _otsu(amount)
-    mask = amount > (min(threshold, TINY_EDGE) if tiny else threshold)
+    mask = amount > (min(threshold, BOLD_EDGE) if bold else threshold)
     empty = not 0 < np.count_nonzero(mask) < mask.size
     if empty or apart < MIN_APART or _contrast(amount, mask) < CROP_CONTRAST:
         mask = np.zeros_like(mask)
     else:
         parts = connected(mask)
         mask = np.concatenate([[False], ~_along_a_side(parts)])[parts.labels]
-    return Ink(grey, amount, mask, steep, tight=True, sure=True)
+    return Ink(grey, amount, mask, steep, tight=True, sure=bold)
 
 
 def _contrast(amount: Plane, mask: Mask) -> float:

@@ -61,6 +61,12 @@ class Page:
     ink: Ink
     pieces: tuple[Piece, ...]
 
+    @property
+    def left_out(self) -> float:
+        """How much of the ink is in no piece, as a share of it, 0 to 1."""
+        kept = sum(piece.area for piece in self.pieces)
+        return 1 - kept / max(int(np.count_nonzero(self.ink.mask)), 1)
+
     def mark(self, piece: Piece) -> Mark:
         """Cut a piece out of the picture and make its frame."""
         left, top, right, bottom = piece.left, piece.top, piece.right, piece.bottom

@@ -22,6 +22,7 @@ Frames = NDArray[np.float32]
 MOST = 4  # pieces that one digit may be made of
 WIDEST = 1.7  # of a digit, in heights of the line
 TO_CUT = 0.6  # how wide a piece must be to be several digits, in heights of the line
+LEFT_OUT = 0.2  # of the ink: more that is neither stroke nor speck may be writing in a shadow
 THICKEST = 0.3  # of a pen, in heights of the line: a blot is not cut
 CUT = -2.0  # log-likelihood of one cut being right
 JOIN = -2.0  # of one pair of pieces as tall as the line being one digit
@@ -100,7 +101,7 @@ def read(picture: Picture, judge: Judge) -> Lines:
     for ways in preprocess.pages(picture):
         for page in ways:
             lines = _read_page(page, judge)
-            if page.ink.sure and _all_accepted(lines):
+            if page.ink.sure and page.left_out < LEFT_OUT and _all_accepted(lines):
                 return lines
             merit = sum(_merit(one) for line in lines for one in line)
             if lines and (merit > best[0] or not best[1]):

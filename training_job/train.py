@@ -200,7 +200,7 @@ def _report(
     probabilities: Probabilities, digit: NDArray[np.float64], split: Split, decision: Decision
 ) -> dict[str, Any]:
     sure = probabilities.max(axis=1) >= decision.threshold
-    return evaluate.report(probabilities, split.y, sure & (digit >= decision.least_digit))
+    return evaluate.report(probabilities, split.y, sure & (digit >= decision.sure_digit))
 
 
 def _outside(other: Outside) -> dict[str, Any]:
