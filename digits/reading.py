@@ -105,7 +105,7 @@ def read(picture: Picture, judge: Judge) -> Lines:
                 return lines
             merit = sum(_merit(one) for line in lines for one in line)
             if lines and (merit > best[0] or not best[1]):
-                best = (merit, lines)
+                best = (max(merit, 0.0), lines)
         if _all_accepted(best[1]):
             break
     return best[1]
