@@ -61,8 +61,10 @@ def _runs(mask: Mask) -> tuple[Ints, Ints, Ints]:
     """Row, first column and column after the last of every run, in reading order."""
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.bool_)
     padded[:, 1:-1] = mask
-    row, change = np.nonzero(padded[:, 1:] != padded[:, :-1])
-    return row[::2], change[::2], change[1::2]
+    # Flat, because NumPy finds what is set in one dimension several times faster than in two.
+    change = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
+    row, column = np.divmod(change, mask.shape[1] + 1)
+    return row[::2], column[::2], column[1::2]
 
 
 def _touching(row: Ints, start: Ints, end: Ints, width: int) -> tuple[Ints, Ints]:

@@ -139,7 +139,7 @@ def _stroke_shape(amount: Plane, own: Mask, foreign: Mask) -> Plane:
     beyond the mask, but not into `foreign` marks.
     """
     pixel = max(own.shape) / FIT
-    full = float(np.percentile(amount[own], 90))
+    full = max(float(np.percentile(amount[own], 90)), 1e-6)
     stroke: Plane = np.clip((amount / full - 0.2) / 0.8, 0, 1)
     reach = max(1, round(pixel))
     near = extreme(np.pad(own, reach), 2 * reach + 1, np.logical_or)
@@ -170,7 +170,7 @@ def _frame(stroke: Plane) -> Plane:
 
 def _centre_of_mass(levels: NDArray[np.float32] | Grey) -> tuple[float, float]:
     """Column and row of the centre of mass."""
-    total = float(levels.sum(dtype=np.float64))
+    total = float(levels.sum(dtype=np.float64)) or 1.0
     x = float(levels.sum(axis=0, dtype=np.float64) @ np.arange(levels.shape[1])) / total
     y = float(levels.sum(axis=1, dtype=np.float64) @ np.arange(levels.shape[0])) / total
     return x, y
