@@ -24,6 +24,8 @@ TFLITE = "mnist_cnn.tflite"
 REPORT = "report.json"
 SHIPPED = Path(__file__).parent / "model"
 
+SURE_DIGIT = 0.2  # how likely a frame must be a digit at all, whatever it looks like
+
 ReadFile = Callable[[str], bytes]
 """Gives the bytes of a file of one bundle by its name."""
 
@@ -78,12 +80,11 @@ class Input(_Part):
 class Rejector(_Part):
     """The further opinion: whether a frame shows a digit at all.
 
-    It is the network's second output, the log-odds of a digit. One whose probability is below
-    `threshold` is none; one below `sure` is marked for review, whatever it looks like.
+    It is the network's second output, the log-odds of a digit; one whose probability is below
+    `threshold` is none.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)]
-    sure: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
 class Decision(_Part):
@@ -105,7 +106,7 @@ class Decision(_Part):
     @property
     def sure_digit(self) -> float:
         """How likely it must be one to need no review, 0 to 1."""
-        return max(self.rejector.threshold, self.rejector.sure) if self.rejector else 0.0
+        return max(self.rejector.threshold, SURE_DIGIT) if self.rejector else 0.0
 
 
 class Metrics(_Part):

@@ -211,14 +211,19 @@ def _read_line(line: list[Piece], height: int, weighed: _Weighed) -> tuple[Found
 
 
 def _divided(piece: Piece, height: int, weighed: _Weighed) -> list[Piece]:
-    """The digits of a piece if it is several that touch, and all of them are; else the piece."""
+    """The digits of a piece if it is several that touch, and all of them are; else the piece.
+
+    Nothing but ones are more likely the legs of an H, an M or a W.
+    """
     pen = layout.stroke_width(piece.mask)
     wide = piece.width > TO_CUT * height and pen < THICKEST * height
     if not wide or weighed.of([piece])[1].accepted:
         return [piece]
     parts = layout.cuts(piece, pen)
     groups = _best_path(parts, height, weighed, _cut)
-    if len(groups) > 1 and all(weighed.of(group)[1].accepted for group in groups):
+    found = [weighed.of(group)[1] for group in groups]
+    ones = all(one.probabilities.argmax() == 1 for one in found)
+    if len(groups) > 1 and all(one.accepted for one in found) and not ones:
         return [layout.together(group) for group in groups]
     return [piece]
 
