@@ -1,6 +1,7 @@
 """The recogniser, on pictures with known answers."""
 
 import base64
+import csv
 import io
 import threading
 from dataclasses import replace
@@ -18,6 +19,17 @@ from tests.conftest import GOLDEN, truths
 def test_a_golden_picture_is_read(classifier, name, truth):
     result = classifier.classify((GOLDEN / name).read_bytes())
     assert (result.text, result.digits[0].digit) == (str(truth), truth)
+
+
+@pytest.mark.parametrize(("folder", "mode"), [("own", "single"), ("numbers", "multiple")])
+def test_golden_pictures_of_other_hands_are_read(classifier, folder, mode):
+    with (GOLDEN / folder / "labels.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows
+    for row in rows:
+        result = classifier.classify((GOLDEN / folder / row["file"]).read_bytes(), mode=mode)
+        assert result.text == row["truth"], row["file"]
+        assert not result.needs_review, row["file"]
 
 
 def test_a_result_has_the_published_form(classifier, seven):
