@@ -426,7 +426,6 @@ def _beside(row: Plane, digit: Plane, gap: int) -> Plane:
     """Put a digit to the right of a row so that their ink is `gap` pixels apart at the nearest."""
     if row.shape[1] == 0:
         return digit
-    free_right = np.where(row.any(axis=1), row[:, ::-1].argmax(axis=1), row.shape[1])
     ink, other = row > 0.3, digit > 0.3
     free_right = np.where(ink.any(axis=1), ink[:, ::-1].argmax(axis=1), 10_000)
     free_left = np.where(other.any(axis=1), other.argmax(axis=1), 10_000)
