@@ -8,7 +8,6 @@ for being read rightly.
 
 from __future__ import annotations
 
-import base64
 import io
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ import numpy as np
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
-from digits import Classifier, bundle, image
+from digits import Classifier, bundle, explain, image
 from digits.quiet import nothing_on_stderr
 from digits.results import Result
 from training_job import glyphs, photos, strokes
@@ -80,7 +79,7 @@ def _draw(sheet: Image.Image, left: int, sample: photos.Sample, result: Result) 
     side = min(_FRAME, (_WIDTH - 4) // max(1, len(result.digits)))
     for number, digit in enumerate(result.digits):
         assert digit.explanation is not None  # noqa: S101 - asked for above
-        frame = Image.open(io.BytesIO(base64.b64decode(digit.explanation.frame)))
+        frame = explain.picture(digit.explanation.frame)
         enlarged = frame.resize((side - 4, side - 4), Image.Resampling.NEAREST)
         sheet.paste(enlarged, (left + number * side, _GAP + _HEIGHT + 8))
     font, small = ImageFont.load_default(20), ImageFont.load_default(13)

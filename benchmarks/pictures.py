@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -33,9 +34,9 @@ from digits import Classifier, bundle, image
 from digits.quiet import nothing_on_stderr
 from digits.results import Mode
 from training_job import data, glyphs, photos, strokes
+from training_job.outside import LEVELS
 from training_job.photos import Level
 
-LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
 _OWN, _TYPED = 0.25, 0.15  # shares of digits drawn stroke by stroke, and of typefaces
 _ENLARGED = (
     (4, Image.Resampling.BICUBIC),
@@ -125,8 +126,8 @@ def _cases(kind: str, number: int) -> Iterator[Case]:
         )
         yield Case(f"numbers, {level}", sample.data, sample.text, "multiple", sample.conditions)
     elif what == "mnist":
-        with np.load(data.BUNDLED, allow_pickle=False) as arrays:
-            pixels, label = arrays["x_test"][number], str(arrays["y_test"][number])
+        images, truths = _mnist()
+        pixels, label = images[number], str(truths[number])
         yield Case("MNIST's test images", _png(pixels), label)
         yield Case("MNIST, black on white", _png(255 - pixels), label)
     elif what == "uci":
@@ -137,6 +138,13 @@ def _cases(kind: str, number: int) -> Iterator[Case]:
         plane = _letter(rng) if what == "letter" else strokes.scribble(rng)
         sample = photos.photo(plane, "", level=LEVELS[number % 2], seed=seed)
         yield Case({"letter": "letters and signs", "scribble": "scribbles"}[what], sample.data, "")
+
+
+@cache
+def _mnist() -> tuple[photos.Digits28, NDArray[np.uint8]]:
+    """MNIST's test images and labels: uncompressed once, not once a picture."""
+    with np.load(data.BUNDLED, allow_pickle=False) as arrays:
+        return arrays["x_test"], arrays["y_test"]
 
 
 def _digit(rng: np.random.Generator) -> tuple[photos.Digits28 | photos.Plane, int]:

@@ -71,11 +71,6 @@ class Network:
         self._input, self._logits, self._opinion = takes["index"], gives[(10,)], gives.get((1,))
         self.activations = Activations(tflite)
 
-    @property
-    def has_opinion(self) -> bool:
-        """Whether it says if a frame shows a digit at all."""
-        return self._opinion is not None
-
     def logits(self, frames: Frames) -> Logits:
         """The unnormalised score of each digit, float32 (n, 10); `frames` as for `run`."""
         return self.run(frames)[0]

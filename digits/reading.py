@@ -190,9 +190,8 @@ def _read_page(page: Page, judge: Judge) -> Lines:
 
 def _height(page: Page, weighed: _Weighed) -> int:
     """How tall the page's digits are: the tallest that is surely one, or else the tallest piece."""
-    sure = [piece.height for piece in page.pieces if weighed.of([piece])[1].accepted]
-    areas = [piece.height for piece in page.pieces]
-    return max(sure or areas)
+    sure = [piece for piece in page.pieces if weighed.of([piece])[1].accepted]
+    return max(piece.height for piece in sure or page.pieces)
 
 
 def _read_line(line: list[Piece], height: int, weighed: _Weighed) -> tuple[Found, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -121,6 +122,7 @@ _STYLES: dict[Level, _Style] = {
 }  # fmt: skip
 
 
+@cache
 def load(*, held_out: bool) -> tuple[Digits28, NDArray[np.uint8]]:
     """MNIST training images and labels: uint8 (n, 28, 28) white on black, and uint8 (n,).
 
