@@ -299,7 +299,7 @@ def test_of_many_digits_the_sheet_shows_the_frames_and_no_more_is_made(
     digits, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(classification, "CARD_DIGITS", 9)
-    done = digits("classify", GOLDEN, "--explain", tmp_path / "why.png", "--format", "json")
+    done = digits("classify", GOLDEN / "own", "--explain", tmp_path / "why.png", "--format", "json")
     with Image.open(tmp_path / "why.png") as sheet:
         assert (sheet.mode, sheet.size) == ("L", (8 * 148 + 8, 2 * 164 + 8))
     given = [list(item["digits"][0]["explanation"]) for item in json.loads(done.out)]
@@ -309,7 +309,7 @@ def test_of_many_digits_the_sheet_shows_the_frames_and_no_more_is_made(
 def test_a_sheet_that_would_be_too_large_is_cut_and_says_so(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(classification, "CARD_DIGITS", 2)
     monkeypatch.setattr(classification, "SHEET_DIGITS", 3)
-    done = digits("classify", GOLDEN, "--explain", tmp_path / "why.png")
+    done = digits("classify", GOLDEN / "own", "--explain", tmp_path / "why.png")
     assert done.code == 0
     assert done.err == "The sheet shows the first 3 of 10 digits.\n"
     with Image.open(tmp_path / "why.png") as sheet:
@@ -461,7 +461,7 @@ def on_a_terminal(*args):
 
 
 def test_a_bar_is_shown_on_a_terminal_and_disturbs_no_document():
-    out, shown = on_a_terminal("classify", GOLDEN, "--format", "json")
+    out, shown = on_a_terminal("classify", GOLDEN / "own", "--format", "json")
     assert b"Reading" in shown
     assert b"/10" in shown
     assert len(json.loads(out)) == 10
