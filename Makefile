@@ -14,7 +14,7 @@ LOCAL := $(BIN)/python -m infra.local --port $(PORT) --app-port $(APP_PORT)
 COMPILE := $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --no-annotate \
 	--custom-compile-command "make lock"
 READY := .venv/.ready
-CLOUD_READY := .venvs/sam/.ready .venvs/local-cloud/.ready
+CLOUD_READY := .venvs/sam/.ready .venvs/local-cloud/.ready .venvs/checkov/.ready
 
 export DIGITS_BUILD_ARCHITECTURE ?= $(ARCH)
 
@@ -72,7 +72,7 @@ lock: $(READY)  ## Pin the newest versions of everything again.
 	for set in lambda training; do \
 		$(COMPILE) -c requirements/dev.txt requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 	$(COMPILE) -c requirements/dev.txt requirements/app.in -o streamlit_app/requirements.txt
-	for set in uv sam local-cloud; do \
+	for set in uv sam local-cloud checkov; do \
 		$(COMPILE) --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 
 clean:  ## Remove everything that was made here.
