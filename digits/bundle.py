@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from digits import preprocess
 from digits.errors import ModelUnavailable
@@ -32,6 +33,15 @@ ReadFile = Callable[[str], bytes]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 VERSION = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
 Version = Annotated[str, Field(pattern=VERSION)]
+
+
+def _aware(text: str) -> str:
+    if datetime.fromisoformat(text.replace("Z", "+00:00")).tzinfo is None:
+        raise ValueError("a moment must name its time zone")
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_aware)]
 # Below the bundle's own folder whatever a stranger's manifest says: no `..`, nothing hidden.
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
 
@@ -122,7 +132,7 @@ class Manifest(_Part):
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
     version: Version
-    created: str
+    created: Moment
     git_commit: str | None
     data: Data
     architecture: str
@@ -132,6 +142,12 @@ class Manifest(_Part):
     decision: Decision
     metrics: Metrics
     files: dict[FileName, FileInfo]
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago the model was made."""
+        made = datetime.fromisoformat(self.created.replace("Z", "+00:00"))
+        return datetime.now(timezone.utc) - made
 
     def to_json(self) -> bytes:
         """The file's bytes: UTF-8 JSON, indented for a reader, ending in a newline."""

@@ -18,6 +18,7 @@ from digits import image, reading
 from digits.activations import Activations
 from digits.bundle import Bundle, Decision
 from digits.errors import ModelUnavailable
+from digits.image import Picture
 from digits.reading import Found, Opinions
 from digits.results import Digit, Explain, ImageInfo, Mode, Reason, Result
 
@@ -177,7 +178,12 @@ class Classifier:
         ImageError
             `TooLarge`, `UnsupportedFormat` or `UnreadableImage`: no retry will mend it.
         """
-        picture = image.decode(data, max_bytes=max_bytes)
+        return self.read(image.decode(data, max_bytes=max_bytes), mode=mode, explain=explain)
+
+    def read(
+        self, picture: Picture, *, mode: Mode = "single", explain: Explain | None = None
+    ) -> Result:
+        """Read the digit, or all the digits, of a decoded picture; otherwise as `classify`."""
         lines = reading.read(picture, self.judge)
         several = False
         if mode == "single":

@@ -15,10 +15,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from digits.errors import BadRequest, DigitsError, ImageError
 from digits.results import ErrorInfo, Explain, Mode, Result
-from lambda_predict import serving
+from lambda_predict import observability, serving
 from lambda_predict.config import settings
 from lambda_predict.http_request import MAX_RAW_BYTES, NamedImage, choice, flag, read_images
-from lambda_predict.observability import counted, logger, metrics
+from lambda_predict.observability import logger, metrics
 from lambda_predict.schemas import (
     ClassifyResponse,
     Health,
@@ -67,8 +67,8 @@ def classify() -> Response[str]:
     classifier = models.classifier()
 
     def read(data: bytes) -> Result:
-        return counted(
-            lambda: classifier.classify(data, mode=mode, explain=explain, max_bytes=MAX_RAW_BYTES)
+        return observability.classify(
+            classifier, data, mode=mode, explain=explain, max_bytes=MAX_RAW_BYTES
         )
 
     if isinstance(images, bytes):

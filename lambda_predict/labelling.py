@@ -20,7 +20,7 @@ from digits.errors import BadRequest, Conflict, ImageError, TooLarge
 from digits.image import MAX_BYTES
 from digits.labels import Label, Source, Tombstone, error_label, label, label_key
 from digits.results import Mode, ModelInfo
-from lambda_predict.observability import counted, logger
+from lambda_predict.observability import classify, logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -114,7 +114,7 @@ class Labeller:
         try:
             mode = self._mode(answer["Metadata"])
             data = _read_body(answer)
-            result = counted(lambda: classifier.classify(data, mode=mode or self._default_mode))
+            result = classify(classifier, data, mode=mode)
         except (ImageError, BadRequest) as error:
             return error_label(error, source, mode, model)
         return label(result, source, mode)

@@ -260,12 +260,29 @@ def test_logs_hold_the_request_id_and_the_decision_but_no_picture(call, seven, h
     assert all(len(json.dumps(line)) < 2000 for line in lines)
 
 
-def test_each_image_and_each_refusal_is_counted(call, seven, capsys):
+def test_each_image_and_each_refusal_is_counted(call, seven, http_api, capsys):
     call(**as_json(("a", seven), ("b", b"a text")))
-    (metrics,) = [
-        json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line
-    ]
-    assert (metrics["Images"], metrics["Errors"]) == ([1.0, 1.0], [1.0])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    (by_code,) = [line for line in lines if "code" in line]
+    assert (by_code["code"], by_code["Errors"]) == ("unsupported_format", [1.0])
+    assert by_code["service"] == http_api.metrics.service
+    (counts,) = [line for line in lines if "code" not in line]
+    assert (counts["Images"], counts["Errors"], counts["NeedsReview"]) == ([1, 1], [1], [0])
+    assert counts["Digit7"] == [1]
+    assert not [name for name in counts if name.startswith("Digit") and name != "Digit7"]
+    assert counts["Confidence"][0] > 0.9
+    assert len(counts["DecodeTime"]) == len(counts["InferenceTime"]) == 1
+    assert all(age > 0 for age in counts["ModelAge"])
+
+
+def test_a_doubtful_answer_is_counted_for_review_and_as_no_digit(call, capsys):
+    blank = io.BytesIO()
+    Image.new("L", (64, 64), 255).save(blank, "PNG")
+    call(body=blank.getvalue())
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    counts = json.loads(line)
+    assert counts["NeedsReview"] == [1]
+    assert not [name for name in counts if name.startswith(("Digit", "Confidence"))]
 
 
 TYPES = [

@@ -79,3 +79,10 @@ def test_another_manifest_than_the_promoted_one_is_refused(folder):
 def test_what_a_later_writer_adds_to_a_manifest_is_kept(folder):
     edit(folder, note="from the future")
     assert b"from the future" in bundle.load(folder).manifest.to_json()
+
+
+@pytest.mark.parametrize("created", ["yesterday", "2026-11-25", "2026-11-25T10:00:00"])
+def test_a_model_whose_age_cannot_be_told_is_refused(folder, created):
+    edit(folder, created=created)
+    with pytest.raises(ModelUnavailable, match="created"):
+        bundle.load(folder)
