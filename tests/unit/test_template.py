@@ -441,7 +441,7 @@ def test_the_gateway_gives_up_before_the_function_so_the_caller_gets_its_504(res
 def test_what_not_every_account_has_is_off_by_default(template, resources, rendered):
     defaults = {name: it["Default"] for name, it in template["Parameters"].items()}
     assert defaults["CanaryDeployment"] == defaults["Waf"] == defaults["AccessLogs"] == "false"
-    assert defaults["ReservedConcurrency"] == 0
+    assert defaults["ReservedConcurrency"] == defaults["MonthlyBudget"] == 0
     assert defaults["AlarmEmail"] == ""
     for name in ("Firewall", "FirewallBeforeApi"):
         assert resources[name]["Condition"] == "HasWaf"
@@ -475,7 +475,8 @@ def test_the_firewall_lets_pictures_through(resources):
 
 def test_every_parameter_is_explained_bounded_and_has_a_default(template):
     assert set(template["Parameters"]) == {
-        *("Stage", "Architecture", "SnapStart", "LabelMode", "AlarmEmail"),
+        *("Stage", "Architecture", "SnapStart", "LabelMode"),
+        *("AlarmEmail", "DigitMix", "MonthlyBudget"),
         *("ThrottleRate", "ThrottleBurst", "DailyQuota", "CorsOrigin"),
         *("CanaryDeployment", "Waf", "ReservedConcurrency", "AccessLogs"),
     }

@@ -1,0 +1,102 @@
+"""What the operator is told: each alarm reaches somebody who can read what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.templates import load, of_type, properties
+
+ROOT = Path(__file__).parents[2]
+RESOURCES = load(ROOT / "template.yaml")["Resources"]
+ALARMS = of_type(RESOURCES, "AWS::CloudWatch::Alarm")
+
+
+def own_metrics(value: Any) -> set[str]:
+    """The names of our own metrics that a piece of template watches."""
+    if isinstance(value, list):
+        return set().union(*map(own_metrics, value), set())
+    if not isinstance(value, dict):
+        return set()
+    own = {value["MetricName"]} if value.get("Namespace") == "Digits" else set()
+    return own.union(*map(own_metrics, value.values()), set())
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_tells_when_it_starts_and_when_it_ends_and_not_of_silence(name):
+    alarm = ALARMS[name]
+    assert alarm["AlarmActions"] == alarm["OKActions"]
+    assert alarm["AlarmActions"]["Fn::If"][:2] == ["HasAlarmEmail", [{"Ref": "AlarmTopic"}]]
+    assert alarm["TreatMissingData"] == "notBreaching"
+    assert len(alarm["AlarmDescription"]) > 30
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_watches_for_no_more_than_cloudwatch_can(name):
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html"""
+    alarm = ALARMS[name]
+    metrics = alarm.get("Metrics", [])
+    assert len([it for it in metrics if "MetricStat" in it]) <= 10
+    assert len([it for it in metrics if it.get("ReturnData", True)]) == (1 if metrics else 0)
+    periods = {it["MetricStat"]["Period"] for it in metrics if "MetricStat" in it}
+    (period,) = periods or {alarm["Period"]}
+    assert period * alarm["EvaluationPeriods"] <= 24 * 3600
+
+
+def test_every_alarm_is_explained_to_the_operator_and_stands_on_the_dashboard():
+    chapters = re.findall(r"^### (\w+)$", (ROOT / "docs/operations.md").read_text(), re.M)
+    assert sorted(chapters) == sorted(ALARMS)
+    body = json.loads(properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"])
+    (shown,) = (it["properties"]["alarms"] for it in body["widgets"] if it["type"] == "alarm")
+    assert sorted(shown) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
+
+
+def test_alarms_and_dashboard_watch_metrics_that_the_functions_emit():
+    sources = "".join(path.read_text() for path in (ROOT / "lambda_predict").glob("*.py"))
+    emitted = set(re.findall(r'(?:add_metric|single_metric)\(\s*"(\w+)"', sources))
+    assert 'f"Digit{digit.digit}"' in sources
+    emitted |= {f"Digit{digit}" for digit in range(10)}
+    dashboard = properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"]
+    drawn = set(re.findall(r'\["Digits", "(\w+)"', dashboard))
+    watched = own_metrics(ALARMS)
+    assert watched
+    assert (watched | drawn) <= emitted
+
+
+@pytest.mark.parametrize("name", ["HttpApiDigitMixAlarm", "S3LabelsDigitMixAlarm"])
+def test_the_digit_mix_is_the_distance_between_two_distributions(name):
+    """Evaluated as CloudWatch would: half the sum of absolute differences, in percent."""
+    (shift, n, *counts) = ALARMS[name]["Metrics"]
+    expression, shares = shift["Expression"]["Fn::Sub"]
+    assert [shares[f"p{d}"] for d in range(10)] == [
+        {"Fn::Select": [d, {"Ref": "DigitMix"}]} for d in range(10)
+    ]
+    assert n["Expression"] == "SUM(FILL(METRICS(), 0))"
+    assert {it["Id"]: it["MetricStat"]["Metric"]["MetricName"] for it in counts} == {
+        f"d{d}": f"Digit{d}" for d in range(10)
+    }
+
+    def distance(counted: list[int]) -> float:
+        names = {f"d{d}": counted[d] for d in range(10)} | {"n": sum(counted)}
+        functions = {
+            "IF": lambda yes, this, that: this if yes else that,
+            "ABS": abs,
+            "FILL": lambda value, _: value,
+        }
+        text = re.sub(r"\$\{p\d\}", "0.1", expression)
+        return eval(text, {"__builtins__": {}}, names | functions)
+
+    assert distance([100] * 10) == pytest.approx(0)
+    assert distance([1000] + [0] * 9) == pytest.approx(90)
+    assert distance([150] * 5 + [50] * 5) == pytest.approx(25)
+    assert distance([10] + [1] * 9) == 0, "too few to tell"
+
+
+def test_a_budget_needs_somebody_to_tell():
+    template = load(ROOT / "template.yaml")
+    assert RESOURCES["Budget"]["Condition"] == "HasBudget"
+    assert {"Condition": "HasAlarmEmail"} in template["Conditions"]["HasBudget"]["Fn::And"]
