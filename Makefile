@@ -19,11 +19,11 @@ CLOUD_READY := .venvs/sam/.ready .venvs/local-cloud/.ready .venvs/checkov/.ready
 export DIGITS_BUILD_ARCHITECTURE ?= $(ARCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format test-containers train app build deploy training-image deploy-training train-in-cloud lock clean
+.PHONY: help setup run test check format test-containers train app build deploy destroy training-image deploy-training train-in-cloud lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
-	@echo "  Settings: ONCE=1 (run), TRAIN=1 (run), PORT, APP_PORT, ARCH=arm64|x86_64, STACK, ARGS (train)"
+	@echo "  Settings: ONCE=1 (run), TRAIN=1 (run), PORT, APP_PORT, ARCH=arm64|x86_64, STACK, ARGS (train, destroy)"
 
 setup: $(READY) $(CLOUD_READY)  ## Make the environments: development, SAM, local cloud.
 
@@ -56,6 +56,9 @@ build: setup  ## Build the functions for AWS (ARCH=arm64 or x86_64).
 
 deploy: build  ## Deploy to the AWS account of your credentials (ARCH, STACK).
 	$(SAM) deploy --stack-name $(STACK) --parameter-overrides Architecture=$(ARCH)
+
+destroy: $(READY)  ## Remove the deployed stack and all that is in its buckets, after asking (STACK).
+	@$(BIN)/python -m infra.destroy --stack $(STACK) $(ARGS)
 
 training-image:  ## Build the training image (needs a container engine).
 	DOCKER_BUILDKIT=1 docker build -f training_job/Dockerfile -t digits-training \

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -21,8 +20,10 @@ from typing import Annotated, Any
 
 import boto3
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
+
+from infra import stacks
+from infra.stacks import CannotBeDone, outputs
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "infra/training.yaml"
@@ -30,10 +31,6 @@ console = Console(soft_wrap=True, highlight=False)
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Stack = Annotated[str, typer.Option(help="Name of the training stack.")]
-
-
-class CannotBeDone(Exception):
-    """What stands in the way; the message is one line that says what to do."""
 
 
 @app.command()
@@ -87,24 +84,6 @@ def run(
         time.sleep(seconds)
     console.print(f"{status.lower().replace('_', ' ')}")
     raise typer.Exit(0 if status == "SUCCEEDED" else 1)
-
-
-def outputs(stack: str) -> dict[str, str]:
-    """The outputs of a deployed stack, by their names.
-
-    Raises
-    ------
-    CannotBeDone
-        If there is no such stack.
-    """
-    try:
-        found = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-    except ClientError as error:
-        raise CannotBeDone(
-            f"There is no stack {stack} ({error.response['Error']['Code']}); deploy it first, or"
-            " name another."
-        ) from error
-    return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])}
 
 
 def _setting(text: str) -> dict[str, str]:
@@ -169,14 +148,5 @@ def _call(*command: str, text: str | None = None) -> None:
         ) from error
 
 
-def main() -> None:
-    """Run the command line; what cannot be done is one line and exit code 1."""
-    try:
-        app()
-    except (CannotBeDone, ClientError, BotoCoreError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"Failed: {error}", style="red", markup=False)
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    stacks.run(app)
