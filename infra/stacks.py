@@ -1,4 +1,4 @@
-"""What the commands for deployed stacks share: looking one up, and saying why something cannot be."""
+"""What the commands for deployed stacks share: finding one, and saying why something cannot be."""
 
 from __future__ import annotations
 
