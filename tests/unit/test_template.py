@@ -235,11 +235,9 @@ def test_the_roles_hold_exactly_the_rights_that_the_functions_use(resources):
         ("sqs:ChangeMessageVisibility", "LabelsQueue.Arn"),
         ("sqs:GetQueueAttributes", "LabelsQueue.Arn"),
         ("s3:GetObject", "ImagesBucket.Arn/*"),
-        ("s3:GetObjectVersion", "ImagesBucket.Arn/*"),
         ("s3:ListBucket", "ImagesBucket.Arn"),
         ("s3:GetObject", "LabelsBucket.Arn/labels/*"),
         ("s3:PutObject", "LabelsBucket.Arn/labels/*"),
-        ("s3:DeleteObject", "LabelsBucket.Arn/labels/*"),
         ("s3:ListBucket", "LabelsBucket.Arn"),
     }
 

@@ -1,0 +1,121 @@
+"""Each function may do what it does and next to nothing else: its calls against its own policy.
+
+The local cloud enforces no permissions, so a missing one would first be seen on AWS. Here every
+call that a handler makes through boto3 is recorded and looked up in the role of `template.yaml`.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh, publish_shipped
+from tests.integration.test_http_api import request
+from tests.integration.test_s3_labels import batch, failures, s3_event
+from tests.templates import load, rights
+
+RESOURCES = load(Path(__file__).parents[2] / "template.yaml")["Resources"]
+BUCKETS = {IMAGES: "ImagesBucket", LABELS: "LabelsBucket", MODELS: "ModelsBucket"}
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+ACTIONS = {
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
+    "ListObjectsV2": "s3:ListBucket",
+}
+# Lambda itself uses these for the function; no line of ours does.
+THE_SERVICES = (
+    *("logs:CreateLogStream", "logs:PutLogEvents"),
+    *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
+    *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"),
+    "sqs:GetQueueAttributes",
+)
+
+
+class Recorder:
+    """The (action, resource) of each call that a function makes, as policies name them.
+
+    To be told that an object is not there needs the right to list its bucket, or S3 answers 403.
+    """
+
+    def __init__(self, context):
+        self.calls: set[tuple[str, str]] = set()
+        self._context = context
+        self._is_on = False
+        boto3.setup_default_session()  # what the functions make their clients from
+        boto3.DEFAULT_SESSION.events.register("provide-client-params.s3.*", self._call)
+        boto3.DEFAULT_SESSION.events.register("after-call.s3.*", self._answer)
+
+    def invoke(self, module, event):
+        self._is_on = True
+        try:
+            return module.handler(event, self._context)
+        finally:
+            self._is_on = False
+
+    def _call(self, params, model, context, **_):
+        if not self._is_on:
+            return
+        context["bucket"] = BUCKETS[params["Bucket"]]
+        action = ACTIONS[model.name]
+        if action == "s3:ListBucket":
+            self.calls.add((action, f"{context['bucket']}.Arn"))
+            return
+        action += "Version" if params.get("VersionId") else ""
+        self.calls.add((action, f"{context['bucket']}.Arn/{params['Key']}"))
+
+    def _answer(self, http_response, context, **_):
+        if self._is_on and http_response.status_code == 404:
+            self.calls.add(("s3:ListBucket", f"{context['bucket']}.Arn"))
+
+
+@pytest.fixture
+def recorder(environment, context):
+    yield Recorder(context)
+    boto3.setup_default_session()
+
+
+def allowed(role: str) -> set[tuple[str, str]]:
+    return {it for it in rights(RESOURCES, role) if it[0] not in THE_SERVICES}
+
+
+def is_allowed(call: tuple[str, str], granted: set[tuple[str, str]]) -> bool:
+    return any(call[0] == action and fnmatchcase(call[1], pattern) for action, pattern in granted)
+
+
+def label_images(recorder, s3, seven):
+    """A label, its renewal, a tombstone, a refusal, a model that comes later."""
+    module = fresh("s3_labels")
+    for body in (seven, b"no image"):
+        s3.put_object(Bucket=IMAGES, Key="a.png", Body=body)
+        answer = recorder.invoke(module, batch(s3_event("a.png", "gone.png")))
+        assert failures(answer) == []
+    publish_shipped()
+    assert failures(recorder.invoke(module, batch(s3_event("a.png")))) == []
+
+
+def answer_calls(recorder, s3, seven):
+    """Every call of the API."""
+    module = fresh("http_api")
+    assert recorder.invoke(module, request(body=seven))["statusCode"] == 200
+    publish_shipped()
+    assert recorder.invoke(module, request("GET", "/model"))["statusCode"] == 200
+
+
+FUNCTIONS = [("S3LabelsRole", label_images), ("HttpApiRole", answer_calls)]
+
+
+@pytest.mark.parametrize(("role", "work"), FUNCTIONS)
+def test_a_function_is_allowed_what_it_calls_and_calls_what_it_is_allowed(
+    role, work, recorder, s3, seven
+):
+    granted = allowed(role)
+    work(recorder, s3, seven)
+    assert recorder.calls
+    assert {call for call in recorder.calls if not is_allowed(call, granted)} == set()
+    unused = {it for it in granted if not any(is_allowed(call, {it}) for call in recorder.calls)}
+    assert unused == set()
