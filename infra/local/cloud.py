@@ -90,7 +90,7 @@ class LocalCloud:
     def parameters(self) -> dict[str, str]:
         """Parameters of the template that are not at their defaults."""
         machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
-        return {"Architecture": machine, "SnapStart": "None"}
+        return {"Architecture": machine, "SnapStart": "None", "MetricMathAlarms": "false"}
 
     def api_url(self, aws_url: str) -> str:
         """The local address of an API whose address on AWS would be `aws_url`."""

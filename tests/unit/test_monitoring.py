@@ -50,9 +50,14 @@ def test_an_alarm_watches_for_no_more_than_cloudwatch_can(name):
 def test_every_alarm_is_explained_to_the_operator_and_stands_on_the_dashboard():
     chapters = re.findall(r"^### (\w+)$", (ROOT / "docs/operations.md").read_text(), re.M)
     assert sorted(chapters) == sorted(ALARMS)
-    body = json.loads(properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"])
+    text, parts = properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"]
+    condition, more, fewer = parts["OfSeveralMetrics"]["Fn::If"]
+    json.loads(text.replace("${OfSeveralMetrics}", fewer))
+    body = json.loads(text.replace("${OfSeveralMetrics}", more["Fn::Sub"]))
     (shown,) = (it["properties"]["alarms"] for it in body["widgets"] if it["type"] == "alarm")
     assert sorted(shown) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
+    for name, alarm in ALARMS.items():
+        assert RESOURCES[name].get("Condition") == (condition if "Metrics" in alarm else None)
 
 
 def test_alarms_and_dashboard_watch_metrics_that_the_functions_emit():
@@ -60,7 +65,7 @@ def test_alarms_and_dashboard_watch_metrics_that_the_functions_emit():
     emitted = set(re.findall(r'(?:add_metric|single_metric)\(\s*"(\w+)"', sources))
     assert 'f"Digit{digit.digit}"' in sources
     emitted |= {f"Digit{digit}" for digit in range(10)}
-    dashboard = properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"]
+    dashboard = properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"][0]
     drawn = set(re.findall(r'\["Digits", "(\w+)"', dashboard))
     watched = own_metrics(ALARMS)
     assert watched

@@ -474,7 +474,7 @@ def test_the_firewall_lets_pictures_through(resources):
 def test_every_parameter_is_explained_bounded_and_has_a_default(template):
     assert set(template["Parameters"]) == {
         *("Stage", "Architecture", "SnapStart", "LabelMode"),
-        *("AlarmEmail", "DigitMix", "MonthlyBudget"),
+        *("AlarmEmail", "MetricMathAlarms", "DigitMix", "MonthlyBudget"),
         *("ThrottleRate", "ThrottleBurst", "DailyQuota", "CorsOrigin"),
         *("CanaryDeployment", "Waf", "ReservedConcurrency", "AccessLogs"),
     }
