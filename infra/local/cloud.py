@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,15 +154,20 @@ class LocalCloud:
         stamp.write_text(digest)
         return True
 
-    def deploy(self, processes: Processes, built: Path) -> Deployment:
+    def deploy(
+        self, processes: Processes, built: Path, parameters: Mapping[str, str] | None = None
+    ) -> Deployment:
         """Run `sam deploy` on what `build` made, and find what became of it.
+
+        `parameters` of the template are set beside those that the local cloud needs.
 
         Raises
         ------
         Failed
             If the deployment fails.
         """
-        overrides = [f"{name}={value}" for name, value in self.parameters.items()]
+        given = {**self.parameters, **(parameters or {})}
+        overrides = [f"{name}={value}" for name, value in given.items()]
         command = [
             str(tool(".venvs/sam", "sam")), "deploy", "--stack-name", STACK, "--region", REGION,
             "--config-file", str(ROOT / "samconfig.toml"),
