@@ -4,8 +4,8 @@
     python -m benchmarks.load --count 500
 
 The real template in the local cloud, on MNIST's test images as PNG files. By S3: of a hundred, one
-is no image, one is overwritten and one deleted at once, and the function's process is killed now and
-then, in the middle of what it does. In the end every object must have the label of its current
+is no image, one is overwritten and one deleted at once, and the function's process is killed now
+and then, in the middle of what it does. In the end every object must have the label of its current
 version. By HTTP: 16 clients; one call in a hundred is no image; again the process is killed. Speed
 is the local cloud's more than the functions'; what counts is what is lost, and memory.
 """

@@ -1,0 +1,136 @@
+"""What a million images cost, from times measured here and AWS's public prices.
+
+    python -m benchmarks.cost
+
+Measured: one thread's milliseconds from bytes to result, for MNIST-size PNG files and for photos of
+two megapixels. Assumed, because it cannot be measured here: the time that a function waits for S3.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from digits import Classifier, bundle
+from training_job import data, photos
+
+PRICES_OF = "us-east-1, November 2026, without free tiers"
+# US dollars, from https://aws.amazon.com/lambda/pricing/ (arm64), /s3/pricing/, /sqs/pricing/,
+# /api-gateway/pricing/ and /cloudwatch/pricing/.
+GB_SECOND = 0.0000133334
+INVOCATION = 0.20e-6
+S3_PUT, S3_GET = 5e-6, 0.4e-6
+SQS_REQUEST = 0.40e-6
+API_CALL = 3.50e-6
+LOG_BYTE = 0.50 / 1e9
+TRACE = 5e-6
+
+MEMORY_GB = 1769 / 1024  # template.yaml
+BATCH = 10  # template.yaml; a queue that is never empty hands out whole ones
+S3_WAIT_MS = 60  # assumed: label read, image read, label written, 20 ms each
+LOG_BYTES = 900  # a line an image, the metrics of its batch beside it
+TRACED = 0.05  # X-Ray's own sampling of a busy function
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Dollars by line for a million images."""
+
+    lines: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        """All lines together."""
+        return sum(self.lines.values())
+
+
+def by_s3(milliseconds: float) -> Cost:
+    """A million images dropped in the bucket, each read in `milliseconds` of one thread."""
+    seconds = (milliseconds + S3_WAIT_MS) / 1000 * MILLION
+    batches = MILLION / BATCH
+    return Cost(
+        {
+            "Lambda, time": seconds * MEMORY_GB * GB_SECOND,
+            "Lambda, invocations": batches * INVOCATION,
+            # The image and its label are put; both are looked at.
+            "S3, puts": 2 * MILLION * S3_PUT,
+            "S3, gets": 2 * MILLION * S3_GET,
+            "SQS": (MILLION + 2 * batches) * SQS_REQUEST,
+            "logs and traces": MILLION * LOG_BYTES * LOG_BYTE + batches * TRACED * TRACE,
+        }
+    )
+
+
+def by_http(milliseconds: float) -> Cost:
+    """A million calls of one image each."""
+    return Cost(
+        {
+            "Lambda, time": milliseconds / 1000 * MILLION * MEMORY_GB * GB_SECOND,
+            "Lambda, invocations": MILLION * INVOCATION,
+            "API Gateway": MILLION * API_CALL,
+            "logs and traces": MILLION * 2 * LOG_BYTES * LOG_BYTE + MILLION * TRACED * TRACE,
+        }
+    )
+
+
+def main() -> None:
+    """Measure, and print the bill."""
+    classifier = Classifier(bundle.load())
+    table = Table(title=f"US dollars for a million images ({PRICES_OF})", title_justify="left")
+    for name in ("images", "ms each", "door", "in all", "of which"):
+        table.add_column(name, justify="right" if name in ("ms each", "in all") else "left")
+    for name, files in (("28×28 PNG", _small()), ("2 MP photo", _photos())):
+        each = _milliseconds(classifier, files)
+        for door, cost in (("S3", by_s3(each)), ("HTTP", by_http(each))):
+            lines = sorted(cost.lines.items(), key=lambda it: -it[1])
+            parts = ", ".join(f"{line} {dollars:.2f}" for line, dollars in lines[:4])
+            table.add_row(name, f"{each:.1f}", door, f"{cost.total:.2f}", parts)
+    console = Console(soft_wrap=True, width=120)
+    console.print(table)
+    console.print(machine.in_words(machine.described()))
+
+
+def _small() -> list[bytes]:
+    test = data.load(str(data.BUNDLED)).test
+    return [_file((it[..., 0] * 255).round().astype(np.uint8), "PNG") for it in test.x[:200]]
+
+
+def _photos() -> list[bytes]:
+    test = data.load(str(data.BUNDLED)).test
+    files = []
+    for number in range(20):
+        image = (test.x[number][..., 0] * 255).round().astype(np.uint8)
+        sample = photos.photo(image, int(test.y[number]), level="medium", seed=number)
+        with Image.open(io.BytesIO(sample.data)) as picture:
+            large = picture.convert("RGB").resize((1632, 1224), Image.Resampling.BICUBIC)
+        files.append(_file(np.asarray(large), "JPEG"))
+    return files
+
+
+def _file(pixels: np.ndarray, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **({"quality": 88} if kind == "JPEG" else {}))
+    return buffer.getvalue()
+
+
+def _milliseconds(classifier: Classifier, files: list[bytes]) -> float:
+    times = []
+    for file in files:
+        started = time.perf_counter()
+        classifier.classify(file)
+        times.append((time.perf_counter() - started) * 1000)
+    return median(times)
+
+
+if __name__ == "__main__":
+    typer.run(main)
