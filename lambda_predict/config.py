@@ -22,7 +22,12 @@ class Settings(BaseModel):
         str | None, Field(description="Store of models: a folder or s3://bucket.")
     ] = None
     model_refresh_seconds: Annotated[float, Field(ge=0)] = 60
+    images_bucket: str | None = None
     labels_bucket: str | None = None
+    labels_queue_url: str | None = None
+    sweep_grace_seconds: Annotated[
+        float, Field(ge=0, description="What changed this lately is left to its own event.")
+    ] = 900
     label_mode: Mode = "single"
     cors_origin: str | None = None
 

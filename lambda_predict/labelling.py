@@ -1,25 +1,31 @@
 """Make the label of one image agree with the image's current state.
 
 Events may come late, twice and out of order, so an event is only a hint to look: what the bucket
-holds at that moment decides. The label that is there is read *first*, then the image, and the new
-label is written on the condition that the old one is still there. So the last writer always saw the
-newest image: if the image changed after it looked, that change's own event writes later, or makes
-it lose.
+holds at that moment decides. The tag of the label that is there is read *first*, then the image,
+and the new label is written on the condition that the old one is still there.
+
+Why the last label is right, whatever runs beside it: each change of an image has an event, and each
+event's work ends with a write. So after the last change there is a write whose look at the image
+came after it. Every later write was conditional on a label that is at least that new, read *before*
+the image was looked at; so its look, too, came after the last change.
+
+It follows that a label is written even where the one that is there says the same: to leave out that
+write is to let a slower function win that looked while the image was something else for a moment
+(deleted and revived, say). A tombstone is written for the same reason; a gap could lose to nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from digits.classifier import Classifier
 from digits.errors import BadRequest, Conflict, ImageError, TooLarge
 from digits.image import MAX_BYTES
 from digits.labels import Label, Source, Tombstone, error_label, label, label_key
-from digits.results import Mode, ModelInfo
+from digits.results import Mode
 from lambda_predict.observability import classify, logger
 
 if TYPE_CHECKING:
@@ -29,21 +35,6 @@ if TYPE_CHECKING:
 MODE_METADATA = "digits-mode"
 _ATTEMPTS = 5
 _MODE: TypeAdapter[Mode] = TypeAdapter(Mode)
-
-
-class _Seen(BaseModel):
-    """What a label speaks of; nothing, where it is a tombstone or somebody else's writing."""
-
-    source: Source | None = None
-    model: ModelInfo | None = None
-
-
-@dataclass(frozen=True)
-class _Written:
-    """The label that is there, and the tag to write against."""
-
-    etag: str
-    seen: _Seen
 
 
 class Labeller:
@@ -75,27 +66,22 @@ class Labeller:
             If S3 cannot be used just now, or may not be; trying again later is safe.
         """
         for _ in range(_ATTEMPTS):
-            written = self._read_label(key)
-            new = self._label_of(bucket, key, classifier, written)
-            if new is None or self._write_label(key, new, written):
+            seen = self._tag_of_label(key)
+            if self._write_label(key, self._label_of(bucket, key, classifier), seen):
                 return
             logger.info("The label changed meanwhile; looking again", key=key)
         raise Conflict(f"The label of {key} kept changing; it is tried again later.")
 
-    def _read_label(self, key: str) -> _Written | None:
-        answer = _get_or_none(self._s3, self._labels_bucket, label_key(key))
-        if answer is None:
-            return None
+    def _tag_of_label(self, key: str) -> str | None:
         try:
-            seen = _Seen.model_validate_json(answer["Body"].read())
-        except ValidationError:
-            seen = _Seen()
-        return _Written(answer["ETag"], seen)
+            return self._s3.head_object(Bucket=self._labels_bucket, Key=label_key(key))["ETag"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "404":  # a HEAD has no body to name the error
+                return None
+            raise
 
-    def _label_of(
-        self, bucket: str, key: str, classifier: Classifier, written: _Written | None
-    ) -> Label | None:
-        """The label of the image as it is now; None if `written` says the same already."""
+    def _label_of(self, bucket: str, key: str, classifier: Classifier) -> Label:
+        """The label of the image as it is now."""
         answer = _get_or_none(self._s3, bucket, key)
         if answer is None:
             return Tombstone(source=Source(bucket=bucket, key=key))
@@ -106,17 +92,13 @@ class Labeller:
             etag=answer["ETag"].strip('"'),
             size=answer["ContentLength"],
         )
-        model = classifier.model_info
-        if written and source.version_id and written.seen == _Seen(source=source, model=model):
-            answer["Body"].close()
-            return None
         mode: Mode | None = None
         try:
             mode = self._mode(answer["Metadata"])
             data = _read_body(answer)
             result = classify(classifier, data, mode=mode)
         except (ImageError, BadRequest) as error:
-            return error_label(error, source, mode, model)
+            return error_label(error, source, mode, classifier.model_info)
         return label(result, source, mode)
 
     def _mode(self, metadata: dict[str, str]) -> Mode:
@@ -128,9 +110,9 @@ class Labeller:
                 f"The object's metadata {MODE_METADATA!r} must be 'single' or 'multiple'."
             ) from error
 
-    def _write_label(self, key: str, new: Label, written: _Written | None) -> bool:
-        """Replace the label that was read; False if somebody else was quicker."""
-        condition = {"IfMatch": written.etag} if written else {"IfNoneMatch": "*"}
+    def _write_label(self, key: str, new: Label, seen: str | None) -> bool:
+        """Replace the label that was seen; False if somebody else was quicker."""
+        condition = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"}
         try:
             self._s3.put_object(
                 Bucket=self._labels_bucket,
@@ -143,6 +125,7 @@ class Labeller:
             if error.response["Error"]["Code"] in (
                 "PreconditionFailed",
                 "ConditionalRequestConflict",
+                "NoSuchKey",  # the label that was seen is gone
             ):
                 return False
             raise

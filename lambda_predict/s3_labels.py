@@ -1,4 +1,9 @@
-"""The labels door: queue messages that carry S3 events in, label objects out."""
+"""The labels door: queue messages that carry S3 events in, label objects out.
+
+First-time messages come in batches, those that come back one at a time and by a queue of their own
+(`template.yaml`), so an image that takes the time or the memory of the whole function does so once
+with neighbours and then alone.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +33,9 @@ _S3_CONFIG = Config(
     connect_timeout=2, read_timeout=10, retries={"mode": "standard", "max_attempts": 3}
 )
 
+# A new image is begun only with this much time left: the largest needs a tenth of it.
+_ENOUGH_MILLISECONDS = 10_000
+
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 models = serving.from_settings()
 serving.prime_snapshot(models)
@@ -43,13 +51,19 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     )
 
 
-def label_images(record: SQSRecord) -> None:
+class OutOfTime(Exception):
+    """The images before this one took the function's time; it is handed back, not begun."""
+
+
+def label_images(record: SQSRecord, lambda_context: LambdaContext) -> None:
     """Label every image that one message names.
 
     Whatever this raises sends the message back to the queue, and in the end to the dead letters: a
     fault that may pass, and also a message that is no S3 event, which a person should see.
     """
     try:
+        if lambda_context.get_remaining_time_in_millis() < _ENOUGH_MILLISECONDS:
+            raise OutOfTime("The images before it took the time; it is handed back, not begun.")
         body = record.json_body
         if body.get("Event") == "s3:TestEvent":
             return

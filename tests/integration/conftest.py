@@ -13,6 +13,7 @@ import pytest
 from moto import mock_aws
 
 from digits import bundle, store
+from tests.integration.queues import Queues
 
 IMAGES, LABELS, MODELS = "test-images", "test-labels", "test-models"
 
@@ -65,6 +66,21 @@ def http_api(environment):
 @pytest.fixture
 def s3_labels(environment):
     return fresh("s3_labels")
+
+
+@pytest.fixture
+def queues(s3_labels) -> Queues:
+    """The stack's queues, which feed the labels function."""
+    return Queues(s3_labels.handler)
+
+
+@pytest.fixture
+def sweep(environment, queues) -> ModuleType:
+    """The sweep's function, which leaves no change to its event."""
+    environment.setenv("DIGITS_IMAGES_BUCKET", IMAGES)
+    environment.setenv("DIGITS_LABELS_QUEUE_URL", queues.urls["LabelsQueue"])
+    environment.setenv("DIGITS_SWEEP_GRACE_SECONDS", "0")
+    return fresh("sweep")
 
 
 def publish_shipped() -> store.Pointer:

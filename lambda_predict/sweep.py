@@ -1,0 +1,230 @@
+"""The sweep: finds images that have not the label they should have, and has them labelled.
+
+An event may be lost, and images may be older than the queue. On a schedule, this goes through the
+images bucket in the order of its keys and sends to the labels queue what an event would have sent:
+each image without a label of its current version, and each deleted one whose label is no tombstone.
+It labels nothing itself, so it can run at any time beside the others.
+
+One run goes as far as its time allows, a page of the listing after the other, and keeps in the
+labels bucket how far it came; the next goes on from there, and at the end they start over. A run
+that is killed repeats one page. Memory holds one page, however large the bucket is.
+
+What it does not see: an image of which every version was deleted for good, its event lost. Nothing
+in the images bucket tells of it any more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
+
+import boto3
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+from pydantic import BaseModel, ValidationError
+
+from digits.labels import Source, label_key
+from lambda_predict.config import settings
+from lambda_predict.observability import logger, metrics
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectVersionsOutputTypeDef
+    from mypy_boto3_sqs import SQSClient
+
+POSITION = "sweep/position.json"
+# Labels read at once: a read is waiting, mostly.
+_READERS = 16
+# A page is 1,000 labels to read, and messages to send; SQS takes ten of these at once.
+_ENOUGH_MILLISECONDS = 60_000
+_SENT_AT_ONCE = 10
+_CONFIG = Config(
+    connect_timeout=2,
+    read_timeout=10,
+    retries={"mode": "standard", "max_attempts": 5},
+    max_pool_connections=_READERS,
+)
+
+
+class NotSent(Exception):
+    """The queue did not take a message; the next run comes to the same page again."""
+
+
+class _Position(BaseModel):
+    """How far the runs came: the last key of the last page that was done; None at the end."""
+
+    after: str | None
+
+
+class _Written(BaseModel):
+    """What a label says of its image; nothing, where it is somebody else's writing."""
+
+    source: Source | None = None
+    deleted: bool = False
+
+
+class Sweep:
+    """Compares one images bucket with its labels.
+
+    Parameters
+    ----------
+    s3, sqs
+        The clients. The first must be safe to use from several threads, as boto3's are.
+    images, labels
+        The buckets.
+    queue
+        URL of the queue that images are labelled from.
+    grace
+        What changed this lately is left to its own event.
+    """
+
+    def __init__(
+        self, s3: S3Client, sqs: SQSClient, images: str, labels: str, queue: str, grace: timedelta
+    ) -> None:
+        self._s3 = s3
+        self._sqs = sqs
+        self._images = images
+        self._labels = labels
+        self._queue = queue
+        self._grace = grace
+
+    def position(self) -> str | None:
+        """The key after which to go on; None to start at the first."""
+        try:
+            answer = self._s3.get_object(Bucket=self._labels, Key=POSITION)
+        except self._s3.exceptions.NoSuchKey:
+            return None
+        return _Position.model_validate_json(answer["Body"].read()).after
+
+    def keep_position(self, after: str | None) -> None:
+        """Let the next run go on after this key; None lets it start over."""
+        body = _Position(after=after).model_dump_json().encode()
+        self._s3.put_object(Bucket=self._labels, Key=POSITION, Body=body)
+
+    def page(self, after: str | None) -> tuple[int, int, str | None]:
+        """Do the page after a key.
+
+        Returns
+        -------
+        looked, sent, after
+            How many images were looked at, how many were sent to the queue, and the key to go on
+            after; None at the end.
+
+        Raises
+        ------
+        NotSent, ClientError, BotoCoreError
+            If the page could not be done; doing it again is safe.
+        """
+        start = {"KeyMarker": after} if after is not None else {}
+        listing = self._s3.list_object_versions(Bucket=self._images, **start)  # type: ignore[arg-type]
+        found = self._settled(listing)
+        with ThreadPoolExecutor(_READERS) as readers:
+            right = readers.map(self._has_its_label, found)
+            wrong = [
+                source.key for source, is_right in zip(found, right, strict=True) if not is_right
+            ]
+        self._send(wrong)
+        return len(found), len(wrong), listing.get("NextKeyMarker")
+
+    def _settled(self, listing: ListObjectVersionsOutputTypeDef) -> list[Source]:
+        """The current versions in a listing; one without a tag is a deletion.
+
+        The current version of a key is listed before its older ones, so to go on after the last key
+        of a page, not after its last version, leaves out old versions only.
+        """
+        before = datetime.now(timezone.utc) - self._grace
+        versions = [
+            Source(
+                bucket=self._images,
+                key=item["Key"],
+                version_id=item["VersionId"],
+                etag=item["ETag"].strip('"'),
+                size=item["Size"],
+            )
+            for item in listing.get("Versions", ())
+            if item["IsLatest"] and item["LastModified"] <= before
+        ]
+        deletions = [
+            Source(bucket=self._images, key=item["Key"])
+            for item in listing.get("DeleteMarkers", ())
+            if item["IsLatest"] and item["LastModified"] <= before
+        ]
+        return versions + deletions
+
+    def _has_its_label(self, image: Source) -> bool:
+        try:
+            answer = self._s3.get_object(Bucket=self._labels, Key=label_key(image.key))
+        except self._s3.exceptions.NoSuchKey:
+            return image.etag is None
+        try:
+            written = _Written.model_validate_json(answer["Body"].read())
+        except ValidationError:
+            return False
+        if image.etag is None or written.source is None:
+            return image.etag is None and written.deleted
+        # A listing calls the version "null" that has no id.
+        version = written.source.version_id or "null"
+        return written.source.model_copy(update={"version_id": version}) == image
+
+    def _send(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), _SENT_AT_ONCE):
+            answer = self._sqs.send_message_batch(
+                QueueUrl=self._queue,
+                Entries=[
+                    {"Id": str(number), "MessageBody": json.dumps(self._event(key))}
+                    for number, key in enumerate(keys[start : start + _SENT_AT_ONCE])
+                ],
+            )
+            if failed := answer.get("Failed"):
+                raise NotSent(
+                    f"The queue refused {len(failed)} messages: {failed[0].get('Message')}"
+                )
+
+    def _event(self, key: str) -> dict[str, Any]:
+        """An S3 event's parts that the labels function reads, the key encoded as S3 does it."""
+        s3 = {"bucket": {"name": self._images}, "object": {"key": quote_plus(key, safe="/")}}
+        return {"Records": [{"eventSource": "digits:sweep", "eventName": "Swept", "s3": s3}]}
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Go on with the sweep for as long as there is time; say what was done."""
+    after = sweep().position()
+    looked = sent = 0
+    while True:
+        page_looked, page_sent, after = sweep().page(after)
+        sweep().keep_position(after)
+        looked, sent = looked + page_looked, sent + page_sent
+        if after is None or context.get_remaining_time_in_millis() < _ENOUGH_MILLISECONDS:
+            break
+    metrics.add_metric("Swept", MetricUnit.Count, looked)
+    metrics.add_metric("SentToBeLabelled", MetricUnit.Count, sent)
+    done = {"looked_at": looked, "sent": sent, "finished": after is None}
+    logger.info("Swept", extra=done)
+    return done
+
+
+@cache
+def sweep() -> Sweep:
+    """The sweep of this process, as the environment sets it."""
+    given = settings()
+    if not (given.images_bucket and given.labels_bucket and given.labels_queue_url):
+        raise RuntimeError(
+            "DIGITS_IMAGES_BUCKET, DIGITS_LABELS_BUCKET and DIGITS_LABELS_QUEUE_URL must be set;"
+            " deploy the function by template.yaml."
+        )
+    return Sweep(
+        boto3.client("s3", config=_CONFIG),
+        boto3.client("sqs", config=_CONFIG),
+        given.images_bucket,
+        given.labels_bucket,
+        given.labels_queue_url,
+        timedelta(seconds=given.sweep_grace_seconds),
+    )
