@@ -14,6 +14,8 @@ from streamlit_app.style import CSS  # noqa: E402  needs the path above
 
 st.set_page_config(page_title="Handwritten digits", page_icon="✍️", layout="wide")
 st.html(f"<style>{CSS}</style>")
+# Streamlit forgets a widget while its page is not shown, unless it is told again.
+st.session_state.engine = st.session_state.get("engine", "app")
 st.navigation(
     [
         st.Page("views/recognise.py", title="Read digits", icon=":material/draw:", default=True),

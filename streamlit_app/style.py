@@ -36,6 +36,16 @@ CSS = """
   padding: 1.25rem 1rem;
 }
 
+.st-key-ways .stButtonGroup button { font-weight: 600; }
+.st-key-sheet {
+  align-items: center; background: #fff; border: 1px solid var(--line); border-radius: 0.75rem;
+  overflow: hidden; padding-top: 2.25rem;  /* where its tools appear */
+}
+.st-key-sheet::before {
+  content: "Write here"; position: absolute; top: 0.5rem; left: 1rem; color: #5b6072;
+  font-size: 0.875rem;
+}
+
 /* Samples: buttons that are pictures */
 .st-key-samples { display: grid; grid-template-columns: repeat(5, 1fr); gap: 0.625rem; }
 .st-key-samples > *, .st-key-samples .stButton { width: 100% !important; min-width: 0; }
@@ -137,17 +147,41 @@ CSS = """
 .tile .bar { grid-template-rows: 0 1fr 1.125rem; font-size: 0.6875rem; }
 .tile .bar em { display: none; }
 
-/* Why */
-.why { border-left: 4px solid var(--line); padding-left: 1.25rem; }
-.why p { color: var(--quiet); font-size: 0.875rem; margin: 0 0 1rem; text-wrap: pretty; }
-.reasons { display: grid; grid-template-columns: repeat(3, 1fr); gap: 1rem; }
-.reasons + .reasons { margin-top: 1rem; }
-.reasons figure { margin: 0; min-width: 0; }
-.reasons img {
-  width: 100%; aspect-ratio: 1; border-radius: 0.5rem; background: #000; display: block;
-  image-rendering: pixelated;
+/* See inside */
+.inside { display: grid; gap: 1rem; }
+.inside h4 { font-family: inherit; font-size: 1rem; font-weight: 600; margin: 0; padding: 0; }
+.inside p, .flow span { color: var(--quiet); font-size: 0.875rem; margin: 0.25rem 0 0; }
+.mattered { display: grid; grid-template-columns: 15rem 1fr; gap: var(--gap); align-items: center; }
+.mattered .canvas { overflow: hidden; border-radius: 0.625rem; justify-self: center; }
+.glow { position: absolute; max-width: none !important; max-height: none !important; }
+.mattered .canvas .glow { outline: 0; border-radius: 0; }
+.flow {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 1.5rem 1.75rem;
+  list-style: none; margin: 0; padding: 1.25rem; background: var(--card);
+  border: 1px solid var(--line); border-radius: 1rem;
 }
-.reasons figcaption { color: var(--quiet); font-size: 0.8125rem; padding-top: 0.375rem; }
+.flow li { position: relative; margin: 0; padding: 0; min-width: 0; }
+.flow li + li::before {
+  content: "→"; position: absolute; left: -1.75rem; width: 1.75rem; top: 5.5rem;
+  text-align: center; color: var(--quiet);
+}
+.flow b { font-size: 0.875rem; white-space: nowrap; }
+.flow li > div { height: 9.5rem; margin: 0.25rem 0; }
+.flow img {
+  display: block; height: 100%; max-width: 100%; border-radius: 0.5rem; object-fit: contain;
+  outline: 1px solid var(--line);
+}
+.flow .pixels { image-rendering: pixelated; }
+.flow span { display: block; line-height: 1.35; }
+.flow .bars { height: 9.5rem; gap: 0.125rem; }
+.flow .bar { grid-template-rows: 0 1fr 1.125rem; font-size: 0.75rem; }
+.flow .bar em { display: none; }
+.deeper { display: flex; flex-direction: column; justify-content: space-between; height: 100%; }
+.deeper i {
+  font-style: normal; font-size: 0.875rem; text-align: center; align-self: center;
+  width: calc(45% + var(--side) * 4%); border-radius: 0.5rem; padding: 0.3rem 0;
+  background: color-mix(in srgb, var(--accent) 14%, transparent); white-space: nowrap;
+}
 
 /* Model card */
 .figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
@@ -174,17 +208,19 @@ CSS = """
 .plots figcaption { color: var(--quiet); font-size: 0.875rem; padding-top: 0.5rem; }
 
 @media (max-width: 40rem) {
-  .stMainBlockContainer { padding: 4.25rem 1rem 2rem; }
+  .stMainBlockContainer { padding: 3.75rem 1rem 2rem; }
   .stMainBlockContainer h1 { font-size: 1.875rem; }
   .lead { font-size: 1rem; }
+  .stMainBlockContainer .stVerticalBlock { gap: 0.75rem; }
   .stFileUploader section { padding: 0.75rem; }
   .st-key-samples { gap: 0.375rem; }
   .stHorizontalBlock { gap: 1rem; }
   .card { padding: 1rem; }
-  .card .body { grid-template-columns: 1fr; gap: 1rem; }
-  .canvas img { max-height: 13rem; }
-  .answer { text-align: center; }
-  .note { text-align: left; }
+  .card .body { grid-template-columns: 2fr 3fr; gap: 1rem; }
+  .canvas img { max-height: 11rem; }
+  .text { font-size: clamp(1.75rem, calc(13rem / (var(--length, 1) + 1)), 5.5rem); }
+  .sure { font-size: 1rem; margin-top: 0.25rem !important; }
+  .mattered { grid-template-columns: 1fr; }
   .layers { font-size: 0.8125rem; }
   .evidence { grid-template-columns: 1fr; }
   .evidence .frame { margin: 0 auto; }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from html import escape
 from typing import Any
 
@@ -12,7 +10,7 @@ import streamlit as st
 from digits import bundle
 from digits.bundle import Manifest
 from digits.errors import ModelUnavailable
-from streamlit_app import engine
+from streamlit_app import engine, shipped
 
 KINDS = {
     "Conv2D": ("Convolution", "looks for small patterns, everywhere"),
@@ -70,7 +68,7 @@ def show() -> None:
         " 250 people, tested on 10,000 by others.</p>"
     )
     st.html(_figures(manifest))
-    if layers := _report().get("layers"):
+    if layers := shipped.report().get("layers"):
         st.subheader("How it is built", anchor=False)
         st.html(_layers(layers))
     st.subheader("What it learnt", anchor=False)
@@ -120,35 +118,15 @@ def _layer(layer: dict[str, Any]) -> str:
     )
 
 
-@st.cache_data
-def _report() -> dict[str, Any]:
-    """The bundle's report; empty where it has none."""
-    try:
-        report: dict[str, Any] = json.loads(bundle.in_folder(bundle.SHIPPED)("report.json"))
-    except ModelUnavailable:
-        return {}
-    return report
-
-
 def _plots() -> str:
     """The bundle's pictures; one that is missing is left out."""
     figures = "".join(
         f'<figure><img src="{uri}" alt="{title}. {text}">'
         f"<figcaption><b>{title}.</b> {text}</figcaption></figure>"
         for name, title, text in PLOTS
-        if (uri := _data_uri(name))
+        if (uri := shipped.data_uri(name))
     )
     return f'<div class="plots">{figures}</div>'
-
-
-@st.cache_data
-def _data_uri(name: str) -> str:
-    """A picture of the bundle as a ``data:`` URI; nothing where it has none."""
-    try:
-        data = bundle.in_folder(bundle.SHIPPED)(f"images/{name}.png")
-    except ModelUnavailable:
-        return ""
-    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
 
 
 show()
