@@ -30,11 +30,12 @@ def card(reading: Reading) -> str:
 
 
 def _error_card(reading: Reading) -> str:
+    message = reading.error.message if reading.error else ""
     return (
         f'<article class="card failed" aria-label="{escape(reading.name)}: could not be read">'
         f'<header><span class="name">{escape(reading.name)}</span></header>'
         f'<div class="note" role="alert"><b>This file could not be read</b>'
-        f"<span>{escape(reading.error)}</span></div></article>"
+        f"<span>{escape(message)}</span></div></article>"
     )
 
 

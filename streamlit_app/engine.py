@@ -13,11 +13,13 @@ import streamlit as st
 from digits import bundle
 from digits.classifier import Classifier
 from digits.errors import ImageError
-from digits.results import Explain, Result
+from digits.results import ErrorInfo, Explain, Result
 from streamlit_app import api, preview
 from streamlit_app.api import Api
 
 Choice = Literal["app", "api"]
+
+EXTENSIONS = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Reading:
     name: str
     result: Result | None = None
     picture: str = ""
-    error: str = ""
+    error: ErrorInfo | None = None
 
 
 @st.cache_resource(show_spinner="Waking the network up …")
@@ -53,7 +55,7 @@ def choose(engine: Choice) -> None:
 
 
 def read(
-    name: str, data: bytes, explain: Explain = "frame", *, side: int = preview.SIDE
+    name: str, data: bytes, explain: Explain | None = "frame", *, side: int = preview.SIDE
 ) -> Reading:
     """Read all the digits of one picture; nothing that it may hold raises.
 
@@ -77,10 +79,10 @@ def read(
         result = _result(data, explain)
         return Reading(name, result, preview.data_uri(data, result.image, side))
     except ImageError as error:
-        return Reading(name, error=str(error))
+        return Reading(name, error=ErrorInfo.of(error))
 
 
-def _result(data: bytes, explain: Explain) -> Result:
+def _result(data: bytes, explain: Explain | None) -> Result:
     if service := chosen():
         return service.classify(data, explain=explain)
     return classifier().classify(data, mode="multiple", explain=explain)

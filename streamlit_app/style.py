@@ -23,7 +23,11 @@ CSS = """
 }
 
 /* Page */
-.stMainBlockContainer { max-width: 72rem; padding: 4.75rem 1.5rem 3rem; }
+.stMainBlockContainer { max-width: 72rem; padding: 0.75rem 1.5rem 3rem; }
+.stAppHeader { background: transparent; pointer-events: none; }
+.stAppHeader button { pointer-events: auto; }
+.st-key-pages { gap: 0.25rem; margin: 0 3rem 0 -0.5rem; min-height: 2.25rem; }
+.st-key-pages p { white-space: nowrap; }
 .stMainBlockContainer h1 { letter-spacing: -0.015em; padding: 0 0 0.25rem; text-wrap: balance; }
 .lead { color: var(--quiet); font-size: 1.125rem; margin: 0; text-wrap: pretty; }
 .private { color: var(--quiet); font-size: 0.875rem; margin: 0; }
@@ -183,6 +187,26 @@ CSS = """
   background: color-mix(in srgb, var(--accent) 14%, transparent); white-space: nowrap;
 }
 
+/* Many at once */
+.readings { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.readings th, .readings td {
+  text-align: left; padding: 0.5rem 1rem 0.5rem 0; border: 0;
+  border-bottom: 1px solid var(--line);
+}
+.readings th { color: var(--quiet); font-size: 0.875rem; font-weight: 600; }
+.readings tr { height: 4.5rem; }
+.readings thead tr { height: auto; }
+.readings td:first-child { width: 5rem; }
+.readings img {
+  display: block; width: 4rem; height: 3.5rem; object-fit: contain; border-radius: 0.375rem;
+}
+.readings .name { overflow-wrap: anywhere; font-size: 0.875rem; }
+.readings .read {
+  font-family: var(--serif); font-size: 1.5rem; font-weight: 600; white-space: pre-line;
+}
+.readings .doubt { color: var(--doubt); }
+.readings small { color: var(--quiet); font-size: 0.875rem; }
+
 /* Model card */
 .figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
 .figures div {
@@ -208,7 +232,10 @@ CSS = """
 .plots figcaption { color: var(--quiet); font-size: 0.875rem; padding-top: 0.5rem; }
 
 @media (max-width: 40rem) {
-  .stMainBlockContainer { padding: 3.75rem 1rem 2rem; }
+  .stMainBlockContainer { padding: 0.75rem 1rem 2rem; }
+  .st-key-pages { flex-wrap: nowrap; gap: 0; margin-right: 2rem; }
+  .st-key-pages a { padding: 0.25rem 0.375rem; gap: 0.25rem; }
+  .st-key-pages p { font-size: 0.8125rem; }
   .stMainBlockContainer h1 { font-size: 1.875rem; }
   .lead { font-size: 1rem; }
   .stMainBlockContainer .stVerticalBlock { gap: 0.75rem; }
@@ -222,6 +249,10 @@ CSS = """
   .sure { font-size: 1rem; margin-top: 0.25rem !important; }
   .mattered { grid-template-columns: 1fr; }
   .layers { font-size: 0.8125rem; }
+  .readings td, .readings th { padding-right: 0.5rem; }
+  .readings td:first-child { width: 3.5rem; }
+  .readings img { width: 3rem; height: 3rem; }
+  .readings td:last-child { font-size: 0.875rem; }
   .evidence { grid-template-columns: 1fr; }
   .evidence .frame { margin: 0 auto; }
 }

@@ -15,7 +15,6 @@ from streamlit_app.api import Away
 from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES, Sample
 
-EXTENSIONS = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif"]
 MOST = 12  # cards; more belong into the table of the batch page
 DRAW, UPLOAD, CAMERA = "draw", "upload", "camera"
 WAYS = {
@@ -90,7 +89,7 @@ def _given(way: str) -> list[Picture]:
         return [Picture(photo.file_id, "Your photo", photo.getvalue())] if photo else []
     files = st.file_uploader(
         "Drop or choose your pictures",
-        type=EXTENSIONS,
+        type=engine.EXTENSIONS,
         accept_multiple_files=True,
         key=key,
         help="PNG, JPEG, WebP, GIF, BMP, TIFF or HEIC, up to 20 MB each; JPEG up to 50 megapixels,"
