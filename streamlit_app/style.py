@@ -24,8 +24,9 @@ CSS = """
 
 /* Page */
 .stMainBlockContainer { max-width: 72rem; padding: 0.75rem 1.5rem 3rem; }
-.stAppHeader { background: transparent; pointer-events: none; }
-.stAppHeader button { pointer-events: auto; }
+.stAppHeader { background: transparent; }
+.stAppHeader, .stAppHeader * { pointer-events: none; }
+.stAppHeader button, .stAppHeader button * { pointer-events: auto; }
 .st-key-pages { gap: 0.25rem; margin: 0 3rem 0 -0.5rem; min-height: 2.25rem; }
 .st-key-pages p { white-space: nowrap; }
 .stMainBlockContainer h1 { letter-spacing: -0.015em; padding: 0 0 0.25rem; text-wrap: balance; }
@@ -35,6 +36,7 @@ CSS = """
 .stHtml { line-height: 1.5; }
 
 /* Inputs */
+.stPopover button:is(:hover, [aria-expanded="true"]) { color: var(--accent); }
 .stFileUploader section {
   border: 2px dashed color-mix(in srgb, var(--accent) 45%, transparent); background: var(--card);
   padding: 1.25rem 1rem;
@@ -42,8 +44,9 @@ CSS = """
 
 .st-key-ways .stButtonGroup button { font-weight: 600; }
 .st-key-sheet {
-  align-items: center; background: #fff; border: 1px solid var(--line); border-radius: 0.75rem;
-  overflow: hidden; padding-top: 2.25rem;  /* where its tools appear */
+  position: relative; align-items: center; background: #fff; overflow: hidden;
+  border: 1px solid var(--line); border-radius: 0.75rem;
+  padding-top: 2.25rem;  /* where its tools appear */
 }
 .st-key-sheet::before {
   content: "Write here"; position: absolute; top: 0.5rem; left: 1rem; color: #5b6072;
@@ -222,7 +225,16 @@ CSS = """
 }
 .layers th { color: var(--quiet); font-size: 0.875rem; font-weight: 600; }
 .layers td:not(:nth-child(2)) { white-space: nowrap; }
-.layers .number { text-align: right; padding-right: 0; }
+.layers .number { text-align: right; padding: 0.5rem 0 0.5rem 0.75rem; }
+.facts td:nth-child(2) { white-space: normal !important; }
+.wide { overflow-x: auto; }
+.refused {
+  display: grid; grid-template-columns: max-content 1fr max-content; gap: 0.375rem 1rem; margin: 0;
+  max-width: 44rem; align-items: center; font-variant-numeric: tabular-nums;
+}
+.refused dd { margin: 0; }
+.refused dd + dd { text-align: right; }
+.refused i { display: block; height: 0.625rem; border-radius: 1rem; background: var(--accent); }
 .plots { columns: 22rem 2; column-gap: 1.5rem; }
 .plots figure { margin: 0 0 1.5rem; break-inside: avoid; }
 .plots img {
@@ -249,10 +261,15 @@ CSS = """
   .sure { font-size: 1rem; margin-top: 0.25rem !important; }
   .mattered { grid-template-columns: 1fr; }
   .layers { font-size: 0.8125rem; }
-  .readings td, .readings th { padding-right: 0.5rem; }
-  .readings td:first-child { width: 3.5rem; }
+  .readings thead { display: none; }
+  .readings tbody tr {
+    display: grid; grid-template-columns: 3.75rem 1fr auto; height: auto; padding: 0.5rem 0;
+    border-bottom: 1px solid var(--line);
+  }
+  .readings td { border: 0; padding: 0; }
+  .readings td:first-child { grid-row: 1 / 3; width: auto; }
+  .readings td:last-child { grid-column: 2 / -1; font-size: 0.875rem; }
   .readings img { width: 3rem; height: 3rem; }
-  .readings td:last-child { font-size: 0.875rem; }
   .evidence { grid-template-columns: 1fr; }
   .evidence .frame { margin: 0 auto; }
 }

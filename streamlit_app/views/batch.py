@@ -87,6 +87,7 @@ def _results(rows: list[Row]) -> None:
             format_func=lambda name: f"{GROUPS[name]} ({counts[name]:,})",
             required=True,
             key="group",
+            wrap=True,
         )
         st.download_button(
             "CSV",

@@ -262,7 +262,7 @@ def test_the_model_page_tells_what_the_bundle_holds(app):
     manifest = bundle.load().manifest
     assert f"{manifest.metrics.test_accuracy:.2%}" in page
     assert f"{manifest.training.parameters:,}" in page
-    assert page.count("data:image/png;base64,") == 8
+    assert page.count("data:image/png;base64,") == 9
     assert manifest.version in app.caption[0].value
 
 
