@@ -106,18 +106,18 @@ def _given(way: str) -> list[Picture]:
 
 def _answer(pictures: list[Picture]) -> None:
     """The cards, each drawn as soon as its picture is read."""
-    for picture in pictures:
+    for place, picture in enumerate(pictures):
         reading = _read(picture, "frame")
         st.html(cards.card(reading))
         if reading.result is not None:
-            _go_on(picture, reading.result)
+            _go_on(place, picture, reading.result)
     _forget_all_but(pictures)
 
 
-def _go_on(picture: Picture, result: Result) -> None:
+def _go_on(place: int, picture: Picture, result: Result) -> None:
     """What can be done with an answer: look inside the network, or correct it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        look = bool(result.digits) and st.toggle("See inside", key=f"inside-{picture.identity}")
+        look = bool(result.digits) and st.toggle("See inside", key=f"inside-{place}")
         with st.popover("Not right?", icon=":material/edit:", type="tertiary"):
             _correct(picture, result)
     if look:
@@ -129,7 +129,7 @@ def _correct(picture: Picture, result: Result) -> None:
     """Take the truth, to be downloaded or, with consent, sent."""
     written = st.text_input(
         "What does it say?",
-        max_chars=40,
+        max_chars=32,
         placeholder="For example 7, or 1998",
         key=f"truth-{picture.identity}",
     )
