@@ -18,6 +18,7 @@ CSS = """
   --doubt: light-dark(#a84300, #ffb066);
   --doubt-soft: light-dark(#fdf0e2, #33261a);
   --card: light-dark(#ffffff, #1b1f29);
+  --desk: light-dark(#f1eee5, #1e222d);
   --line: light-dark(#e3dfd2, #323848);
   --quiet: light-dark(#5b6072, #a9afc0);
 }
@@ -44,12 +45,12 @@ CSS = """
 
 .st-key-ways .stButtonGroup button { font-weight: 600; }
 .st-key-sheet {
-  position: relative; align-items: center; background: #fff; overflow: hidden;
+  position: relative; align-items: center; background: var(--desk); overflow: hidden;
   border: 1px solid var(--line); border-radius: 0.75rem;
-  padding-top: 2.25rem;  /* where its tools appear */
+  padding: 2.25rem 0 0.75rem;  /* above, its tools appear */
 }
 .st-key-sheet::before {
-  content: "Write here"; position: absolute; top: 0.5rem; left: 1rem; color: #5b6072;
+  content: "Write here"; position: absolute; top: 0.5rem; left: 1rem; color: var(--quiet);
   font-size: 0.875rem;
 }
 

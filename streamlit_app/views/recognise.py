@@ -44,7 +44,6 @@ def show() -> None:
             _answer(pictures)
         except (ModelUnavailable, Away) as error:
             where.nobody_reads(error)
-    where.show()
 
 
 def _ask() -> list[Picture]:
@@ -69,6 +68,7 @@ def _ask() -> list[Picture]:
         for sample in SAMPLES:
             st.button(sample.label, key=_key(sample), on_click=_choose, args=(sample,))
     st.html(f"<style>{_sample_pictures()}</style>")
+    where.show()
     if pictures:
         return pictures
     chosen: Sample = st.session_state.sample
@@ -80,7 +80,7 @@ def _given(way: str) -> list[Picture]:
     key = f"{way}-{st.session_state.given}"
     if way == DRAW:
         with st.container(key="sheet"):
-            drawing = canvas.sheet(key, width=352, height=190)
+            drawing = canvas.sheet(key, width=352, height=184)
         if drawing is None:
             return []
         return [Picture(hashlib.sha256(drawing).hexdigest(), "Your drawing", drawing)]
