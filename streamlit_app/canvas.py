@@ -38,7 +38,11 @@ def sheet(key: str, width: int, height: int) -> bytes | None:
         return_image_data=True,
         key=key,
     )
-    if not (drawing.json_data and drawing.json_data.get("objects")):
+    # What a browser sends is not always what this component would send.
+    if not (isinstance(drawing.json_data, dict) and drawing.json_data.get("objects")):
         return None
-    data: bytes | None = drawing.image_bytes
+    try:
+        data: bytes | None = drawing.image_bytes
+    except ValueError:
+        return None
     return data

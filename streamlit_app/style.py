@@ -259,6 +259,7 @@ CSS = """
   .card .body { grid-template-columns: 2fr 3fr; gap: 1rem; }
   .canvas img { max-height: 11rem; }
   .text { font-size: clamp(1.75rem, calc(13rem / (var(--length, 1) + 1)), 5.5rem); }
+  .answer { justify-content: flex-start; }
   .sure { font-size: 1rem; margin-top: 0.25rem !important; }
   .mattered { grid-template-columns: 1fr; }
   .layers { font-size: 0.8125rem; }

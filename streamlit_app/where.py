@@ -26,7 +26,7 @@ def show() -> None:
         )
     service = engine.chosen()
     words = (
-        f"Pictures are sent to {escape(service.host)} to be read. This app keeps none."
+        f"Pictures are sent to {escape(service.host)} to be read. This app stores none."
         if service
         else "Pictures are read in this app’s memory: not stored, not passed on, and forgotten soon"
         " after you close the page."

@@ -65,7 +65,7 @@ def _read(pile: tuple[str, ...], files: Iterator[tuple[str, bytes]]) -> None:
         if count > done:
             rows.append(_row(item))
             # How many a zip holds is not known before it is read; the bar fills, and never ends.
-            progress.progress(count / (count + 20), f"{count:,} read, just now {item.name[-60:]}")
+            progress.progress(count / (count + 20), f"{count:,} read")
 
 
 def _row(item: Item) -> Row:
@@ -77,6 +77,7 @@ def _row(item: Item) -> Row:
 
 def _results(rows: list[Row]) -> None:
     """The figures, the filter, the table and the downloads."""
+    st.session_state.setdefault("group", "all")  # forgotten while another page is open
     counts = Counter(row.group for row in rows)
     counts["all"] = len(rows)
     st.html(_figures(counts))

@@ -84,6 +84,17 @@ def test_the_filter_shows_one_group(page):
     assert "pen.jpg" not in tables(page)
 
 
+def test_the_table_is_still_there_after_a_look_at_another_page(page):
+    drop(page, ("pen.jpg", PEN.data))
+
+    page.switch_page("views/model.py").run()
+    page.switch_page("views/batch.py").run()
+
+    assert not page.exception
+    assert "pen.jpg" in tables(page)
+    assert page.segmented_control(key="group").value == "all"
+
+
 def test_after_reading_only_the_table_is_kept(page):
     drop(page, ("pen.jpg", PEN.data))
 
