@@ -14,10 +14,16 @@ from streamlit_app.style import CSS  # noqa: E402  needs the path above
 
 st.set_page_config(page_title="Handwritten digits", page_icon="✍️", layout="wide")
 st.html(f"<style>{CSS}</style>")
-st.navigation(
-    [
-        st.Page("views/recognise.py", title="Read digits", icon=":material/draw:", default=True),
-        st.Page("views/model.py", title="The model", icon=":material/neurology:"),
-    ],
-    position="top",
-).run()
+# Streamlit forgets a widget while its page is not shown, unless it is told again.
+st.session_state.engine = st.session_state.get("engine", "app")
+pages = [
+    st.Page("views/recognise.py", title="Read digits", icon=":material/draw:", default=True),
+    st.Page("views/batch.py", title="Many at once", icon=":material/grid_view:"),
+    st.Page("views/model.py", title="The model", icon=":material/neurology:"),
+]
+page = st.navigation(pages, position="hidden")
+# Streamlit's own hides behind a button on a phone.
+with st.container(horizontal=True, key="pages"):
+    for link in pages:
+        st.page_link(link)
+page.run()

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from html import escape
 
-from digits import explain
-from digits.results import Digit, Result
-from streamlit_app import preview, words
+from digits.results import Digit, ImageInfo, Result
+from streamlit_app import words
 from streamlit_app.engine import Reading
 
 
@@ -30,41 +29,13 @@ def card(reading: Reading) -> str:
     )
 
 
-def why(reading: Reading) -> str:
-    """Why one picture was read so: what mattered in each digit, what the layers made of it."""
-    digits = reading.result.digits if reading.result else ()
-    rows = "".join(_reasons(digit) for digit in digits)
-    return (
-        '<section class="why" aria-label="Why">'
-        "<p>The brighter a place glows, the more the answer hangs on it: a small black square is"
-        " laid over each place in turn, and the network asked again. Beside it, what its first two"
-        " layers made of the digit: each small picture is one filter’s answer, white where it found"
-        f" what it looks for.</p>{rows}</section>"
-    )
-
-
-def _reasons(digit: Digit) -> str:
-    explanation = digit.explanation
-    if explanation is None or explanation.occlusion is None:
-        return ""
-    heat = preview.png_uri(explain.overlay(explanation, zoom=8))
-    figures = [(f"What mattered for the {digit.digit}", heat)]
-    figures += [
-        (f"What layer {number} made of it", f"data:image/png;base64,{maps.png}")
-        for number, maps in enumerate(explanation.feature_maps or (), start=1)
-    ]
-    return '<div class="reasons">' + "".join(
-        f'<figure><img src="{uri}" alt="{text}"><figcaption>{text}</figcaption></figure>'
-        for text, uri in figures
-    ) + "</div>"  # fmt: skip
-
-
 def _error_card(reading: Reading) -> str:
+    message = reading.error.message if reading.error else ""
     return (
         f'<article class="card failed" aria-label="{escape(reading.name)}: could not be read">'
         f'<header><span class="name">{escape(reading.name)}</span></header>'
         f'<div class="note" role="alert"><b>This file could not be read</b>'
-        f"<span>{escape(reading.error)}</span></div></article>"
+        f"<span>{escape(message)}</span></div></article>"
     )
 
 
@@ -79,12 +50,17 @@ def _photo(reading: Reading, result: Result) -> str:
 
 
 def _box(digit: Digit, result: Result) -> str:
-    x, y, width, height = digit.box
-    across, down = 100 / result.image.width, 100 / result.image.height
     doubt = " doubt" if digit.needs_review else ""
+    return f'<i class="box{doubt}" style="{placed(digit.box, result.image)}"></i>'
+
+
+def placed(box: tuple[float, float, float, float], info: ImageInfo) -> str:
+    """The style that lays something over a box of the picture, at whatever size it is shown."""
+    x, y, width, height = box
+    across, down = 100 / info.width, 100 / info.height
     return (
-        f'<i class="box{doubt}" style="left:{x * across:.2f}%;top:{y * down:.2f}%;'
-        f'width:{width * across:.2f}%;height:{height * down:.2f}%"></i>'
+        f"left:{x * across:.2f}%;top:{y * down:.2f}%;"
+        f"width:{width * across:.2f}%;height:{height * down:.2f}%"
     )
 
 
@@ -117,7 +93,7 @@ def _evidence(result: Result) -> str:
     if len(result.digits) == 1:
         digit = result.digits[0]
         return (
-            f'<div class="evidence"><div><h4>How likely each digit is</h4>{_bars(digit)}</div>'
+            f'<div class="evidence"><div><h4>How likely each digit is</h4>{bars(digit)}</div>'
             f"<div><h4>What the network saw</h4>{_frame(digit)}</div></div>"
         )
     tiles = "".join(_tile(digit) for digit in result.digits)
@@ -129,7 +105,7 @@ def _tile(digit: Digit) -> str:
     symbol = "?" if digit.reason == "not_a_digit" else digit.digit
     return (
         f'<div class="tile{doubt}">{_frame(digit)}<p><b>{symbol}</b>'
-        f" {words.percent(digit.confidence)}</p>{_bars(digit)}</div>"
+        f" {words.percent(digit.confidence)}</p>{bars(digit)}</div>"
     )
 
 
@@ -137,12 +113,12 @@ def _frame(digit: Digit) -> str:
     if digit.explanation is None:
         return ""
     return (
-        f'<img class="frame" src="data:image/png;base64,{digit.explanation.frame}"'
+        f'<img class="frame" src="data:image/png;base64,{escape(digit.explanation.frame)}"'
         ' alt="The digit in white on black, 28 by 28 pixels">'
     )
 
 
-def _bars(digit: Digit) -> str:
+def bars(digit: Digit) -> str:
     """The ten probabilities as a bar chart; a screen reader says the numbers."""
     spoken = ", ".join(f"{d}: {words.percent(p)}" for d, p in enumerate(digit.probabilities))
     columns = "".join(

@@ -1,19 +1,25 @@
-"""Read one picture with the model that ships with the code; failures come back as words.
+"""Read one picture: with the model that ships with the code, or through the HTTP API.
 
-The only module that knows where answers come from: another engine would stand beside it.
+The only module that knows where answers come from.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import streamlit as st
 
 from digits import bundle
 from digits.classifier import Classifier
-from digits.errors import DigitsError
-from digits.results import Explain, Mode, Result
-from streamlit_app import preview
+from digits.errors import ImageError
+from digits.results import ErrorInfo, Explain, Result
+from streamlit_app import api, preview
+from streamlit_app.api import Api
+
+Choice = Literal["app", "api"]
+
+EXTENSIONS = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif")
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Reading:
     name: str
     result: Result | None = None
     picture: str = ""
-    error: str = ""
+    error: ErrorInfo | None = None
 
 
 @st.cache_resource(show_spinner="Waking the network up …")
@@ -38,10 +44,45 @@ def classifier() -> Classifier:
     return Classifier(bundle.load())
 
 
-def read(name: str, data: bytes, mode: Mode, explain: Explain = "frame") -> Reading:
-    """Read one picture; nothing that it may hold raises."""
+def chosen() -> Api | None:
+    """The API, if there is one and this session chose it; None for the model in the app."""
+    return api.configured() if st.session_state.get("engine") == "api" else None
+
+
+def choose(engine: Choice) -> None:
+    """Read with that engine from now on, in this session."""
+    st.session_state.engine = engine
+
+
+def read(
+    name: str, data: bytes, explain: Explain | None = "frame", *, side: int = preview.SIDE
+) -> Reading:
+    """Read all the digits of one picture; nothing that it may hold raises.
+
+    Parameters
+    ----------
+    name
+        What the picture is called.
+    data
+        The image file's bytes.
+    explain
+        See `Classifier.classify`.
+    side
+        Pixels of the longer side of the small picture that the reading keeps.
+
+    Raises
+    ------
+    ModelUnavailable, Away
+        If it is not the picture's fault: no other will fare better.
+    """
     try:
-        result = classifier().classify(data, mode=mode, explain=explain)
-        return Reading(name, result, preview.data_uri(data, result.image))
-    except DigitsError as error:
-        return Reading(name, error=str(error))
+        result = _result(data, explain)
+        return Reading(name, result, preview.data_uri(data, result.image, side))
+    except ImageError as error:
+        return Reading(name, error=ErrorInfo.of(error))
+
+
+def _result(data: bytes, explain: Explain | None) -> Result:
+    if service := chosen():
+        return service.classify(data, explain=explain)
+    return classifier().classify(data, mode="multiple", explain=explain)

@@ -13,15 +13,15 @@ from PIL import Image, ImageOps
 from digits import image
 from digits.results import ImageInfo
 
-_SIDE = 640  # pixels of the longer side, enough for a card on a sharp screen
+SIDE = 640  # pixels of the longer side, enough for a card on a sharp screen
 # Other modes (alpha, 16 bits, …) have no one right look; they are shown as the recogniser saw them.
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "YCbCr", "CMYK"})
 
 
-def data_uri(data: bytes, info: ImageInfo) -> str:
-    """The picture as a small JPEG in a ``data:`` URI."""
-    small = _in_colour(data, info) or Image.fromarray(image.decode(data).grey)
-    small.thumbnail((_SIDE, _SIDE))
+def data_uri(data: bytes, info: ImageInfo, side: int = SIDE) -> str:
+    """The picture as a small JPEG in a ``data:`` URI, its longer side at most `side` pixels."""
+    small = _in_colour(data, info, side) or Image.fromarray(image.decode(data).grey)
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
@@ -34,7 +34,7 @@ def png_uri(picture: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _in_colour(data: bytes, info: ImageInfo) -> Image.Image | None:
+def _in_colour(data: bytes, info: ImageInfo, side: int) -> Image.Image | None:
     """The upright picture in colour, or None where only its grey form is certain."""
     if info.format == "HEIC":
         return None
@@ -43,7 +43,7 @@ def _in_colour(data: bytes, info: ImageInfo) -> Image.Image | None:
         with Image.open(io.BytesIO(data), formats=(info.format,)) as picture:
             if picture.mode not in _PLAIN_MODES or "transparency" in picture.info:
                 return None
-            picture.draft("RGB", (_SIDE, _SIDE))
+            picture.draft("RGB", (side, side))
             upright = ImageOps.exif_transpose(picture)
             same_way_up = (upright.width > upright.height) == (info.width > info.height)
             return upright.convert("RGB") if same_way_up else None

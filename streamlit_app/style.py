@@ -18,12 +18,18 @@ CSS = """
   --doubt: light-dark(#a84300, #ffb066);
   --doubt-soft: light-dark(#fdf0e2, #33261a);
   --card: light-dark(#ffffff, #1b1f29);
+  --desk: light-dark(#f1eee5, #1e222d);
   --line: light-dark(#e3dfd2, #323848);
   --quiet: light-dark(#5b6072, #a9afc0);
 }
 
 /* Page */
-.stMainBlockContainer { max-width: 72rem; padding: 4.75rem 1.5rem 3rem; }
+.stMainBlockContainer { max-width: 72rem; padding: 0.75rem 1.5rem 3rem; }
+.stAppHeader { background: transparent; }
+.stAppHeader, .stAppHeader * { pointer-events: none; }
+.stAppHeader button, .stAppHeader button * { pointer-events: auto; }
+.st-key-pages { gap: 0.25rem; margin: 0 3rem 0 -0.5rem; min-height: 2.25rem; }
+.st-key-pages p { white-space: nowrap; }
 .stMainBlockContainer h1 { letter-spacing: -0.015em; padding: 0 0 0.25rem; text-wrap: balance; }
 .lead { color: var(--quiet); font-size: 1.125rem; margin: 0; text-wrap: pretty; }
 .private { color: var(--quiet); font-size: 0.875rem; margin: 0; }
@@ -31,9 +37,21 @@ CSS = """
 .stHtml { line-height: 1.5; }
 
 /* Inputs */
+.stPopover button:is(:hover, [aria-expanded="true"]) { color: var(--accent); }
 .stFileUploader section {
   border: 2px dashed color-mix(in srgb, var(--accent) 45%, transparent); background: var(--card);
   padding: 1.25rem 1rem;
+}
+
+.st-key-ways .stButtonGroup button { font-weight: 600; }
+.st-key-sheet {
+  position: relative; align-items: center; background: var(--desk); overflow: hidden;
+  border: 1px solid var(--line); border-radius: 0.75rem;
+  padding: 2.25rem 0 0.75rem;  /* above, its tools appear */
+}
+.st-key-sheet::before {
+  content: "Write here"; position: absolute; top: 0.5rem; left: 1rem; color: var(--quiet);
+  font-size: 0.875rem;
 }
 
 /* Samples: buttons that are pictures */
@@ -137,17 +155,61 @@ CSS = """
 .tile .bar { grid-template-rows: 0 1fr 1.125rem; font-size: 0.6875rem; }
 .tile .bar em { display: none; }
 
-/* Why */
-.why { border-left: 4px solid var(--line); padding-left: 1.25rem; }
-.why p { color: var(--quiet); font-size: 0.875rem; margin: 0 0 1rem; text-wrap: pretty; }
-.reasons { display: grid; grid-template-columns: repeat(3, 1fr); gap: 1rem; }
-.reasons + .reasons { margin-top: 1rem; }
-.reasons figure { margin: 0; min-width: 0; }
-.reasons img {
-  width: 100%; aspect-ratio: 1; border-radius: 0.5rem; background: #000; display: block;
-  image-rendering: pixelated;
+/* See inside */
+.inside { display: grid; gap: 1rem; }
+.inside h4 { font-family: inherit; font-size: 1rem; font-weight: 600; margin: 0; padding: 0; }
+.inside p, .flow span { color: var(--quiet); font-size: 0.875rem; margin: 0.25rem 0 0; }
+.mattered { display: grid; grid-template-columns: 15rem 1fr; gap: var(--gap); align-items: center; }
+.mattered .canvas { overflow: hidden; border-radius: 0.625rem; justify-self: center; }
+.glow { position: absolute; max-width: none !important; max-height: none !important; }
+.mattered .canvas .glow { outline: 0; border-radius: 0; }
+.flow {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 1.5rem 1.75rem;
+  list-style: none; margin: 0; padding: 1.25rem; background: var(--card);
+  border: 1px solid var(--line); border-radius: 1rem;
 }
-.reasons figcaption { color: var(--quiet); font-size: 0.8125rem; padding-top: 0.375rem; }
+.flow li { position: relative; margin: 0; padding: 0; min-width: 0; }
+.flow li + li::before {
+  content: "→"; position: absolute; left: -1.75rem; width: 1.75rem; top: 5.5rem;
+  text-align: center; color: var(--quiet);
+}
+.flow b { font-size: 0.875rem; white-space: nowrap; }
+.flow li > div { height: 9.5rem; margin: 0.25rem 0; }
+.flow img {
+  display: block; height: 100%; max-width: 100%; border-radius: 0.5rem; object-fit: contain;
+  outline: 1px solid var(--line);
+}
+.flow .pixels { image-rendering: pixelated; }
+.flow span { display: block; line-height: 1.35; }
+.flow .bars { height: 9.5rem; gap: 0.125rem; }
+.flow .bar { grid-template-rows: 0 1fr 1.125rem; font-size: 0.75rem; }
+.flow .bar em { display: none; }
+.deeper { display: flex; flex-direction: column; justify-content: space-between; height: 100%; }
+.deeper i {
+  font-style: normal; font-size: 0.875rem; text-align: center; align-self: center;
+  width: calc(45% + var(--side) * 4%); border-radius: 0.5rem; padding: 0.3rem 0;
+  background: color-mix(in srgb, var(--accent) 14%, transparent); white-space: nowrap;
+}
+
+/* Many at once */
+.readings { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.readings th, .readings td {
+  text-align: left; padding: 0.5rem 1rem 0.5rem 0; border: 0;
+  border-bottom: 1px solid var(--line);
+}
+.readings th { color: var(--quiet); font-size: 0.875rem; font-weight: 600; }
+.readings tr { height: 4.5rem; }
+.readings thead tr { height: auto; }
+.readings td:first-child { width: 5rem; }
+.readings img {
+  display: block; width: 4rem; height: 3.5rem; object-fit: contain; border-radius: 0.375rem;
+}
+.readings .name { overflow-wrap: anywhere; font-size: 0.875rem; }
+.readings .read {
+  font-family: var(--serif); font-size: 1.5rem; font-weight: 600; white-space: pre-line;
+}
+.readings .doubt { color: var(--doubt); }
+.readings small { color: var(--quiet); font-size: 0.875rem; }
 
 /* Model card */
 .figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); }
@@ -164,7 +226,16 @@ CSS = """
 }
 .layers th { color: var(--quiet); font-size: 0.875rem; font-weight: 600; }
 .layers td:not(:nth-child(2)) { white-space: nowrap; }
-.layers .number { text-align: right; padding-right: 0; }
+.layers .number { text-align: right; padding: 0.5rem 0 0.5rem 0.75rem; }
+.facts td:nth-child(2) { white-space: normal !important; }
+.wide { overflow-x: auto; }
+.refused {
+  display: grid; grid-template-columns: max-content 1fr max-content; gap: 0.375rem 1rem; margin: 0;
+  max-width: 44rem; align-items: center; font-variant-numeric: tabular-nums;
+}
+.refused dd { margin: 0; }
+.refused dd + dd { text-align: right; }
+.refused i { display: block; height: 0.625rem; border-radius: 1rem; background: var(--accent); }
 .plots { columns: 22rem 2; column-gap: 1.5rem; }
 .plots figure { margin: 0 0 1.5rem; break-inside: avoid; }
 .plots img {
@@ -174,18 +245,33 @@ CSS = """
 .plots figcaption { color: var(--quiet); font-size: 0.875rem; padding-top: 0.5rem; }
 
 @media (max-width: 40rem) {
-  .stMainBlockContainer { padding: 4.25rem 1rem 2rem; }
+  .stMainBlockContainer { padding: 0.75rem 1rem 2rem; }
+  .st-key-pages { flex-wrap: nowrap; gap: 0; margin-right: 2rem; }
+  .st-key-pages a { padding: 0.25rem 0.375rem; gap: 0.25rem; }
+  .st-key-pages p { font-size: 0.8125rem; }
   .stMainBlockContainer h1 { font-size: 1.875rem; }
   .lead { font-size: 1rem; }
+  .stMainBlockContainer .stVerticalBlock { gap: 0.75rem; }
   .stFileUploader section { padding: 0.75rem; }
   .st-key-samples { gap: 0.375rem; }
   .stHorizontalBlock { gap: 1rem; }
   .card { padding: 1rem; }
-  .card .body { grid-template-columns: 1fr; gap: 1rem; }
-  .canvas img { max-height: 13rem; }
-  .answer { text-align: center; }
-  .note { text-align: left; }
+  .card .body { grid-template-columns: 2fr 3fr; gap: 1rem; }
+  .canvas img { max-height: 11rem; }
+  .text { font-size: clamp(1.75rem, calc(13rem / (var(--length, 1) + 1)), 5.5rem); }
+  .answer { justify-content: flex-start; }
+  .sure { font-size: 1rem; margin-top: 0.25rem !important; }
+  .mattered { grid-template-columns: 1fr; }
   .layers { font-size: 0.8125rem; }
+  .readings thead { display: none; }
+  .readings tbody tr {
+    display: grid; grid-template-columns: 3.75rem 1fr auto; height: auto; padding: 0.5rem 0;
+    border-bottom: 1px solid var(--line);
+  }
+  .readings td { border: 0; padding: 0; }
+  .readings td:first-child { grid-row: 1 / 3; width: auto; }
+  .readings td:last-child { grid-column: 2 / -1; font-size: 0.875rem; }
+  .readings img { width: 3rem; height: 3rem; }
   .evidence { grid-template-columns: 1fr; }
   .evidence .frame { margin: 0 auto; }
 }

@@ -34,7 +34,7 @@ _ADVICE: dict[Reason, Advice] = {
     ),
     "several_digits": Advice(
         "There is more than one digit here",
-        "Switch on “Read a whole number”, or crop the picture to one of them.",
+        "Crop the picture to one of them and try again.",
     ),
 }
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from digits.results import Mode
-
 _FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture, whose `file` stands in this folder, and how it wants to be read."""
+    """One picture, whose `file` stands in this folder, and the name on its button."""
 
     file: str
     label: str
-    mode: Mode = "single"
 
     @property
     def data(self) -> bytes:
@@ -28,6 +25,6 @@ SAMPLES = (
     Sample("fountain_pen.jpg", "Pen"),
     Sample("chalk.jpg", "Chalk"),
     Sample("pencil.jpg", "Pencil"),
-    Sample("year.jpg", "Number", "multiple"),
+    Sample("year.jpg", "Number"),
     Sample("scrawl.jpg", "Hard one"),
 )

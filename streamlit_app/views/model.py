@@ -1,9 +1,7 @@
-"""The second page: what the model is, how good it is and where it ends, from its bundle."""
+"""The third page: what the model is, how good it is and where it ends, from its bundle."""
 
 from __future__ import annotations
 
-import base64
-import json
 from html import escape
 from typing import Any
 
@@ -12,7 +10,7 @@ import streamlit as st
 from digits import bundle
 from digits.bundle import Manifest
 from digits.errors import ModelUnavailable
-from streamlit_app import engine
+from streamlit_app import engine, shipped
 
 KINDS = {
     "Conv2D": ("Convolution", "looks for small patterns, everywhere"),
@@ -32,6 +30,7 @@ PLOTS = (
         "Each row is a digit, each column what was read.",
     ),
     ("reliability", "Confidence and truth", "How often it is right, by how sure it is."),
+    ("reliability_photos", "… on photos", "The same, on photos of digits on paper and slate."),
     ("precision_and_recall", "Digit by digit", "Which digits it mistakes, and which it misses."),
     ("filters", "The first filters", "What the first layer looks for in each corner of a picture."),
     (
@@ -47,13 +46,20 @@ PLOTS = (
     ("errors", "Where it errs", "Test digits that it reads wrongly."),
     ("training_curves", "Training", "Loss and accuracy, pass by pass over the training digits."),
 )
+SETS = {
+    "photos easy": "Photos, easy",
+    "photos medium": "Photos, of medium difficulty",
+    "photos hard": "Photos, hard",
+    "uci 8x8": "UCI’s digits, 8 × 8 points",
+}
 LIMITS = """
 - It knows the digits 0 to 9 and nothing else. A letter may be read as the digit it resembles.
 - It learnt from American census workers and students of the 1990s: a crossed 7 or a 1 with a long
   upstroke is rarer there than in Europe.
 - It reads dark strokes on something light, or light on dark. Busy backgrounds, touching digits and
   strong shadows are hard.
-- Its accuracy is measured on clean scans. Expect less of a hasty photo, and mind its doubts.
+- The photos that it was measured on are painted, not taken. Expect less of a hasty photo, and mind
+  its doubts.
 """
 
 
@@ -65,22 +71,82 @@ def show() -> None:
     except ModelUnavailable as error:
         st.error(f"There is no model to show. {error}", icon=":material/error:")
         return
+    report = shipped.report()
     st.html(
-        '<p class="lead">A convolutional neural network, trained on MNIST: 60,000 digits written by'
-        " 250 people, tested on 10,000 by others.</p>"
+        f'<p class="lead">A convolutional neural network of {manifest.training.parameters:,}'
+        " weights. It learnt from MNIST, 60,000 digits that some 250 people wrote, and is tested on"
+        " 10,000 by others.</p>"
     )
     st.html(_figures(manifest))
-    if layers := _report().get("layers"):
-        st.subheader("How it is built", anchor=False)
-        st.html(_layers(layers))
+    if rows := _measured(report):
+        st.subheader("How well it reads", anchor=False)
+        st.html(rows)
+    if refused := _refused(report):
+        st.subheader("What it takes for no digit", anchor=False)
+        st.html(refused)
     st.subheader("What it learnt", anchor=False)
     st.html(_plots())
+    if layers := report.get("layers"):
+        with st.expander("How it is built, layer by layer", icon=":material/layers:"):
+            st.html(_layers(layers))
+    with st.expander("How it was trained", icon=":material/model_training:"):
+        st.html(_trained(manifest))
     st.subheader("Its limits", anchor=False)
     st.markdown(LIMITS)
-    st.caption(
-        f"Version {manifest.version}, recipe “{manifest.recipe}”, {manifest.training.epochs} passes"
-        f" over the data, created {manifest.created[:10]}."
+    st.caption(f"Version {manifest.version}, created {manifest.created[:10]}.")
+
+
+def _measured(report: dict[str, Any]) -> str:
+    """Accuracy on all that it was measured on, as a table."""
+    sets = {"MNIST, test images": report.get("test"), **report.get("outside", {})}
+    rows = "".join(
+        f"<tr><td>{escape(SETS.get(name, name))}</td>"
+        f'<td class="number">{found["images"]:,}</td>'
+        f'<td class="number"><b>{found["accuracy"]:.2%}</b></td>'
+        f'<td class="number">{found["accepted"]:.1%}</td>'
+        f'<td class="number">{found["accuracy_of_accepted"]:.2%}</td>'
+        f'<td class="number">{found["expected_calibration_error"]:.1%}</td></tr>'
+        for name, found in sets.items()
+        if found
     )
+    if not rows:
+        return ""
+    return (
+        '<div class="wide"><table class="layers"><thead><tr><th>Pictures</th>'
+        '<th class="number">How many</th><th class="number">Read right</th>'
+        '<th class="number">Sure of</th><th class="number">Right, where sure</th>'
+        '<th class="number">Confidence off by</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _refused(report: dict[str, Any]) -> str:
+    """How much of what is no digit is told from one, as bars."""
+    rows = "".join(
+        f"<dt>{escape(kind.capitalize())}</dt>"
+        f'<dd><i style="width:{100 * found["refused"]:.1f}%"></i></dd>'
+        f"<dd>{found['refused']:.1%}</dd>"
+        for kind, found in report.get("outliers", {}).items()
+    )
+    return f'<dl class="refused" aria-label="How many are refused">{rows}</dl>' if rows else ""
+
+
+def _trained(manifest: Manifest) -> str:
+    """The recipe as the manifest has it."""
+    training = manifest.training
+    facts = {
+        "Recipe": f"{manifest.recipe}, architecture {manifest.architecture}",
+        "Passes over the data": f"{training.epochs}, {training.batch_size} digits a step",
+        "Seed": str(training.seed),
+        "Data": f"{manifest.data.name}, checked by SHA-256",
+        "Code": (manifest.git_commit or "unknown")[:12],
+        "Preprocessing": f"version {manifest.input.preprocessing}",
+        "Confidence": f"logits over a temperature of {manifest.decision.temperature:.3f}",
+    }
+    rows = "".join(
+        f"<tr><td>{name}</td><td>{escape(fact)}</td></tr>" for name, fact in facts.items()
+    )
+    return f'<table class="layers facts"><tbody>{rows}</tbody></table>'
 
 
 def _figures(manifest: Manifest) -> str:
@@ -120,35 +186,15 @@ def _layer(layer: dict[str, Any]) -> str:
     )
 
 
-@st.cache_data
-def _report() -> dict[str, Any]:
-    """The bundle's report; empty where it has none."""
-    try:
-        report: dict[str, Any] = json.loads(bundle.in_folder(bundle.SHIPPED)("report.json"))
-    except ModelUnavailable:
-        return {}
-    return report
-
-
 def _plots() -> str:
     """The bundle's pictures; one that is missing is left out."""
     figures = "".join(
         f'<figure><img src="{uri}" alt="{title}. {text}">'
         f"<figcaption><b>{title}.</b> {text}</figcaption></figure>"
         for name, title, text in PLOTS
-        if (uri := _data_uri(name))
+        if (uri := shipped.data_uri(name))
     )
     return f'<div class="plots">{figures}</div>'
-
-
-@st.cache_data
-def _data_uri(name: str) -> str:
-    """A picture of the bundle as a ``data:`` URI; nothing where it has none."""
-    try:
-        data = bundle.in_folder(bundle.SHIPPED)(f"images/{name}.png")
-    except ModelUnavailable:
-        return ""
-    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
 
 
 show()

@@ -1,108 +1,203 @@
-"""The first page: give pictures, see the digits in them, how sure, and what the network saw."""
+"""The first page: draw, upload, photograph or pick a picture, and see what is read in it."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
+from typing import NamedTuple
 
 import streamlit as st
 
-from digits.errors import ModelUnavailable
-from digits.results import Explain, Mode
-from streamlit_app import cards, engine, style
+from digits.errors import ImageError, ModelUnavailable
+from digits.results import Explain, Result
+from streamlit_app import canvas, cards, correction, engine, inside, shipped, style, where
+from streamlit_app.api import Away
 from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES, Sample
 
-EXTENSIONS = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif"]
-PRIVATE = (
-    '<p class="private">Your pictures are read in this app’s memory. They are not stored and not'
-    " passed on, and forgotten soon after you close the page.</p>"
-)
+MOST = 12  # cards; more belong into the table of the batch page
+DRAW, UPLOAD, CAMERA = "draw", "upload", "camera"
+WAYS = {
+    DRAW: ":material/draw: Draw",
+    UPLOAD: ":material/upload: Upload",
+    CAMERA: ":material/photo_camera: Camera",
+}
+
+
+class Picture(NamedTuple):
+    """Something to read; its identity stays while it is shown."""
+
+    identity: str
+    name: str
+    data: bytes
 
 
 def show() -> None:
     """Draw the page."""
     st.title("Which digit is it?", anchor=False)
-    st.html(
-        '<p class="lead">Show a small neural network a handwritten digit: it reads it, and tells'
-        " you how sure it is.</p>"
-    )
+    st.html('<p class="lead">Write a digit or a number: a small neural network reads it.</p>')
     ask, answer = st.columns([5, 8], gap="large")
     with ask:
         pictures = _ask()
     with answer:
-        _answer(pictures)
+        try:
+            _answer(pictures)
+        except (ModelUnavailable, Away) as error:
+            where.nobody_reads(error)
 
 
-def _ask() -> list[tuple[str, str, bytes]]:
-    """The inputs; returns an identity, a name and the bytes of each picture to read."""
+def _ask() -> list[Picture]:
+    """The ways to give pictures; returns what is to be read, a sample where nothing was given."""
     st.session_state.setdefault("sample", SAMPLES[0])
-    st.session_state.setdefault("uploads", 0)
-    # Streamlit forgets a widget while another page is open; the sample's own mode is right then.
-    st.session_state.setdefault("whole_number", st.session_state.sample.mode == "multiple")
-    files = st.file_uploader(
-        "Drop or choose your pictures",
-        type=EXTENSIONS,
-        accept_multiple_files=True,
-        key=f"uploads-{st.session_state.uploads}",
-        help="PNG, JPEG, WebP, GIF, BMP, TIFF or HEIC, up to 20 MB each; JPEG up to 50 megapixels,"
-        " the others up to 16.",
-    )
-    st.toggle(
-        "Read a whole number",
-        key="whole_number",
-        help="Off: one digit a picture. On: all of them, line by line.",
-    )
+    st.session_state.setdefault("given", 0)
+    ways = [way for way in WAYS if way != DRAW or canvas.is_available()]
+    with st.container(key="ways"):
+        way = st.segmented_control(
+            "How do you want to give it?",
+            ways,
+            format_func=WAYS.__getitem__,
+            default=ways[0],
+            required=True,
+            key="way",
+            label_visibility="collapsed",
+            width="stretch",
+        )
+    pictures = _given(str(way))
     st.html('<p class="label">Or try one of these</p>')
     with st.container(horizontal=True, key="samples"):
         for sample in SAMPLES:
             st.button(sample.label, key=_key(sample), on_click=_choose, args=(sample,))
     st.html(f"<style>{_sample_pictures()}</style>")
-    st.html(PRIVATE)
-    if files:
-        return [(file.file_id, file.name, file.getvalue()) for file in files]
+    where.show()
+    if pictures:
+        return pictures
     chosen: Sample = st.session_state.sample
-    return [(chosen.file, f"Sample: {chosen.label.lower()}", chosen.data)]
+    return [Picture(chosen.file, f"Sample: {chosen.label.lower()}", chosen.data)]
 
 
-def _answer(pictures: list[tuple[str, str, bytes]]) -> None:
+def _given(way: str) -> list[Picture]:
+    """What was given in one way. A new number in the key is a new, empty widget."""
+    key = f"{way}-{st.session_state.given}"
+    if way == DRAW:
+        with st.container(key="sheet"):
+            drawing = canvas.sheet(key, width=352, height=184)
+        if drawing is None:
+            return []
+        return [Picture(hashlib.sha256(drawing).hexdigest(), "Your drawing", drawing)]
+    if way == CAMERA:
+        photo = st.camera_input("Hold it close, in even light", key=key)
+        return [Picture(photo.file_id, "Your photo", photo.getvalue())] if photo else []
+    files = st.file_uploader(
+        "Drop or choose your pictures",
+        type=engine.EXTENSIONS,
+        accept_multiple_files=True,
+        key=key,
+        help="PNG, JPEG, WebP, GIF, BMP, TIFF or HEIC, up to 20 MB each; JPEG up to 50 megapixels,"
+        " the others up to 16.",
+    )
+    if len(files) > MOST:
+        st.info(
+            f"Here are the first {MOST} of your {len(files)} pictures; “Many at once” reads them"
+            " all.",
+            icon=":material/grid_view:",
+        )
+    return [Picture(file.file_id, file.name, file.getvalue()) for file in files[:MOST]]
+
+
+def _answer(pictures: list[Picture]) -> None:
     """The cards, each drawn as soon as its picture is read."""
-    try:
-        engine.classifier()
-    except ModelUnavailable as error:
-        st.error(f"There is no model to read with. {error}", icon=":material/error:")
-        return
-    mode: Mode = "multiple" if st.session_state.whole_number else "single"
-    for picture in pictures:
-        reading = _read(picture, mode, "frame")
+    for place, picture in enumerate(pictures):
+        reading = _read(picture, "frame")
         st.html(cards.card(reading))
-        read = reading.result is not None and reading.result.digits
-        if read and st.toggle("Show why", key=f"why-{picture[0]}-{mode}"):
-            st.html(cards.why(_read(picture, mode, "full")))
+        if reading.result is not None:
+            _go_on(place, picture, reading.result)
     _forget_all_but(pictures)
 
 
-def _read(picture: tuple[str, str, bytes], mode: Mode, explain: Explain) -> Reading:
+def _go_on(place: int, picture: Picture, result: Result) -> None:
+    """What can be done with an answer: look inside the network, or correct it."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        look = bool(result.digits) and st.toggle("See inside", key=f"inside-{place}")
+        with st.popover("Not right?", icon=":material/edit:", type="tertiary"):
+            _correct(picture, result)
+    if look:
+        reading = _read(picture, "full")
+        st.html(inside.shown(reading, _layers(reading)))
+
+
+def _correct(picture: Picture, result: Result) -> None:
+    """Take the truth, to be downloaded or, with consent, sent."""
+    written = st.text_input(
+        "What does it say?",
+        max_chars=32,
+        placeholder="For example 7, or 1998",
+        key=f"truth-{picture.identity}",
+    )
+    truth = correction.truth(written)
+    if not truth:
+        st.caption("Write the right digits, and the next network can learn from them.")
+        return
+    if archive := correction.archive(picture.data, result, truth):
+        st.download_button(
+            "Download for training",
+            archive,
+            file_name=f"correction-{truth}.zip",
+            mime="application/zip",
+            icon=":material/download:",
+            on_click="ignore",
+            help="Unpacked, it is a folder that the training’s --extra-data reads.",
+        )
+    else:
+        st.caption(
+            f"The network found {len(result.digits)} marks, not {len(truth)}. Training learns one"
+            " digit at a time: cut the picture so that it holds one."
+        )
+    if service := engine.chosen():
+        agreed = st.checkbox(
+            f"I agree that {service.host} keeps this picture and “{truth}” to train on.",
+            key=f"agreed-{picture.identity}",
+        )
+        if st.button("Send it", icon=":material/send:", disabled=not agreed, type="primary"):
+            try:
+                receipt = service.correct(picture.data, truth, result)
+            except (ImageError, Away) as error:
+                st.error(f"It was not sent. {error}", icon=":material/cloud_off:")
+            else:
+                st.success(f"Thank you. It arrived as {receipt}.", icon=":material/check:")
+
+
+def _layers(reading: Reading) -> list[dict[str, object]]:
+    """The layers of the network that read it, where the shipped report speaks of that one."""
+    result = reading.result
+    try:
+        shipped_version = engine.classifier().manifest.version
+    except ModelUnavailable:
+        return []
+    if result is None or result.model.version != shipped_version:
+        return []
+    return list(shipped.report().get("layers", []))
+
+
+def _read(picture: Picture, explain: Explain) -> Reading:
     """Read each picture once: this session remembers what it read as long as it shows it."""
-    identity, name, data = picture
-    readings: dict[tuple[str, Mode, Explain], Reading]
+    readings: dict[tuple[str, Explain, bool], Reading]
     readings = st.session_state.setdefault("readings", {})
-    key = (identity, mode, explain)
+    key = (picture.identity, explain, engine.chosen() is None)
     if key not in readings:
-        readings[key] = engine.read(name, data, mode, explain)
+        readings[key] = engine.read(picture.name, picture.data, explain)
     return readings[key]
 
 
-def _forget_all_but(pictures: list[tuple[str, str, bytes]]) -> None:
-    shown = {identity for identity, _, _ in pictures}
+def _forget_all_but(pictures: list[Picture]) -> None:
+    shown = {picture.identity for picture in pictures}
     readings = st.session_state.get("readings", {})
     st.session_state.readings = {key: readings[key] for key in readings if key[0] in shown}
 
 
 def _choose(sample: Sample) -> None:
-    """Show a sample, in the mode that it wants, in place of what was uploaded."""
+    """Show a sample in place of what was given."""
     st.session_state.sample = sample
-    st.session_state.whole_number = sample.mode == "multiple"
-    st.session_state.uploads += 1  # a new key empties the uploader
+    st.session_state.given += 1
 
 
 def _key(sample: Sample) -> str:

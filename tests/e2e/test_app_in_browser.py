@@ -7,12 +7,14 @@ makes the README's picture anew; without ``[app]`` dark and phone-sized ones too
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import re
 import shutil
 import sys
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,6 +112,11 @@ def photo(index: int) -> tuple[str, bytes]:
 
 
 def upload(page: Page, *files: tuple[str, bytes]) -> None:
+    page.get_by_text("Upload", exact=True).first.click()
+    drop(page, *files)
+
+
+def drop(page: Page, *files: tuple[str, bytes]) -> None:
     page.locator("input[type=file]").set_input_files(
         [{"name": name, "mimeType": "image/jpeg", "buffer": data} for name, data in files]
     )
@@ -133,11 +140,10 @@ def test_an_uploaded_photo_is_read(browser, address, size):
             assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
 
 
-@SIZES
-def test_what_is_no_picture_gets_words_beside_the_answers(browser, address, size):
+def test_what_is_no_picture_gets_words_beside_the_answers(browser, address):
     truth, data = photo(4)
 
-    with opened(browser, address, size) as page:
+    with opened(browser, address, DESKTOP) as page:
         upload(page, ("letter.png", b"Dear Sir or Madam"), ("photo.jpg", data))
 
         see(page, truth)
@@ -147,6 +153,110 @@ def test_what_is_no_picture_gets_words_beside_the_answers(browser, address, size
         expect(page.locator("body")).not_to_contain_text("Traceback")
 
 
+@SIZES
+def test_what_is_drawn_is_read_and_can_be_undone(browser, address, size):
+    with opened(browser, address, size) as page:
+        draw(page, [(110, 20), (60, 90), (160, 90)], [(130, 55), (130, 160)])
+
+        expect(page.locator(".card")).to_have_attribute("aria-label", "Your drawing: read as 4")
+
+        page.get_by_role("button", name="Undo").click()
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator(".card")).to_have_attribute("aria-label", "Sample: pen: read as 7")
+
+
+def draw(page: Page, *strokes: list[tuple[int, int]]) -> None:
+    """Draw lines from point to point of the sheet, with the mouse."""
+    sheet = page.locator(".st-key-sheet canvas").last
+    expect(sheet).to_be_visible()
+    corner = sheet.bounding_box()
+    for stroke in strokes:
+        (first, *rest) = [(corner["x"] + x, corner["y"] + y) for x, y in stroke]
+        page.mouse.move(*first)
+        page.mouse.down()
+        for point in rest:
+            page.mouse.move(*point, steps=8)
+        page.mouse.up()
+
+
+def test_the_inside_of_the_network_is_seen(browser, address):
+    with opened(browser, address, PHONE) as page:
+        page.get_by_text("See inside").click()
+
+        expect(page.locator(".flow > li")).to_have_count(6)
+        for picture in page.locator(".inside img").all():
+            assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+        frame, glow = (
+            page.locator(f".mattered {part}").bounding_box() for part in (".canvas", ".glow")
+        )
+        assert abs(middle(frame) - middle(glow)) < frame["width"] / 4
+        assert overflow(page) == 0
+
+
+def middle(box: dict) -> float:
+    return float(box["x"] + box["width"] / 2)
+
+
+@SIZES
+def test_a_zip_becomes_a_table_and_the_table_a_file(browser, address, size):
+    truths, pictures = zip(*(photo(index) for index in (4, 7, 12)), strict=True)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as folder:
+        for place, data in enumerate(pictures):
+            folder.writestr(f"photos/{place}.jpg", data)
+        folder.writestr("letter.txt", "Dear Sir or Madam")
+
+    with opened(browser, address, size) as page:
+        page.get_by_role("link", name="Many at once").click()
+        drop(page, ("all.zip", packed.getvalue()))
+
+        expect(page.locator(".readings tbody tr")).to_have_count(4)
+        page.get_by_text("Not readable (1)").click()
+        expect(page.locator(".readings tbody tr")).to_have_count(1)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="CSV").click()
+        assert overflow(page) == 0
+
+        rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+        assert [row["text"] for row in rows] == [*truths, ""]
+        assert "convert it" in rows[3]["error"]
+
+
+def test_a_correction_is_downloaded_for_training(browser, address):
+    with opened(browser, address, DESKTOP) as page:
+        page.get_by_role("button", name="Not right?").click()
+        page.get_by_label("What does it say?").fill("1")
+        page.keyboard.press("Enter")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download for training").click()
+
+        with zipfile.ZipFile(download.value.path()) as folder:
+            (line,) = csv.DictReader(io.StringIO(folder.read("labels.csv").decode()))
+            assert line["truth"] == "1"
+            assert line["file"] in folder.namelist()
+
+
+def test_two_visitors_do_not_see_each_others_pictures(browser, address):
+    truth, data = photo(4)
+    with opened(browser, address, DESKTOP) as one, opened(browser, address, PHONE) as other:
+        upload(one, ("mine.jpg", data))
+        see(one, truth)
+
+        other.get_by_role("button", name="Chalk", exact=True).click()
+        see(other, "5")
+        see(one, truth)
+        expect(other.locator("body")).not_to_contain_text("mine.jpg")
+
+
+def test_the_keyboard_reaches_the_samples(browser, address):
+    with opened(browser, address, DESKTOP) as page:
+        page.get_by_role("button", name="Pen", exact=True).focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+
+        see(page, "5")
+
+
 def test_a_file_that_is_no_picture_by_its_name_is_refused_in_words(browser, address):
     with opened(browser, address, DESKTOP) as page:
         upload(page, ("letter.txt", b"Dear Sir or Madam"))
@@ -154,24 +264,13 @@ def test_a_file_that_is_no_picture_by_its_name_is_refused_in_words(browser, addr
         expect(page.get_by_test_id("stFileUploader")).to_contain_text("not allowed")
 
 
-@SIZES
-def test_a_whole_number_is_read_digit_by_digit(browser, address, size):
-    with opened(browser, address, size) as page:
-        page.get_by_role("button", name="Number", exact=True).click()
-
-        see(page, "1998")
-        expect(page.locator(".tile")).to_have_count(4)
-
-
-@SIZES
-def test_the_model_introduces_itself(browser, address, size):
-    with opened(browser, address, size) as page:
-        if size is PHONE:
-            page.get_by_test_id("stExpandSidebarButton").click()
+def test_the_model_introduces_itself(browser, address):
+    with opened(browser, address, PHONE) as page:
         page.get_by_role("link", name="The model").click()
 
-        expect(page.locator(".layers")).to_contain_text(PARAMETERS)
-        expect(page.locator(".plots img")).to_have_count(8)
+        expect(page.locator(".lead")).to_contain_text(PARAMETERS)
+        expect(page.locator(".plots img")).to_have_count(9)
+        expect(page.get_by_role("table").first).to_contain_text("MNIST")
         assert overflow(page) == 0
 
 
@@ -188,10 +287,12 @@ def test_it_fits(browser, address, name, size, scheme):
     with opened(browser, address, size, scheme) as page:
         page.get_by_role("button", name="Number", exact=True).click()
         see(page, "1998")
+        expect(page.locator(".tile")).to_have_count(4)
         page.mouse.move(0, 0)
 
         assert overflow(page) == 0
-        assert page.locator(".card").bounding_box()["y"] < size["height"]  # seen without scrolling
+        answer = page.locator(".card .text").bounding_box()
+        assert answer["y"] + answer["height"] < size["height"]  # seen without scrolling
         if folder := os.environ.get("DIGITS_SCREENSHOTS"):
             page.wait_for_timeout(1000)  # for what fades in
             page.screenshot(path=Path(folder) / f"{name}.png")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,21 @@ from digits import bundle
 from digits.errors import ModelUnavailable
 from digits.image import MAX_BYTES
 from digits.results import ImageInfo
-from streamlit_app import engine, preview, words
+from streamlit_app import correction, engine, preview, words
 from streamlit_app.samples import SAMPLES
+from training_job import extra
 
 ROOT = Path(__file__).parents[2]
 PEN, CHALK, PENCIL, NUMBER, HARD = SAMPLES
+GLOW = r'class="glow"[^>]*left:([-\d.]+)%;top:([-\d.]+)%;width:([-\d.]+)%;height:([-\d.]+)%'
 
 
 @pytest.fixture
 def app() -> AppTest:
+    return started()
+
+
+def started() -> AppTest:
     return AppTest.from_file(ROOT / "streamlit_app/app.py", default_timeout=60).run()
 
 
@@ -43,6 +51,7 @@ def click(app: AppTest, label: str) -> AppTest:
 
 
 def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    app.segmented_control(key="way").set_value("upload").run()
     app.file_uploader[0].set_value([(name, data, "image/png") for name, data in files])
     return app.run()
 
@@ -79,16 +88,18 @@ def test_a_doubtful_digit_names_its_runner_up(app):
     assert "It could also be a" in card
 
 
-def test_a_number_read_as_one_digit_says_what_to_do_and_doing_it_helps(app):
+def test_a_number_is_read_digit_by_digit(app):
     (card,) = cards(upload(app, ("year.jpg", NUMBER.data)))
-    assert "There is more than one digit here" in card
-    assert "Read a whole number" in card
-    assert "Practically certain" not in card
 
-    app.toggle[0].set_value(True).run()
-    (card,) = cards(app)
     assert answer(card) == "1998"
     assert card.count('class="tile"') == card.count('class="box"') == 4
+
+
+def test_of_a_hundred_files_at_once_the_first_are_shown(app):
+    upload(app, *((f"{number}.jpg", CHALK.data) for number in range(100)))
+
+    assert len(cards(app)) == 12
+    assert "12 of your 100" in app.info[0].value
 
 
 def test_one_bad_file_does_not_spoil_the_others(app):
@@ -148,55 +159,94 @@ def test_a_picture_is_read_once_while_it_is_shown(app, monkeypatch):
     assert "a.jpg" not in str(app.session_state.readings)  # and forgotten with its picture
 
 
-def whys(app: AppTest) -> list[str]:
-    """Why each picture was read so, where that was asked."""
+def insides(app: AppTest) -> list[str]:
+    """What was shown of the network's inside."""
     assert not app.exception
     bodies = [element.proto.body for element in app.get("html")]
-    return [body for body in bodies if body.startswith('<section class="why"')]
+    return [body for body in bodies if body.startswith('<section class="inside"')]
 
 
-def why(app: AppTest, place: int = 0) -> AppTest:
-    """Ask why of the picture at a place."""
-    return [toggle for toggle in app.toggle if toggle.label == "Show why"][place].set_value(True)
+def look_inside(app: AppTest, place: int = 0) -> AppTest:
+    return app.toggle[place].set_value(True).run()
 
 
-def test_why_is_shown_when_it_is_asked_and_made_once(app, monkeypatch):
+def test_the_inside_is_shown_when_it_is_asked_and_made_once(app, monkeypatch):
     asked = []
     original = engine.read
-    monkeypatch.setattr(engine, "read", lambda *args: asked.append(args[3]) or original(*args))
-    assert whys(app) == []
+    monkeypatch.setattr(engine, "read", lambda *args: asked.append(args[2]) or original(*args))
+    assert insides(app) == []
 
-    why(app).run()
-    app.run()
+    look_inside(app).run()
 
-    (told,) = whys(app)
-    assert "What mattered for the 7" in told
-    assert told.count("data:image/png;base64,") == 3
+    (inside,) = insides(app)
+    steps = ["Found", "Made plain", "Layer 1 · 16 filters", "Layer 2 · 24 filters", "Deeper"]
+    assert [inside.index(f"<b>{step}</b>") for step in steps] == sorted(
+        inside.index(f"<b>{step}</b>") for step in steps
+    )
+    assert inside.count('class="glow"') == 1
     assert asked == ["full"]
 
 
-def test_why_is_told_of_each_digit_and_only_of_the_picture_that_was_asked_of(app):
+def test_each_digit_is_shown_inside_and_only_of_the_picture_that_was_asked_of(app):
     upload(app, ("a.jpg", CHALK.data), ("year.jpg", NUMBER.data))
-    app.toggle[0].set_value(True).run()
 
-    why(app, 1).run()
+    (inside,) = insides(look_inside(app, 1))
 
-    (told,) = whys(app)
-    assert [told.count(f"What mattered for the {digit}<") for digit in (1, 9, 8, 5)] == [1, 2, 1, 0]
+    assert [inside.count(f"How the {digit} goes") for digit in (1, 9, 8, 5)] == [1, 2, 1, 0]
 
 
-def test_where_nothing_was_read_there_is_nothing_to_ask(app):
+def test_the_glow_lies_where_the_digit_is(app):
+    pixels = np.full((300, 600), 255, np.uint8)
+    pixels[100:200, 480:500] = 0  # a one, far to the right
+
+    (inside,) = insides(look_inside(upload(app, ("one.png", png(pixels)))))
+
+    left, _, width, _ = map(float, re.search(GLOW, inside).groups())
+    assert left + width / 2 == pytest.approx(100 * 490 / 600, abs=1)
+
+
+def test_where_nothing_was_read_there_is_no_inside(app):
     upload(app, ("blank.png", png(np.full((200, 200), 255, np.uint8))), ("bad.png", b"bad"))
 
-    assert [toggle.label for toggle in app.toggle] == ["Read a whole number"]
+    assert not app.toggle
 
 
-def test_without_a_model_there_are_words(app, monkeypatch):
+def correct(app: AppTest, truth: str) -> AppTest:
+    return app.text_input[0].set_value(truth).run()
+
+
+def test_a_correction_is_what_training_reads(app, tmp_path, classifier):
+    for data, truth in ((CHALK.data, "3"), (NUMBER.data, "1993")):
+        result = classifier.classify(data, mode="multiple", explain="frame")
+        packed = zipfile.ZipFile(io.BytesIO(correction.archive(data, result, truth)))
+        packed.extractall(tmp_path / truth)
+
+        learnt = extra.load(str(tmp_path / truth)).split
+
+        assert "".join(map(str, learnt.y)) == truth
+        for digit, frame in zip(result.digits, learnt.x, strict=True):
+            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(digit.explanation.frame))))
+            assert np.abs(shown / 255 - frame[..., 0]).max() < 1 / 255
+
+
+def test_a_correction_is_offered_for_digits_only(app):
+    assert not correct(app, "seven").get("download_button")
+    assert not app.exception
+
+    (download,) = correct(app, " 1 ").get("download_button")
+    assert download.proto.label == "Download for training"
+
+    assert not correct(app, "12").get("download_button")  # one mark can't be two digits
+    assert "found 1 marks, not 2" in app.caption[0].value
+
+
+def test_without_a_model_there_are_words(monkeypatch):
     def no_bundle():
         raise ModelUnavailable("Cannot read manifest.json of the model bundle.")
 
     monkeypatch.setattr(bundle, "load", no_bundle)
     engine.classifier.clear()
+    app = started()
 
     for page in ("views/recognise.py", "views/model.py"):
         app.switch_page(page).run()
@@ -212,17 +262,8 @@ def test_the_model_page_tells_what_the_bundle_holds(app):
     manifest = bundle.load().manifest
     assert f"{manifest.metrics.test_accuracy:.2%}" in page
     assert f"{manifest.training.parameters:,}" in page
-    assert page.count("data:image/png;base64,") == 8
+    assert page.count("data:image/png;base64,") == 9
     assert manifest.version in app.caption[0].value
-
-
-def test_a_number_stays_a_number_after_a_look_at_the_other_page(app):
-    click(app, NUMBER.label)
-
-    app.switch_page("views/model.py").run()
-    (card,) = cards(app.switch_page("views/recognise.py").run())
-
-    assert answer(card) == "1998"
 
 
 def test_the_upload_limit_is_the_recognisers():

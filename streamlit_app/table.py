@@ -1,0 +1,117 @@
+"""Many readings as a table: what is kept of each, how it is shown, and how it is downloaded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+from digits.results import ErrorInfo, Result
+from streamlit_app import words
+
+Group = Literal["all", "look", "sure", "failed"]
+GROUPS: dict[Group, str] = {
+    "all": "All",
+    "look": "Need a look",
+    "sure": "Sure",
+    "failed": "Not readable",
+}
+COLUMNS = ("file", "text", "confidence", "needs_review", "reason", "error")
+
+# Spreadsheets take what starts so for a formula, and file names come from strangers.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is kept of one picture: its answer or its error, and a thumbnail as a data URI."""
+
+    name: str
+    result: Result | None = None
+    thumbnail: str = ""
+    error: ErrorInfo | None = None
+
+    @property
+    def group(self) -> Group:
+        """Where it belongs."""
+        if self.result is None:
+            return "failed"
+        return "look" if self.result.needs_review else "sure"
+
+
+def of_group(rows: Sequence[Row], group: Group) -> list[Row]:
+    """The rows of a group; of all, first those that a person should look at."""
+    if group == "all":
+        order = ("look", "failed", "sure")
+        return sorted(rows, key=lambda row: order.index(row.group))
+    return [row for row in rows if row.group == group]
+
+
+def html(rows: Iterable[Row]) -> str:
+    """The rows as a table."""
+    body = "".join(_row(row) for row in rows)
+    return (
+        '<table class="readings"><thead><tr><th>Picture</th><th>File</th><th>Read as</th>'
+        f"<th>How sure</th></tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _row(row: Row) -> str:
+    name = escape(row.name)
+    if row.result is None:
+        message = row.error.message if row.error else ""
+        return (
+            f'<tr class="failed"><td></td><td class="name">{name}</td><td>–</td>'
+            f'<td class="doubt">{escape(message)}</td></tr>'
+        )
+    result = row.result
+    advice = words.advice(result)
+    sure = words.certainty(result) if result.digits else ""
+    percent = f" <small>{words.percent(words.confidence(result))}</small>" if result.digits else ""
+    said = f'<b class="doubt">{advice.headline}</b>' if advice else f"{sure}{percent}"
+    more = f"<br><small>{sure}</small>{percent}" if advice and sure else ""
+    return (
+        f'<tr><td><img src="{row.thumbnail}" alt="{name}" loading="lazy"></td>'
+        f'<td class="name">{name}</td><td class="read">{escape(result.text or "–")}</td>'
+        f"<td>{said}{more}</td></tr>"
+    )
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """The rows as CSV with a header, in the order they were given."""
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, COLUMNS, restval="")
+    writer.writeheader()
+    for row in rows:
+        written: dict[str, Any] = {
+            "file": _no_formula(row.name),
+            "error": row.error.message if row.error else "",
+        }
+        if result := row.result:
+            written |= {
+                "text": result.text or "",
+                "confidence": f"{words.confidence(result):.6f}" if result.digits else "",
+                "needs_review": str(result.needs_review).lower(),
+                "reason": result.reason or "",
+            }
+        writer.writerow(written)
+    return stream.getvalue()
+
+
+def as_json(rows: Iterable[Row]) -> str:
+    """The rows as one JSON list, a result or an error each, in the order they were given."""
+    return json.dumps([_document(row) for row in rows], ensure_ascii=False, indent=1)
+
+
+def _document(row: Row) -> dict[str, Any]:
+    if row.result:
+        return {"path": row.name, **row.result.model_dump()}
+    return {"path": row.name, "error": row.error.model_dump() if row.error else None}
+
+
+def _no_formula(name: str) -> str:
+    return f"'{name}" if name.startswith(_FORMULA) else name

@@ -1,0 +1,140 @@
+"""The second page: many pictures or a zip of them, read one by one into a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import streamlit as st
+
+from digits.errors import ModelUnavailable
+from digits.results import ErrorInfo
+from streamlit_app import archive, engine, table, where
+from streamlit_app.api import Away
+from streamlit_app.archive import Item
+from streamlit_app.samples import SAMPLES
+from streamlit_app.table import GROUPS, Group, Row
+
+THUMBNAIL = 96  # pixels
+A_PAGE = 50  # rows shown before more are asked for
+
+
+def show() -> None:
+    """Draw the page."""
+    st.title("Many at once", anchor=False)
+    st.html(
+        '<p class="lead">Drop a pile of pictures, or a zip of them. Each gets its answer; those'
+        " that need your eye come first.</p>"
+    )
+    st.session_state.setdefault("rows", [])
+    st.session_state.setdefault("pile", 0)
+    st.session_state.setdefault("piled", None)
+    files = st.file_uploader(
+        "Drop or choose pictures or zips",
+        type=[*engine.EXTENSIONS, "zip"],
+        accept_multiple_files=True,
+        key=f"pile-{st.session_state.pile}",
+        help=f"Up to 20 MB a file; at once, {archive.MOST:,} pictures that take"
+        f" {archive.MOST_BYTES // 2**20} MB unpacked.",
+    )
+    try:
+        if files:
+            names = tuple(file.file_id for file in files)
+            _read(names, ((file.name, file.getvalue()) for file in files))
+            # Only the table is kept: a new uploader, and Streamlit lets go of the files.
+            st.session_state.pile += 1
+            st.rerun()
+        elif not st.session_state.rows and st.button("Try it with the samples"):
+            _read(("samples",), ((sample.file, sample.data) for sample in SAMPLES))
+            st.rerun()
+    except (ModelUnavailable, Away) as error:
+        where.nobody_reads(error)
+    if st.session_state.rows:
+        _results(st.session_state.rows)
+    where.show()
+
+
+def _read(pile: tuple[str, ...], files: Iterator[tuple[str, bytes]]) -> None:
+    """Read a pile into the session's rows; if it is cut off, it goes on where it was."""
+    if st.session_state.piled != pile:
+        st.session_state.update(piled=pile, rows=[], shown=A_PAGE, group="all")
+    rows: list[Row] = st.session_state.rows
+    done = len(rows)
+    progress = st.progress(0.0, "Reading …")
+    for count, item in enumerate(archive.pictures(files), start=1):
+        if count > done:
+            rows.append(_row(item))
+            # How many a zip holds is not known before it is read; the bar fills, and never ends.
+            progress.progress(count / (count + 20), f"{count:,} read")
+
+
+def _row(item: Item) -> Row:
+    if item.data is None:
+        return Row(item.name, error=ErrorInfo.of(item.problem) if item.problem else None)
+    reading = engine.read(item.name, item.data, None, side=THUMBNAIL)
+    return Row(reading.name, reading.result, reading.picture, reading.error)
+
+
+def _results(rows: list[Row]) -> None:
+    """The figures, the filter, the table and the downloads."""
+    st.session_state.setdefault("group", "all")  # forgotten while another page is open
+    counts = Counter(row.group for row in rows)
+    counts["all"] = len(rows)
+    st.html(_figures(counts))
+    with st.container(horizontal=True, vertical_alignment="bottom", key="tools"):
+        group = st.segmented_control(
+            "Show",
+            list(GROUPS),
+            format_func=lambda name: f"{GROUPS[name]} ({counts[name]:,})",
+            required=True,
+            key="group",
+            wrap=True,
+        )
+        st.download_button(
+            "CSV",
+            lambda: table.as_csv(rows),
+            file_name="digits.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        st.download_button(
+            "JSON",
+            lambda: table.as_json(rows),
+            file_name="digits.json",
+            mime="application/json",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        st.button("Clear", icon=":material/delete:", type="tertiary", on_click=_clear)
+    chosen = table.of_group(rows, group or "all")
+    if not chosen:
+        st.caption("None.")
+        return
+    st.html(table.html(chosen[: st.session_state.shown]))
+    if (left := len(chosen) - st.session_state.shown) > 0:
+        st.button(f"Show more ({left:,} left)", icon=":material/expand_more:", on_click=_show_more)
+
+
+def _figures(counts: Counter[Group]) -> str:
+    words: dict[Group, str] = {
+        "all": "pictures",
+        "sure": "sure",
+        "look": "need a look",
+        "failed": "not readable",
+    }
+    tiles = "".join(
+        f"<div><b>{counts[group]:,}</b><span>{what}</span></div>" for group, what in words.items()
+    )
+    return f'<div class="figures">{tiles}</div>'
+
+
+def _show_more() -> None:
+    st.session_state.shown += A_PAGE
+
+
+def _clear() -> None:
+    st.session_state.update(rows=[], piled=None)
+
+
+show()

@@ -1,0 +1,245 @@
+"""The app's page for many pictures: the table, its downloads, and zips that mean no good."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import struct
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from digits.image import MAX_BYTES
+from digits.results import ErrorInfo, Result
+from streamlit_app import archive, engine, table
+from streamlit_app.api import Away
+from streamlit_app.samples import SAMPLES
+from streamlit_app.table import Row
+
+APP = Path(__file__).parents[2] / "streamlit_app/app.py"
+BROKEN = ErrorInfo(code="unreadable_image", message="Broken.")
+PEN, CHALK, PENCIL, NUMBER, HARD = SAMPLES
+
+
+@pytest.fixture
+def page() -> AppTest:
+    return AppTest.from_file(APP, default_timeout=60).run().switch_page("views/batch.py").run()
+
+
+def zipped(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as folder:
+        for name, data in files:
+            folder.writestr(name, data)
+    return packed.getvalue()
+
+
+def items(data: bytes) -> list[tuple[str, str]]:
+    """Name and problem of all that a zip gives."""
+    return [(item.name, str(item.problem or "")) for item in archive.pictures([("a.zip", data)])]
+
+
+def problem(data: bytes) -> str:
+    ((_, words),) = items(data)
+    return words
+
+
+def drop(page: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    page.file_uploader[0].set_value([(name, data, "image/png") for name, data in files])
+    page.run()
+    assert not page.exception
+    return page
+
+
+def tables(page: AppTest) -> str:
+    return "".join(
+        element.proto.body for element in page.get("html") if "<table" in element.proto.body
+    )
+
+
+def test_a_zip_and_loose_pictures_become_one_table_with_doubtful_ones_first(page):
+    drop(page, ("pen.jpg", PEN.data), ("more.zip", zipped(("hard.jpg", HARD.data), ("a", b"no"))))
+
+    told = tables(page)
+    places = [
+        told.index(f'"name">{name}<') for name in ("more.zip/hard.jpg", "more.zip/a", "pen.jpg")
+    ]
+    assert places == sorted(places)
+    assert told.count("<img") == 2
+
+
+def test_the_filter_shows_one_group(page):
+    drop(page, ("pen.jpg", PEN.data), ("hard.jpg", HARD.data))
+
+    page.segmented_control(key="group").set_value("look").run()
+
+    assert "hard.jpg" in tables(page)
+    assert "pen.jpg" not in tables(page)
+
+
+def test_the_table_is_still_there_after_a_look_at_another_page(page):
+    drop(page, ("pen.jpg", PEN.data))
+
+    page.switch_page("views/model.py").run()
+    page.switch_page("views/batch.py").run()
+
+    assert not page.exception
+    assert "pen.jpg" in tables(page)
+    assert page.segmented_control(key="group").value == "all"
+
+
+def test_after_reading_only_the_table_is_kept(page):
+    drop(page, ("pen.jpg", PEN.data))
+
+    assert page.file_uploader[0].value == []
+    (row,) = page.session_state.rows
+    assert len(row.thumbnail) < 6_000
+
+
+def test_a_pile_that_was_cut_off_goes_on_where_it_was(page, monkeypatch):
+    original, read = engine.read, []
+
+    def cut_off(name: str, *args, **kwargs):
+        if name == "2.jpg" and "cut" not in read:
+            read.append("cut")
+            raise Away("It cannot be reached.")
+        read.append(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(engine, "read", cut_off)
+    drop(page, *((f"{number}.jpg", CHALK.data) for number in (1, 2, 3)))
+    assert "cannot be reached" in page.error[0].value
+
+    page.run()
+
+    assert read == ["1.jpg", "cut", "2.jpg", "3.jpg"]
+    assert [row.name for row in page.session_state.rows] == ["1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_many_rows_are_shown_by_and_by(page):
+    blank = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(blank, "PNG")
+    drop(page, ("all.zip", zipped(*((f"{n}.png", blank.getvalue()) for n in range(60)))))
+    assert tables(page).count("<tr>") == 1 + 50
+
+    next(button for button in page.button if "10 left" in button.label).click().run()
+
+    assert tables(page).count("<tr>") == 1 + 60
+
+
+def test_the_downloads_hold_every_row_in_order(classifier):
+    result = classifier.classify(NUMBER.data, mode="multiple")
+    rows = [Row("=cmd().jpg", result), Row('a,"b".png', error=BROKEN)]
+
+    first, second = csv.DictReader(io.StringIO(table.as_csv(rows)))
+    assert first["file"] == "'=cmd().jpg"  # no spreadsheet's formula
+    assert (first["text"], first["needs_review"], first["error"]) == ("1998", "false", "")
+    assert 0.9 < float(first["confidence"]) <= 1
+    assert (second["file"], second["text"], second["error"]) == ('a,"b".png', "", "Broken.")
+
+    good, bad = json.loads(table.as_json(rows))
+    assert good.pop("path") == "=cmd().jpg"
+    assert Result.model_validate(good, strict=False) == result
+    assert bad == {"path": 'a,"b".png', "error": BROKEN.model_dump()}
+
+
+def test_a_hostile_name_is_only_text(classifier):
+    name = "<script>alert(1)</script>.png"
+    rows = [
+        Row(name, classifier.classify(PEN.data), "data:,"),
+        Row(name, error=ErrorInfo(code="x", message=name)),
+    ]
+
+    assert "<script" not in table.html(rows)
+
+
+def test_paths_are_only_names():
+    names = ["../../etc/passwd", "/etc/passwd", "C:\\x.png", "deep/down/x.png"]
+
+    assert [name for name, _ in items(zipped(*((name, b"x") for name in names)))] == [
+        f"a.zip/{name}" for name in names
+    ]
+
+
+def test_what_systems_put_beside_the_files_is_left_out():
+    beside = ["__MACOSX/._a.png", ".DS_Store", "folder/", "folder/.hidden"]
+
+    assert items(zipped(*((name, b"") for name in beside), ("a.png", b"x"))) == [
+        ("a.zip/a.png", "")
+    ]
+
+
+def test_a_bomb_costs_no_more_than_one_picture_may():
+    bomb = zipped(("bomb.png", b"\0" * (200 * 2**20)))
+    assert len(bomb) < 2**20
+
+    tracemalloc.start()
+    try:
+        words = problem(bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert "more than 20 MB" in words
+    assert peak < 3 * MAX_BYTES
+
+
+def test_a_size_that_lies_is_not_believed():
+    honest = zipped(("bomb.png", b"\0" * (MAX_BYTES + 5)))
+    at = honest.rindex(b"PK\x01\x02")
+    lying = bytearray(honest)
+    struct.pack_into("<L", lying, at + 24, 10)  # the uncompressed size in the directory
+
+    assert problem(bytes(lying))  # cut or refused, never unpacked whole
+
+
+def test_a_zip_in_a_zip_stays_shut():
+    assert "zip in a zip" in problem(zipped(("inner.png", zipped(("a.png", b"x")))))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:4] + b"\xff" * 40 + data[44:],
+        lambda data: data[:4] + b"nonsense",
+        lambda data: data.replace(b"PK\x01\x02", b"PK\x09\x09"),
+    ],
+)
+def test_a_broken_zip_gets_words(spoil: Callable[[bytes], bytes]):
+    assert "broken" in problem(spoil(zipped(("a.png", PEN.data))))
+
+
+def test_a_directory_that_would_fill_the_memory_is_not_read():
+    data = bytearray(zipped(("a.png", b"x")))
+    struct.pack_into("<L", data, data.rindex(b"PK\x05\x06") + 12, 64 * 2**20)
+
+    assert "far too many" in problem(bytes(data))
+
+
+def test_rare_and_locked_archives_get_words():
+    locked = bytearray(zipped(("a.png", b"x")))
+    locked[locked.index(b"PK\x01\x02") + 8] |= 1
+
+    assert "password" in problem(bytes(locked))
+    assert "plain zip" in problem(zipped(("a.png", b"x"), method=zipfile.ZIP_LZMA))
+
+
+def test_the_last_item_says_that_a_limit_is_reached(monkeypatch):
+    def loose() -> Iterator[tuple[str, bytes]]:
+        for number in range(10):
+            yield f"{number}.png", b"12345"
+
+    monkeypatch.setattr(archive, "MOST", 3)
+    assert [item.name for item in archive.pictures(loose())] == ["0.png", "1.png", "2.png", "3.png"]
+    monkeypatch.setattr(archive, "MOST_BYTES", 12)
+    *read, last = archive.pictures(loose())
+    assert len(read) == 2
+    assert "nor what follows" in str(last.problem)
