@@ -1,6 +1,7 @@
 """The HTTP function, through API Gateway's own event shape."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -12,6 +13,7 @@ from PIL import Image
 
 from digits.results import Result
 from lambda_predict.openapi import document
+from tests import gateway
 from tests.conftest import GOLDEN, truths
 from tests.integration.conftest import fresh, publish_shipped
 
@@ -21,27 +23,7 @@ def request(method="POST", path="/classify", *, body=None, content_type=None, qu
     headers = {"Accept": "*/*", "x-api-key": "key"}
     if content_type:
         headers["Content-Type"] = content_type
-    return {
-        "resource": path,
-        "path": path,
-        "httpMethod": method,
-        "headers": headers,
-        "multiValueHeaders": {name: [value] for name, value in headers.items()},
-        "queryStringParameters": query,
-        "multiValueQueryStringParameters": query and {k: [v] for k, v in query.items()},
-        "pathParameters": None,
-        "stageVariables": None,
-        "requestContext": {
-            "resourcePath": path,
-            "httpMethod": method,
-            "path": f"/v1{path}",
-            "stage": "v1",
-            "requestId": "gateway-request-1",
-            "identity": {"sourceIp": "127.0.0.1"},
-        },
-        "body": None if body is None else base64.b64encode(body).decode(),
-        "isBase64Encoded": body is not None,
-    }
+    return gateway.event(method, path, headers=headers, query=query, body=body)
 
 
 @pytest.fixture
@@ -186,6 +168,62 @@ def test_a_wrong_request_is_a_problem_with_a_stable_code(call, kwargs, status, c
     assert_problem(call(**kwargs), status, code)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json;charset=UTF-8", 200),
+        ('APPLICATION/JSON; charset="utf-8"', 200),
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=latin-1", 415),
+        ("application/jsonp", 415),
+    ],
+)
+def test_json_is_utf_8(call, seven, content_type, status):
+    sent = as_json(("a", seven)) | {"content_type": content_type}
+    assert call(**sent)[0] == status
+
+
+@pytest.mark.parametrize("name", ["content-type", "CONTENT-TYPE", "Content-type"])
+def test_a_header_is_known_in_any_case(http_api, context, seven, name):
+    sent = as_json(("a", seven))
+    event = gateway.event(
+        "POST", "/classify", headers={name: sent["content_type"]}, body=sent["body"]
+    )
+    assert "results" in json.loads(http_api.handler(event, context)["body"])
+
+
+def test_json_that_the_gateway_hands_over_as_text_is_read(http_api, context, seven):
+    sent = as_json(("ä", seven))
+    event = gateway.event(
+        *("POST", "/classify"),
+        headers={"Content-Type": sent["content_type"]},
+        body=sent["body"],
+        as_base64=False,
+    )
+    (item,) = json.loads(http_api.handler(event, context)["body"])["results"]
+    assert (item["id"], item["text"]) == ("ä", "7")
+
+
+def test_a_request_without_headers_is_one_raw_image(http_api, context, seven):
+    event = request(body=seven) | {"headers": None, "multiValueHeaders": None}
+    assert json.loads(http_api.handler(event, context)["body"])["text"] == "7"
+
+
+def test_a_query_that_says_two_things_is_refused(call, seven):
+    answer = call(body=seven, query={"multiple": ["true", "false"]})
+    assert_problem(answer, 400, "bad_request")
+
+
+def test_no_request_can_make_us_fetch_an_address(call):
+    body = json.dumps({"images": [{"id": "a", "url": "http://169.254.169.254/"}]}).encode()
+    assert_problem(call(body=body, content_type="application/json"), 400, "bad_request")
+
+
+def test_a_body_over_the_limit_is_not_even_decoded(http_api, context):
+    event = request(body=b"x") | {"body": "*" * (6 * 1024 * 1024)}  # no base64 at all
+    assert http_api.handler(event, context)["statusCode"] == 413
+
+
 def test_more_than_32_images_are_refused(call):
     assert_problem(call(**as_json(*[("a", b"x")] * 33)), 400, "bad_request")
     assert_problem(call(**as_form(*[("a", b"x")] * 33)), 400, "bad_request")
@@ -195,9 +233,63 @@ def test_an_unknown_call_is_a_problem(call):
     assert_problem(call("GET", "/nothing"), 404, "not_found")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/classify"), ("POST", "/health")])
-def test_a_wrong_method_is_a_problem(call, method, path):
-    assert_problem(call(method, path), 405, "method_not_allowed")
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/classify", "OPTIONS, POST"),
+        ("HEAD", "/uploads", "OPTIONS, POST"),
+        ("POST", "/health", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/labels/uploads/a", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/feedback", "OPTIONS, POST"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(http_api, context, method, path, allow):
+    response = http_api.handler(request(method, path), context)
+    assert response["statusCode"] == 405
+    assert response["multiValueHeaders"]["Allow"] == [allow]
+    if method != "HEAD":
+        assert json.loads(response["body"])["code"] == "method_not_allowed"
+
+
+def test_options_names_the_methods(http_api, context):
+    response = http_api.handler(request("OPTIONS", "/model"), context)
+    assert response["statusCode"] == 204
+    assert response["multiValueHeaders"]["Allow"] == ["GET, HEAD, OPTIONS"]
+
+
+@pytest.mark.parametrize("path", ["/model", "/health", "/openapi.json", "/docs"])
+def test_head_is_get_without_the_body(http_api, context, path):
+    head, get = (http_api.handler(request(it, path), context) for it in ("HEAD", "GET"))
+    assert head == {**get, "body": ""}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/health", 200), ("GET", "/nothing", 404), ("POST", "/classify", 400),
+     ("GET", "/classify", 405), ("OPTIONS", "/classify", 204), ("GET", "/docs", 200)],
+)  # fmt: skip
+def test_every_answer_tells_browsers_to_be_careful(http_api, context, method, path, status):
+    response = http_api.handler(request(method, path), context)
+    headers = {name: value for name, (value,) in response["multiValueHeaders"].items()}
+    assert response["statusCode"] == status
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Strict-Transport-Security"].startswith("max-age=")
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+def test_the_docs_page_may_run_its_own_scripts_and_no_others(http_api, context):
+    response = http_api.handler(request("GET", "/docs"), context)
+    (policy,) = response["multiValueHeaders"]["Content-Security-Policy"]
+    scripts = re.findall("<script>(.*?)</script>", response["body"], re.DOTALL)
+    assert len(scripts) == 2
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    (script_rule,) = [rule for rule in policy.split(";") if "script-src" in rule]
+    assert "unsafe" not in script_rule
 
 
 def test_blank_paper_is_an_answer_not_an_error(call):
