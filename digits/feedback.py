@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from digits.errors import BadRequest
 from digits.storage import Store
 
 PREFIX = "feedback/"
@@ -32,9 +32,7 @@ class Correction(BaseModel):
     key: str | None
 
 
-def collect(
-    store: Store, folder: Path, *, seen: Callable[[], None] = lambda: None
-) -> tuple[int, int]:
+def collect(store: Store, folder: Path) -> tuple[int, int]:
     """Copy the corrections of one digit into `folder`, with a ``labels.csv`` that names them.
 
     Only a picture whose truth is one digit can be trained on beside MNIST; the others stay where
@@ -46,8 +44,6 @@ def collect(
         The labels bucket.
     folder
         Where to; made if need be.
-    seen
-        Called after each correction.
 
     Returns
     -------
@@ -55,12 +51,17 @@ def collect(
 
     Raises
     ------
-    DigitsError
+    BadRequest
+        If the folder has a table already, which somebody may have worked on.
+    ModelUnavailable
         If the store cannot be read.
     """
+    labels = folder / "labels.csv"
+    if labels.exists():
+        raise BadRequest(f"{labels} is there already; collect into another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     copied, left = 0, 0
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
+    with labels.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(("file", "truth", "answer", "model", "received_at"))
         for key in store.keys(PREFIX):
@@ -68,7 +69,6 @@ def collect(
             if name != RECORD:
                 continue
             correction = _read(store, key)
-            seen()
             if correction is None or not re.fullmatch("[0-9]", correction.truth):
                 left += 1
                 continue

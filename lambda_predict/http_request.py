@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, ValidationError
 from python_multipart import parse_form
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import File
+from python_multipart.multipart import Field, File
 
 from digits.errors import BadRequest, TooLarge, UnsupportedFormat
 from lambda_predict.schemas import MAX_IMAGES, ClassifyRequest
@@ -177,9 +177,17 @@ def _from_multipart(body: bytes, content_type: str) -> list[NamedImage]:
         name = (file.file_name or file.field_name or b"").decode("utf-8", "replace")
         images.append(NamedImage(name, file.file_object.read()))
 
+    fields = 0
+
+    def pass_over(_: Field) -> None:
+        nonlocal fields
+        fields += 1
+        if fields > MAX_IMAGES:
+            raise BadRequest(f"Send files alone; there are more than {MAX_IMAGES} other fields.")
+
     headers = {"Content-Type": content_type.encode("latin-1", "replace")}
     try:
-        parse_form(headers, io.BytesIO(body), on_field=None, on_file=keep)
+        parse_form(headers, io.BytesIO(body), on_field=pass_over, on_file=keep)
     except (FormParserError, ValueError) as error:
         raise BadRequest("The body is not valid multipart/form-data.") from error
     if not images:

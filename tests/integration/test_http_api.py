@@ -4,7 +4,10 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -378,29 +381,79 @@ def test_a_doubtful_answer_is_counted_for_review_and_as_no_digit(call, capsys):
 
 
 TYPES = [
-    None,
-    "",
-    "image/png",
-    "application/json",
-    "multipart/form-data; boundary=XX",
-    "text/plain",
+    *("", "image/png", "application/json", "application/json; charset=utf-8", "text/plain"),
+    *("multipart/form-data", "multipart/form-data; boundary=XX"),
 ]
+CALLS = [
+    *("/classify", "/uploads", "/feedback", "/model", "/health", "/openapi.json", "/nothing"),
+    "/labels/uploads/2026-11-26/aaaaaaaaaaaaaaaaaaaaaa/a.png",
+]
+VALUES = st.text(max_size=20) | st.none() | st.integers() | st.lists(st.none(), max_size=2)
+FIELDS = st.sampled_from(["name", "mode", "truth", "image", "key", "model", "images", "url"])
+BODIES = st.one_of(
+    st.none(),
+    st.binary(max_size=300),
+    st.text(max_size=100).map(str.encode),
+    st.dictionaries(FIELDS, VALUES).map(lambda it: json.dumps(it).encode()),
+)
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    body=st.one_of(st.binary(max_size=300), st.text(max_size=100).map(str.encode)),
-    content_type=st.sampled_from(TYPES) | st.text(max_size=30),
+    method=st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "X"]),
+    path=st.sampled_from(CALLS) | st.text(max_size=30).map("/labels/{}".format),
+    body=BODIES,
+    headers=st.dictionaries(
+        st.sampled_from(["Content-Type", "content-type", "Origin", "Accept", "Cookie"]),
+        st.sampled_from(TYPES) | st.text(max_size=30),
+    ),
     query=st.none()
     | st.dictionaries(
-        st.sampled_from(["multiple", "explain"]), st.text(max_size=5) | st.just("full")
+        st.sampled_from(["multiple", "explain", "x"]),
+        st.lists(st.text(max_size=5) | st.just("full"), min_size=1, max_size=2),
     ),
+    as_base64=st.booleans(),
 )
-def test_no_body_or_header_makes_the_function_fail(call, body, content_type, query):
-    status, _, _ = call(body=body, content_type=content_type, query=query)
-    assert status < 500
+def test_no_request_makes_the_function_fail(
+    http_api, context, method, path, body, headers, query, as_base64
+):
+    event = gateway.event(
+        method, path, headers=headers, query=query, body=body, as_base64=as_base64
+    )
+    assert http_api.handler(event, context)["statusCode"] < 500
+
+
+@given(text=st.text(max_size=50))
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_base64_makes_the_function_fail(http_api, context, text):
+    event = request() | {"body": text, "isBase64Encoded": True}
+    assert http_api.handler(event, context)["statusCode"] < 500
+
+
+@pytest.mark.parametrize(
+    ("filename", "says"), [(b'; filename="b"', "at most 32"), (b"", "more than 32 other fields")]
+)
+def test_a_form_of_very_many_parts_is_given_up_early(http_api, context, filename, says):
+    """32 of 60,000 parts are looked at, and then no more."""
+    part = b'--XX\r\nContent-Disposition: form-data; name="a"%s\r\n\r\nx\r\n' % filename
+    body = part * (4 * 1024 * 1024 // len(part) - 1) + b"--XX--\r\n"
+    event = request(body=body, content_type="multipart/form-data; boundary=XX")
+    response = http_api.handler(event, context)
+    assert response["statusCode"] == 400
+    assert says in response["body"]
+
+
+def test_the_api_starts_without_boto3_where_it_needs_none():
+    script = "import sys, lambda_predict.http_api; print('boto3' in sys.modules)"
+    environment = {name: it for name, it in os.environ.items() if not name.startswith("DIGITS_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False"]
 
 
 def test_the_schema_that_is_served_is_made_from_the_models_that_answer(call):
