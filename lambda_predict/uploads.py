@@ -24,14 +24,13 @@ from digits.errors import NotFound, StorageUnavailable, TooLarge
 from digits.image import MAX_BYTES
 from digits.labels import label_key
 from digits.storage import PATIENCE
+from lambda_predict.labelling import MODE_METADATA
 from lambda_predict.observability import logger
 from lambda_predict.schemas import UPLOAD_KEY, Upload, UploadRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Metadata of an image that says how the labels door reads it.
-MODE_METADATA = "digits-mode"
 EXPIRES = timedelta(minutes=15)
 _MAX_NAME = 100
 
