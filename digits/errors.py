@@ -68,3 +68,17 @@ class Conflict(DigitsError):
 
     code = "conflict"
     http_status = 409
+
+
+class NotFound(DigitsError):
+    """There is nothing by that name."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class StorageUnavailable(DigitsError):
+    """Nothing can be stored or looked up: no bucket is set, or it does not answer."""
+
+    code = "storage_unavailable"
+    http_status = 503

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
@@ -13,33 +16,56 @@ from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from digits.errors import BadRequest, DigitsError, ImageError
+from digits import image
+from digits.errors import BadRequest, DigitsError, ImageError, StorageUnavailable
 from digits.results import ErrorInfo, Explain, Mode, Result
 from lambda_predict import observability, serving
 from lambda_predict.config import settings
-from lambda_predict.http_request import MAX_RAW_BYTES, NamedImage, choice, flag, read_images
+from lambda_predict.http_request import (
+    MAX_RAW_BYTES,
+    NamedImage,
+    choice,
+    decoded,
+    flag,
+    read_images,
+    read_json,
+)
 from lambda_predict.observability import logger, metrics
 from lambda_predict.schemas import (
     ClassifyResponse,
+    FeedbackKept,
+    FeedbackRequest,
     Health,
     IdentifiedError,
     IdentifiedResult,
     Problem,
+    UploadRequest,
+    Waiting,
 )
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from lambda_predict.uploads import Uploads
 
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
 _EXPLAIN: dict[str, Explain | None] = {"true": "frame", "full": "full", "false": None}
-_METHODS = {
-    "/classify": "POST",
-    "/model": "GET",
-    "/health": "GET",
-    "/openapi.json": "GET",
-    "/docs": "GET",
+# What every answer carries; see https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html
+_SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
 }
+_READ = ["GET", "HEAD"]
+_RETRY_SECONDS = 2
 
 app = APIGatewayRestResolver(
-    cors=CORSConfig(allow_origin=origin) if (origin := settings().cors_origin) else None
+    cors=CORSConfig(allow_origin=origin, expose_headers=["Retry-After"])
+    if (origin := settings().cors_origin)
+    else None
 )
 models = serving.from_settings()
 serving.prime_snapshot(models)
@@ -52,7 +78,12 @@ serving.prime_snapshot(models)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request of the REST API."""
     metrics.add_metric("Requests", MetricUnit.Count, 1)
-    return app.resolve(event, context)
+    answer = app.resolve(event, context)
+    for name, value in _SECURITY_HEADERS.items():
+        answer["multiValueHeaders"].setdefault(name, [value])
+    if event["httpMethod"] == "HEAD":
+        answer["body"] = ""
+    return answer
 
 
 @app.post("/classify")
@@ -77,28 +108,58 @@ def classify() -> Response[str]:
     return _ok(ClassifyResponse(results=answers).model_dump_json())
 
 
-@app.get("/model")
+@app.post("/uploads")
+def offer_upload() -> Response[str]:
+    """An address to PUT one image to that is too large to be posted."""
+    offer = uploads().offer(read_json(app.current_event, UploadRequest))
+    return Response(201, _JSON, offer.model_dump_json())
+
+
+@app.route("/labels/.+", method=_READ)
+def label_of_upload() -> Response[str]:
+    """The label of an uploaded image, or word that it waits."""
+    label = uploads().label(app.current_event.path.removeprefix("/labels/"))
+    if label is not None:
+        return _ok(label)
+    headers: dict[str, str | list[str]] = {"Retry-After": str(_RETRY_SECONDS)}
+    return Response(202, _JSON, Waiting().model_dump_json(), headers)
+
+
+@app.post("/feedback")
+def feedback() -> Response[str]:
+    """Keep a correction until a person has looked at it."""
+    from lambda_predict.feedback import keep  # noqa: PLC0415 - needs boto3, as `uploads` does
+
+    given = read_json(app.current_event, FeedbackRequest)
+    client, _, labels_bucket = _storage()
+    data = decoded(given.image) if given.image else uploads().image(given.key)
+    kept = keep(client, labels_bucket, given, image.decode(data))
+    return Response(202, _JSON, FeedbackKept(id=kept.id).model_dump_json())
+
+
+@app.route("/model", method=_READ)
 def model() -> Response[str]:
     """The manifest of the model in service."""
     return _ok(models.classifier().manifest.to_json().decode())
 
 
-@app.get("/health")
+@app.route("/health", method=_READ)
 def health() -> Response[str]:
     """200 once a model is loaded."""
     return _ok(Health(model=models.classifier().manifest.version).model_dump_json())
 
 
-@app.get("/openapi.json")
+@app.route("/openapi.json", method=_READ)
 def openapi() -> Response[str]:
     """The schema of this API."""
     return _ok(_schema())
 
 
-@app.get("/docs")
+@app.route("/docs", method=_READ)
 def docs() -> Response[str]:
     """A page to try the API; its scripts come with it, so it works without internet."""
-    return Response(200, "text/html; charset=utf-8", _docs_page())
+    page, policy = _docs_page()
+    return Response(200, "text/html; charset=utf-8", page, {"Content-Security-Policy": policy})
 
 
 @app.exception_handler(DigitsError)  # type: ignore[untyped-decorator]
@@ -110,9 +171,17 @@ def expected(error: DigitsError) -> Response[str]:
 @app.not_found
 def not_found(_: NotFoundError) -> Response[str]:
     """Say that there is no such call, or that it wants another method."""
-    if method := _METHODS.get(app.current_event.path):
-        return _problem(405, "method_not_allowed", f"This call wants {method}.")
-    return _problem(404, "not_found", "There is no such call; GET /docs lists them.")
+    # Powertools has no public list of its routes.
+    routes = app._static_routes + app._dynamic_routes
+    methods = {route.method for route in routes if route.rule.match(app.current_event.path)}
+    if not methods:
+        return _problem(404, "not_found", "There is no such call; GET /docs lists them.")
+    allow = ", ".join(sorted(methods | {"OPTIONS"}))
+    if app.current_event.http_method == "OPTIONS":
+        return Response(204, headers={"Allow": allow})
+    answer = _problem(405, "method_not_allowed", f"This call wants {' or '.join(sorted(methods))}.")
+    answer.headers["Allow"] = allow
+    return answer
 
 
 @app.exception_handler(Exception)  # type: ignore[untyped-decorator]
@@ -151,14 +220,52 @@ def _schema() -> str:
 
 
 @cache
-def _docs_page() -> str:
+def _docs_page() -> tuple[str, str]:
+    """The page, and the policy that lets run on it what is in it and nothing else."""
     from aws_lambda_powertools.event_handler.openapi import swagger_ui  # noqa: PLC0415 - rarely used
 
     assets = Path(swagger_ui.__file__).parent
-    return swagger_ui.generate_swagger_html(
+    page = swagger_ui.generate_swagger_html(
         spec=_schema(),
         swagger_js=(assets / "swagger-ui-bundle.min.js").read_text(),
         swagger_css=(assets / "swagger-ui.min.css").read_text(),
         swagger_base_url="",
         oauth2_config=None,
     )
+    scripts = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(it.encode()).digest()).decode() for it in scripts]
+    allowed = " ".join(f"'sha256-{it}'" for it in digests)
+    policy = (
+        f"default-src 'none'; script-src {allowed};"
+        " style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    )
+    return page, policy
+
+
+@cache
+def _storage() -> tuple[S3Client, str, str]:
+    """A client, and the buckets of images and of labels.
+
+    Made when first asked for: reading an image that is posted needs neither.
+
+    Raises
+    ------
+    StorageUnavailable
+        If a bucket is not set.
+    """
+    images_bucket, labels_bucket = settings().images_bucket, settings().labels_bucket
+    if not images_bucket or not labels_bucket:
+        raise StorageUnavailable("This service is set up without buckets to keep images in.")
+    from lambda_predict.uploads import s3_client  # noqa: PLC0415 - imports boto3
+
+    return s3_client(), images_bucket, labels_bucket
+
+
+@cache
+def uploads() -> Uploads:
+    """What is uploaded, as the environment sets it. Raises `StorageUnavailable`."""
+    storage = _storage()
+    from lambda_predict.uploads import Uploads  # noqa: PLC0415
+
+    return Uploads(*storage)

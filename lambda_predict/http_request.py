@@ -1,4 +1,4 @@
-"""From an API Gateway event to the images in it: raw bytes, JSON or multipart.
+"""From an API Gateway event to what is in it: images (raw, JSON or multipart) or one JSON object.
 
 Powertools' own `decoded_body` decodes to text, which breaks images, so the body is decoded here.
 """
@@ -6,17 +6,16 @@ Powertools' own `decoded_body` decodes to text, which breaks images, so the body
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from python_multipart import parse_form
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import File
+from python_multipart.multipart import Field, File
 
 from digits.errors import BadRequest, TooLarge, UnsupportedFormat
 from lambda_predict.schemas import MAX_IMAGES, ClassifyRequest
@@ -29,6 +28,7 @@ _RAW_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded
 
 
 Value = TypeVar("Value")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,53 @@ def read_images(event: APIGatewayProxyEvent) -> bytes | list[NamedImage]:
     UnsupportedFormat
         If the content type is none that this door knows.
     """
-    content_type = (event.headers.get("Content-Type") or "").strip()
-    media_type = content_type.partition(";")[0].strip().lower()
-    body = _body(event)
-    if not body:
-        raise BadRequest("The body is empty; send the bytes of an image.")
+    content_type, media_type = _content_type(event)
     if media_type == "application/json":
-        _check_size(body, MAX_JSON_BYTES)
-        return _from_json(body)
-    _check_size(body, MAX_RAW_BYTES)
+        request = read_json(event, ClassifyRequest)
+        return [NamedImage(item.id, _decoded_or_error(item.data)) for item in request.images]
     if media_type == "multipart/form-data":
-        return _from_multipart(body, content_type)
+        return _from_multipart(_body(event, MAX_RAW_BYTES), content_type)
     if media_type in _RAW_TYPES or media_type.startswith("image/"):
-        return body
+        return _body(event, MAX_RAW_BYTES)
     raise UnsupportedFormat(
         f"Content type {media_type[:80]!r} is not supported; send image/*, application/json or"
         " multipart/form-data."
     )
+
+
+def read_json(event: APIGatewayProxyEvent, expected: type[Model]) -> Model:
+    """The one JSON object of the request.
+
+    Raises
+    ------
+    BadRequest
+        If the body is empty, or is not what `expected` describes.
+    TooLarge
+        If the body as a whole is over the limit of this door.
+    UnsupportedFormat
+        If the body is said to be anything but JSON in UTF-8.
+    """
+    content_type, media_type = _content_type(event)
+    _, _, charset = content_type.lower().partition("charset=")
+    if media_type != "application/json" or charset.strip(' "') not in ("", "utf-8", "us-ascii"):
+        raise UnsupportedFormat("Send application/json in UTF-8.")
+    body = _body(event, MAX_JSON_BYTES)
+    try:
+        return expected.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])[:200]
+        raise BadRequest(
+            f"The JSON is not as expected ({field}: {first['msg']}); GET /docs shows what is."
+        ) from error
+
+
+def decoded(text: str) -> bytes:
+    """The bytes that `text` is the base64 of. Raises `BadRequest` if it is none."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise BadRequest("The image is not valid base64.") from error
 
 
 def flag(event: APIGatewayProxyEvent, name: str) -> bool:
@@ -89,65 +119,77 @@ def choice(event: APIGatewayProxyEvent, name: str, values: Mapping[str, Value]) 
     BadRequest
         If it is none of them.
     """
-    value = (event.query_string_parameters or {}).get(name, "false").lower()
+    given = event.multi_value_query_string_parameters.get(name) or ["false"]
+    if len(given) > 1:
+        raise BadRequest(f"The query has {name!r} more than once.")
+    value = given[0].lower()
     if value not in values:
         *others, last = values
         raise BadRequest(f"The query's {name!r} must be {', '.join(others)} or {last}.")
     return values[value]
 
 
-def _body(event: APIGatewayProxyEvent) -> bytes:
+def _content_type(event: APIGatewayProxyEvent) -> tuple[str, str]:
+    """The header as it was given, and the media type alone."""
+    given = (event.headers.get("Content-Type") or "").strip()
+    return given, given.partition(";")[0].strip().lower()
+
+
+def _body(event: APIGatewayProxyEvent, limit: int) -> bytes:
+    """The body's bytes, of which there are at least one and at most `limit`."""
     text = event.body or ""
-    if not event.is_base64_encoded:
-        return text.encode("utf-8", "surrogatepass")
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise BadRequest("The body is not valid base64.") from error
+    if event.is_base64_encoded:
+        _check_size(len(text) // 4 * 3 - text.count("=", -2), limit)  # before it is decoded
+        try:
+            body = base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise BadRequest("The body is not valid base64.") from error
+    else:
+        body = text.encode("utf-8", "surrogatepass")
+        _check_size(len(body), limit)
+    if not body:
+        raise BadRequest("The body is empty; send the bytes of an image, or JSON.")
+    return body
 
 
-def _check_size(body: bytes, limit: int) -> None:
-    if len(body) > limit:
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
         raise TooLarge(
-            f"The request has {len(body):,} bytes, but at most {limit:,} are taken over HTTP; send"
-            " a smaller picture, or put it in the images bucket."
+            f"The request has {size:,} bytes, but at most {limit:,} are taken over HTTP; send a"
+            " smaller picture, or upload it to an address that POST /uploads gives."
         )
 
 
-def _from_json(body: bytes) -> list[NamedImage]:
+def _decoded_or_error(text: str) -> bytes | BadRequest:
     try:
-        request = ClassifyRequest.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(
-            f"The JSON is not as expected ({field}: {first['msg']}); send"
-            ' {"images": [{"id": "a", "data": "<base64>"}]} with 1 to'
-            f" {MAX_IMAGES} images."
-        ) from error
-    return [NamedImage(item.id, _decoded(item.data)) for item in request.images]
-
-
-def _decoded(text: str) -> bytes | BadRequest:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        return BadRequest("`data` is not valid base64.")
+        return decoded(text)
+    except BadRequest as error:
+        return error
 
 
 def _from_multipart(body: bytes, content_type: str) -> list[NamedImage]:
     images: list[NamedImage] = []
 
     def keep(file: File) -> None:
+        if len(images) == MAX_IMAGES:
+            raise BadRequest(f"Send at most {MAX_IMAGES} files; there are more in the form.")
         file.file_object.seek(0)
         name = (file.file_name or file.field_name or b"").decode("utf-8", "replace")
         images.append(NamedImage(name, file.file_object.read()))
 
+    fields = 0
+
+    def pass_over(_: Field) -> None:
+        nonlocal fields
+        fields += 1
+        if fields > MAX_IMAGES:
+            raise BadRequest(f"Send files alone; there are more than {MAX_IMAGES} other fields.")
+
     headers = {"Content-Type": content_type.encode("latin-1", "replace")}
     try:
-        parse_form(headers, io.BytesIO(body), on_field=None, on_file=keep)
+        parse_form(headers, io.BytesIO(body), on_field=pass_over, on_file=keep)
     except (FormParserError, ValueError) as error:
         raise BadRequest("The body is not valid multipart/form-data.") from error
-    if not 1 <= len(images) <= MAX_IMAGES:
-        raise BadRequest(f"Send 1 to {MAX_IMAGES} files; {len(images)} were found in the form.")
+    if not images:
+        raise BadRequest(f"Send 1 to {MAX_IMAGES} files; none was found in the form.")
     return images

@@ -16,17 +16,34 @@ from pydantic.json_schema import models_json_schema
 from digits.bundle import Manifest
 from digits.errors import DigitsError
 from digits.explain import MOST
+from digits.labels import ErrorLabel, ImageLabel
 from digits.results import Result
-from lambda_predict.schemas import ClassifyRequest, ClassifyResponse, Health, Problem
+from lambda_predict.schemas import (
+    UPLOAD_KEY,
+    ClassifyRequest,
+    ClassifyResponse,
+    FeedbackKept,
+    FeedbackRequest,
+    Health,
+    Problem,
+    Upload,
+    UploadRequest,
+    Waiting,
+)
 
-_MODELS = (ClassifyRequest, ClassifyResponse, Health, Manifest, Problem, Result)
+_MODELS = (
+    *(ClassifyRequest, ClassifyResponse, Result, Health, Manifest, Problem),
+    *(UploadRequest, Upload, ImageLabel, ErrorLabel, Waiting, FeedbackRequest, FeedbackKept),
+)
+_REQUESTS = (ClassifyRequest, UploadRequest, FeedbackRequest)
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-# What the gateway answers by itself, beside the errors that are ours.
-_GATEWAY_ERRORS = {
+# What is answered beside the typed errors, most of it by the gateway itself.
+_OTHER_ERRORS = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     429: "throttled",
+    500: "internal_error",
     504: "timeout",
 }
 
@@ -34,7 +51,7 @@ _GATEWAY_ERRORS = {
 def document() -> dict[str, Any]:
     """The whole description, ready for `json.dumps`."""
     _, definitions = models_json_schema(
-        [(model, "serialization") for model in _MODELS],
+        [(model, "validation" if model in _REQUESTS else "serialization") for model in _MODELS],
         ref_template="#/components/schemas/{model}",
     )
     return {
@@ -49,10 +66,31 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "paths": {
             "/classify": {"post": _classify()},
+            "/uploads": {"post": _uploads()},
+            "/labels/{key}": {"get": _label()},
+            "/feedback": {"post": _feedback()},
             "/model": {
-                "get": _get("Manifest of the model in service", "Manifest", 403, 405, 429, 503)
+                "get": _get("model", "Manifest of the model in service", _json("Manifest"), 403)
             },
-            "/health": {"get": _get("200 once a model is loaded", "Health", 405, 503, free=True)},
+            "/health": {
+                "get": _get("health", "200 once a model is loaded", _json("Health"), free=True)
+            },
+            "/openapi.json": {
+                "get": _get(
+                    "openapi",
+                    "This description",
+                    {"application/json": {"schema": {"type": "object"}}},
+                    free=True,
+                )
+            },
+            "/docs": {
+                "get": _get(
+                    "docs",
+                    "A page to try the API",
+                    {"text/html": {"schema": {"type": "string"}}},
+                    free=True,
+                )
+            },
         },
         "components": {
             "schemas": definitions["$defs"],
@@ -62,7 +100,11 @@ def document() -> dict[str, Any]:
 
 
 def _classify() -> dict[str, Any]:
-    form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
+    form = {
+        "type": "object",
+        "properties": {"file": {"type": "array", "items": _BINARY["schema"], "minItems": 1}},
+        "required": ["file"],
+    }
     return {
         "operationId": "classify",
         "summary": "Read the digits in one image or in several",
@@ -86,7 +128,8 @@ def _classify() -> dict[str, Any]:
                 "image/*": _BINARY,
                 "application/octet-stream": _BINARY,
                 "multipart/form-data": {"schema": form},
-                "application/json": _schema("ClassifyRequest"),
+                "application/json": _schema("ClassifyRequest")
+                | {"example": {"images": [{"id": "a", "data": "iVBORw0KGgo="}]}},
             },
         },
         "responses": {
@@ -103,18 +146,95 @@ def _classify() -> dict[str, Any]:
                     }
                 },
             },
-            **_problems(400, 403, 405, 413, 415, 422, 429, 503, 504),
+            **_problems(400, 403, 405, 413, 415, 422, 429, 500, 503, 504),
         },
     }
 
 
-def _get(summary: str, model: str, *errors: int, free: bool = False) -> dict[str, Any]:
+def _uploads() -> dict[str, Any]:
+    return {
+        "operationId": "offerUpload",
+        "summary": "An address to PUT an image to that is too large to be posted",
+        "description": "The image's label is found under the `key` that comes with the address.",
+        "requestBody": {"required": True, "content": _json("UploadRequest")},
+        "responses": {
+            "201": {
+                "description": "Where to put it",
+                "content": _json("Upload"),
+                "links": {
+                    "label": {"operationId": "label", "parameters": {"key": "$response.body#/key"}}
+                },
+            },
+            **_problems(400, 403, 405, 413, 415, 429, 500, 503, 504),
+        },
+    }
+
+
+def _label() -> dict[str, Any]:
+    return {
+        "operationId": "label",
+        "summary": "The label of an uploaded image",
+        "parameters": [
+            {
+                "name": "key",
+                "in": "path",
+                "required": True,
+                "description": "The key that came with the address; its slashes may stay as they"
+                " are or be encoded.",
+                "schema": {"type": "string", "pattern": UPLOAD_KEY},
+            }
+        ],
+        "responses": {
+            "200": {
+                "description": "The label: a result, or why there is none",
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "anyOf": [
+                                _schema("ImageLabel")["schema"],
+                                _schema("ErrorLabel")["schema"],
+                            ]
+                        }
+                    }
+                },
+            },
+            "202": {
+                "description": "The image is there, its label is not yet",
+                "headers": {
+                    "Retry-After": {
+                        "description": "Seconds to wait before asking again",
+                        "schema": {"type": "integer"},
+                    }
+                },
+                "content": _json("Waiting"),
+            },
+            **_problems(403, 404, 405, 429, 500, 503, 504),
+        },
+    }
+
+
+def _feedback() -> dict[str, Any]:
+    return {
+        "operationId": "feedback",
+        "summary": "Say what is truly in a picture",
+        "description": "Kept, without where and when it was taken, until a person looks at it.",
+        "requestBody": {"required": True, "content": _json("FeedbackRequest")},
+        "responses": {
+            "202": {"description": "Kept", "content": _json("FeedbackKept")},
+            **_problems(400, 403, 404, 405, 413, 415, 422, 429, 500, 503, 504),
+        },
+    }
+
+
+def _get(
+    name: str, summary: str, content: dict[str, Any], *errors: int, free: bool = False
+) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": model.lower(),
+        "operationId": name,
         "summary": summary,
         "responses": {
-            "200": {"description": summary, "content": {"application/json": _schema(model)}},
-            **_problems(*errors),
+            "200": {"description": summary, "content": content},
+            **_problems(*errors, 405, 429, 500, 503, 504),
         },
     }
     return operation | ({"security": []} if free else {})
@@ -128,12 +248,25 @@ def _schema(model: str) -> dict[str, Any]:
     return {"schema": {"$ref": f"#/components/schemas/{model}"}}
 
 
+def _json(model: str) -> dict[str, Any]:
+    return {"application/json": _schema(model)}
+
+
 def _problems(*statuses: int) -> dict[str, Any]:
-    codes = _GATEWAY_ERRORS | {error.http_status: error.code for error in _all_errors(DigitsError)}
+    """Responses in the form of RFC 9457; each names the codes that its status can have."""
+    codes: dict[int, list[str]] = {status: [code] for status, code in _OTHER_ERRORS.items()}
+    for error in _all_errors(DigitsError):
+        known = codes.setdefault(error.http_status, [])
+        if error.code not in known:
+            known.append(error.code)
     content = {"application/problem+json": _schema("Problem")}
     return {
-        str(status): {"description": f"`{codes[status]}`", "content": content}
-        for status in statuses
+        str(status): {
+            "description": " or ".join(f"`{code}`" for code in codes[status]),
+            "content": content,
+            **({"headers": {"Allow": {"schema": {"type": "string"}}}} if status == 405 else {}),
+        }
+        for status in sorted(statuses)
     }
 
 

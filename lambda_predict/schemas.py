@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from digits.results import ErrorInfo, Result
+from digits.results import ErrorInfo, Mode, Result
 
 MAX_IMAGES = 32
+# The keys that `POST /uploads` gives: a date, 16 random bytes, a name of unreserved characters.
+UPLOAD_KEY = r"^uploads/[0-9]{4}-[0-9]{2}-[0-9]{2}/[A-Za-z0-9_-]{22}/[A-Za-z0-9._-]{1,100}$"
+_EXAMPLE_KEY = "uploads/2026-11-26/Vq3yIbu1TzSBk5nm0n4d3A/IMG_1.jpg"
+_EXAMPLE_VERSION = "20261123T204400Z-1a2b3c4d"
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """Absent is absent: the empty text that stands for it here may not be sent."""
+    schema.pop("default")
+
+
+def _encoded_without_default(schema: dict[str, Any]) -> None:
+    _without_default(schema)
+    schema["contentEncoding"] = "base64"
 
 
 class EncodedImage(BaseModel):
@@ -18,7 +32,13 @@ class EncodedImage(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: Annotated[str, Field(description="Yours; it comes back with the result.")]
-    data: Annotated[str, Field(description="The image file's bytes in base64.")]
+    data: Annotated[
+        str,
+        Field(
+            description="The image file's bytes in base64.",
+            json_schema_extra={"contentEncoding": "base64"},
+        ),
+    ]
 
 
 class ClassifyRequest(BaseModel):
@@ -46,6 +66,115 @@ class ClassifyResponse(BaseModel):
     """One answer for each image, in the order of the request."""
 
     results: tuple[IdentifiedResult | IdentifiedError, ...]
+
+
+class UploadRequest(BaseModel):
+    """What is to be uploaded."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=1024,
+            description="The file's name; what of it cannot stand in an address is replaced.",
+            examples=["IMG_1.jpg"],
+        ),
+    ]
+    content_type: Annotated[
+        str | None,
+        Field(
+            pattern=r"^(image/[A-Za-z0-9.+-]{1,60}|application/octet-stream)$",
+            description="If given, the PUT must carry it.",
+            examples=["image/jpeg"],
+        ),
+    ] = None
+    mode: Annotated[
+        Mode | None, Field(description="How to read it, if not as the service is set to.")
+    ] = None
+
+
+class Upload(BaseModel):
+    """Where to put the image, and under which key its label is found."""
+
+    key: Annotated[str, Field(pattern=UPLOAD_KEY, examples=[_EXAMPLE_KEY])]
+    url: Annotated[str, Field(description="Takes the image's bytes without the API's key.")]
+    method: Literal["PUT"] = "PUT"
+    headers: Annotated[dict[str, str], Field(description="To send with the bytes, as they are.")]
+    expires_at: Annotated[str, Field(description="UTC.", examples=["2026-11-26T12:15:00Z"])]
+    max_bytes: Annotated[
+        int, Field(description="A larger object is stored, and its label says `too_large`.")
+    ]
+
+
+class Waiting(BaseModel):
+    """The image is there, its label is not yet."""
+
+    status: Literal["waiting"] = "waiting"
+
+
+class FeedbackRequest(BaseModel):
+    """What is truly in a picture: sent as `image`, or uploaded before under `key`; not both."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "oneOf": [{"required": ["image"]}, {"required": ["key"]}],
+            "examples": [{"truth": "7", "key": _EXAMPLE_KEY, "model": _EXAMPLE_VERSION}],
+        },
+    )
+
+    truth: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9?\n]{0,32}$",
+            description="The digits in reading order, lines joined by a newline, `?` for a mark"
+            " that is no digit; empty where there is no digit.",
+            examples=["7"],
+        ),
+    ]
+    image: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The image file's bytes in base64.",
+            json_schema_extra=_encoded_without_default,
+        ),
+    ] = ""
+    key: Annotated[
+        str,
+        Field(
+            pattern=UPLOAD_KEY,
+            description="Of an image uploaded before.",
+            examples=[_EXAMPLE_KEY],
+            json_schema_extra=_without_default,
+        ),
+    ] = ""
+    model: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9._-]{1,64}$",
+            description="Version of the model that answered.",
+            examples=[_EXAMPLE_VERSION],
+        ),
+    ]
+    answer: Annotated[
+        str | None,
+        Field(pattern=r"^[0-9?\n]{0,256}$", description="The `text` that was given."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_picture(self) -> FeedbackRequest:
+        if bool(self.image) == bool(self.key):
+            raise ValueError("give either image or key")
+        return self
+
+
+class FeedbackKept(BaseModel):
+    """The correction is kept until a person looks at it."""
+
+    id: str
 
 
 class Health(BaseModel):

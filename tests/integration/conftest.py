@@ -50,6 +50,7 @@ def fresh(module: str) -> ModuleType:
 @pytest.fixture
 def environment(s3, monkeypatch):
     monkeypatch.setenv("DIGITS_MODELS", f"s3://{MODELS}")
+    monkeypatch.setenv("DIGITS_IMAGES_BUCKET", IMAGES)
     monkeypatch.setenv("DIGITS_LABELS_BUCKET", LABELS)
     monkeypatch.setenv("DIGITS_MODEL_REFRESH_SECONDS", "0")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Digits")

@@ -1,9 +1,13 @@
 """The HTTP function, through API Gateway's own event shape."""
 
 import base64
+import hashlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +16,7 @@ from PIL import Image
 
 from digits.results import Result
 from lambda_predict.openapi import document
+from tests import gateway
 from tests.conftest import GOLDEN, truths
 from tests.integration.conftest import fresh, publish_shipped
 
@@ -21,27 +26,7 @@ def request(method="POST", path="/classify", *, body=None, content_type=None, qu
     headers = {"Accept": "*/*", "x-api-key": "key"}
     if content_type:
         headers["Content-Type"] = content_type
-    return {
-        "resource": path,
-        "path": path,
-        "httpMethod": method,
-        "headers": headers,
-        "multiValueHeaders": {name: [value] for name, value in headers.items()},
-        "queryStringParameters": query,
-        "multiValueQueryStringParameters": query and {k: [v] for k, v in query.items()},
-        "pathParameters": None,
-        "stageVariables": None,
-        "requestContext": {
-            "resourcePath": path,
-            "httpMethod": method,
-            "path": f"/v1{path}",
-            "stage": "v1",
-            "requestId": "gateway-request-1",
-            "identity": {"sourceIp": "127.0.0.1"},
-        },
-        "body": None if body is None else base64.b64encode(body).decode(),
-        "isBase64Encoded": body is not None,
-    }
+    return gateway.event(method, path, headers=headers, query=query, body=body)
 
 
 @pytest.fixture
@@ -186,6 +171,62 @@ def test_a_wrong_request_is_a_problem_with_a_stable_code(call, kwargs, status, c
     assert_problem(call(**kwargs), status, code)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json;charset=UTF-8", 200),
+        ('APPLICATION/JSON; charset="utf-8"', 200),
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=latin-1", 415),
+        ("application/jsonp", 415),
+    ],
+)
+def test_json_is_utf_8(call, seven, content_type, status):
+    sent = as_json(("a", seven)) | {"content_type": content_type}
+    assert call(**sent)[0] == status
+
+
+@pytest.mark.parametrize("name", ["content-type", "CONTENT-TYPE", "Content-type"])
+def test_a_header_is_known_in_any_case(http_api, context, seven, name):
+    sent = as_json(("a", seven))
+    event = gateway.event(
+        "POST", "/classify", headers={name: sent["content_type"]}, body=sent["body"]
+    )
+    assert "results" in json.loads(http_api.handler(event, context)["body"])
+
+
+def test_json_that_the_gateway_hands_over_as_text_is_read(http_api, context, seven):
+    sent = as_json(("ä", seven))
+    event = gateway.event(
+        *("POST", "/classify"),
+        headers={"Content-Type": sent["content_type"]},
+        body=sent["body"],
+        as_base64=False,
+    )
+    (item,) = json.loads(http_api.handler(event, context)["body"])["results"]
+    assert (item["id"], item["text"]) == ("ä", "7")
+
+
+def test_a_request_without_headers_is_one_raw_image(http_api, context, seven):
+    event = request(body=seven) | {"headers": None, "multiValueHeaders": None}
+    assert json.loads(http_api.handler(event, context)["body"])["text"] == "7"
+
+
+def test_a_query_that_says_two_things_is_refused(call, seven):
+    answer = call(body=seven, query={"multiple": ["true", "false"]})
+    assert_problem(answer, 400, "bad_request")
+
+
+def test_no_request_can_make_us_fetch_an_address(call):
+    body = json.dumps({"images": [{"id": "a", "url": "http://169.254.169.254/"}]}).encode()
+    assert_problem(call(body=body, content_type="application/json"), 400, "bad_request")
+
+
+def test_a_body_over_the_limit_is_not_even_decoded(http_api, context):
+    event = request(body=b"x") | {"body": "*" * (6 * 1024 * 1024)}  # no base64 at all
+    assert http_api.handler(event, context)["statusCode"] == 413
+
+
 def test_more_than_32_images_are_refused(call):
     assert_problem(call(**as_json(*[("a", b"x")] * 33)), 400, "bad_request")
     assert_problem(call(**as_form(*[("a", b"x")] * 33)), 400, "bad_request")
@@ -195,9 +236,63 @@ def test_an_unknown_call_is_a_problem(call):
     assert_problem(call("GET", "/nothing"), 404, "not_found")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/classify"), ("POST", "/health")])
-def test_a_wrong_method_is_a_problem(call, method, path):
-    assert_problem(call(method, path), 405, "method_not_allowed")
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/classify", "OPTIONS, POST"),
+        ("HEAD", "/uploads", "OPTIONS, POST"),
+        ("POST", "/health", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/labels/uploads/a", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/feedback", "OPTIONS, POST"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(http_api, context, method, path, allow):
+    response = http_api.handler(request(method, path), context)
+    assert response["statusCode"] == 405
+    assert response["multiValueHeaders"]["Allow"] == [allow]
+    if method != "HEAD":
+        assert json.loads(response["body"])["code"] == "method_not_allowed"
+
+
+def test_options_names_the_methods(http_api, context):
+    response = http_api.handler(request("OPTIONS", "/model"), context)
+    assert response["statusCode"] == 204
+    assert response["multiValueHeaders"]["Allow"] == ["GET, HEAD, OPTIONS"]
+
+
+@pytest.mark.parametrize("path", ["/model", "/health", "/openapi.json", "/docs"])
+def test_head_is_get_without_the_body(http_api, context, path):
+    head, get = (http_api.handler(request(it, path), context) for it in ("HEAD", "GET"))
+    assert head == {**get, "body": ""}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/health", 200), ("GET", "/nothing", 404), ("POST", "/classify", 400),
+     ("GET", "/classify", 405), ("OPTIONS", "/classify", 204), ("GET", "/docs", 200)],
+)  # fmt: skip
+def test_every_answer_tells_browsers_to_be_careful(http_api, context, method, path, status):
+    response = http_api.handler(request(method, path), context)
+    headers = {name: value for name, (value,) in response["multiValueHeaders"].items()}
+    assert response["statusCode"] == status
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Strict-Transport-Security"].startswith("max-age=")
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+def test_the_docs_page_may_run_its_own_scripts_and_no_others(http_api, context):
+    response = http_api.handler(request("GET", "/docs"), context)
+    (policy,) = response["multiValueHeaders"]["Content-Security-Policy"]
+    scripts = re.findall("<script>(.*?)</script>", response["body"], re.DOTALL)
+    assert len(scripts) == 2
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    (script_rule,) = [rule for rule in policy.split(";") if "script-src" in rule]
+    assert "unsafe" not in script_rule
 
 
 def test_blank_paper_is_an_answer_not_an_error(call):
@@ -286,29 +381,79 @@ def test_a_doubtful_answer_is_counted_for_review_and_as_no_digit(call, capsys):
 
 
 TYPES = [
-    None,
-    "",
-    "image/png",
-    "application/json",
-    "multipart/form-data; boundary=XX",
-    "text/plain",
+    *("", "image/png", "application/json", "application/json; charset=utf-8", "text/plain"),
+    *("multipart/form-data", "multipart/form-data; boundary=XX"),
 ]
+CALLS = [
+    *("/classify", "/uploads", "/feedback", "/model", "/health", "/openapi.json", "/nothing"),
+    "/labels/uploads/2026-11-26/aaaaaaaaaaaaaaaaaaaaaa/a.png",
+]
+VALUES = st.text(max_size=20) | st.none() | st.integers() | st.lists(st.none(), max_size=2)
+FIELDS = st.sampled_from(["name", "mode", "truth", "image", "key", "model", "images", "url"])
+BODIES = st.one_of(
+    st.none(),
+    st.binary(max_size=300),
+    st.text(max_size=100).map(str.encode),
+    st.dictionaries(FIELDS, VALUES).map(lambda it: json.dumps(it).encode()),
+)
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    body=st.one_of(st.binary(max_size=300), st.text(max_size=100).map(str.encode)),
-    content_type=st.sampled_from(TYPES) | st.text(max_size=30),
+    method=st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "X"]),
+    path=st.sampled_from(CALLS) | st.text(max_size=30).map("/labels/{}".format),
+    body=BODIES,
+    headers=st.dictionaries(
+        st.sampled_from(["Content-Type", "content-type", "Origin", "Accept", "Cookie"]),
+        st.sampled_from(TYPES) | st.text(max_size=30),
+    ),
     query=st.none()
     | st.dictionaries(
-        st.sampled_from(["multiple", "explain"]), st.text(max_size=5) | st.just("full")
+        st.sampled_from(["multiple", "explain", "x"]),
+        st.lists(st.text(max_size=5) | st.just("full"), min_size=1, max_size=2),
     ),
+    as_base64=st.booleans(),
 )
-def test_no_body_or_header_makes_the_function_fail(call, body, content_type, query):
-    status, _, _ = call(body=body, content_type=content_type, query=query)
-    assert status < 500
+def test_no_request_makes_the_function_fail(
+    http_api, context, method, path, body, headers, query, as_base64
+):
+    event = gateway.event(
+        method, path, headers=headers, query=query, body=body, as_base64=as_base64
+    )
+    assert http_api.handler(event, context)["statusCode"] < 500
+
+
+@given(text=st.text(max_size=50))
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_base64_makes_the_function_fail(http_api, context, text):
+    event = request() | {"body": text, "isBase64Encoded": True}
+    assert http_api.handler(event, context)["statusCode"] < 500
+
+
+@pytest.mark.parametrize(
+    ("filename", "says"), [(b'; filename="b"', "at most 32"), (b"", "more than 32 other fields")]
+)
+def test_a_form_of_very_many_parts_is_given_up_early(http_api, context, filename, says):
+    """32 of 60,000 parts are looked at, and then no more."""
+    part = b'--XX\r\nContent-Disposition: form-data; name="a"%s\r\n\r\nx\r\n' % filename
+    body = part * (4 * 1024 * 1024 // len(part) - 1) + b"--XX--\r\n"
+    event = request(body=body, content_type="multipart/form-data; boundary=XX")
+    response = http_api.handler(event, context)
+    assert response["statusCode"] == 400
+    assert says in response["body"]
+
+
+def test_the_api_starts_without_boto3_where_it_needs_none():
+    script = "import sys, lambda_predict.http_api; print('boto3' in sys.modules)"
+    environment = {name: it for name, it in os.environ.items() if not name.startswith("DIGITS_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False"]
 
 
 def test_the_schema_that_is_served_is_made_from_the_models_that_answer(call):

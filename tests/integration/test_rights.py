@@ -6,12 +6,14 @@ call that a handler makes through boto3 is recorded and looked up in the role of
 
 from __future__ import annotations
 
+import json
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import boto3
 import pytest
 
+from digits.labels import label_key
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh, publish_shipped
 from tests.integration.test_http_api import request
 from tests.integration.test_s3_labels import batch, failures, s3_event
@@ -104,6 +106,21 @@ def answer_calls(recorder, s3, seven):
     assert recorder.invoke(module, request(body=seven))["statusCode"] == 200
     publish_shipped()
     assert recorder.invoke(module, request("GET", "/model"))["statusCode"] == 200
+
+    def send(path, **given):
+        body = json.dumps(given).encode()
+        answer = recorder.invoke(
+            module, request("POST", path, body=body, content_type="application/json")
+        )
+        return json.loads(answer["body"])
+
+    key = send("/uploads", name="a.png")["key"]
+    s3.put_object(Bucket=IMAGES, Key=key, Body=seven)
+    path = f"/labels/{key}"
+    assert recorder.invoke(module, request("GET", path))["statusCode"] == 202
+    s3.put_object(Bucket=LABELS, Key=label_key(key), Body=b"{}")
+    assert recorder.invoke(module, request("GET", path))["statusCode"] == 200
+    assert "id" in send("/feedback", truth="7", model="v1", key=key)
 
 
 FUNCTIONS = [("S3LabelsRole", label_images), ("HttpApiRole", answer_calls)]

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from digits import feedback, labels
+from lambda_predict import openapi
 from lambda_predict.config import Settings
+from lambda_predict.schemas import UPLOAD_KEY
 from tests.conftest import give_up
 from tests.templates import (
     as_list,
@@ -19,6 +22,7 @@ from tests.templates import (
     of_type,
     properties,
     rights,
+    statements,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -226,6 +230,12 @@ def test_the_roles_hold_exactly_the_rights_that_the_functions_use(resources):
     assert rights(resources, "HttpApiRole") == serving | {
         ("logs:CreateLogStream", "HttpApiLogs.Arn"),
         ("logs:PutLogEvents", "HttpApiLogs.Arn"),
+        ("s3:GetObject", "ImagesBucket.Arn/uploads/*"),
+        ("s3:PutObject", "ImagesBucket.Arn/uploads/*"),
+        ("s3:GetObject", "LabelsBucket.Arn/labels/uploads/*"),
+        ("s3:PutObject", "LabelsBucket.Arn/feedback/*"),
+        ("s3:ListBucket", "ImagesBucket.Arn"),
+        ("s3:ListBucket", "LabelsBucket.Arn"),
     }
     assert rights(resources, "S3LabelsRole") == serving | {
         ("logs:CreateLogStream", "S3LabelsLogs.Arn"),
@@ -253,9 +263,30 @@ def test_no_right_is_wider_than_aws_makes_it(resources, role):
 def test_no_function_can_write_where_it_is_triggered(resources, role):
     reading = ("s3:Get", "s3:List")
     for action, resource in rights(resources, role):
-        if resource.startswith(("ImagesBucket", "ModelsBucket")):
+        # An upload triggers the other function, never the one that signed its address.
+        uploads = role == "HttpApiRole" and resource == "ImagesBucket.Arn/uploads/*"
+        if resource.startswith(("ImagesBucket", "ModelsBucket")) and not uploads:
             assert action.startswith(reading), f"{action} on {resource}"
         assert action != "sqs:SendMessage"
+
+
+def test_the_api_lists_uploads_and_nothing_else_of_the_users(resources):
+    listing = {
+        it["Resource"]["Fn::GetAtt"][0]: it.get("Condition")
+        for it in statements(resources, "HttpApiRole")
+        if it["Action"] == "s3:ListBucket"
+    }
+    assert listing == {
+        "ModelsBucket": None,
+        "ImagesBucket": {"StringLike": {"s3:prefix": "uploads/*"}},
+        "LabelsBucket": {"StringLike": {"s3:prefix": "labels/uploads/*"}},
+    }
+
+
+def test_what_the_api_writes_and_reads_is_where_its_role_lets_it():
+    assert labels.label_key("uploads/a").startswith("labels/uploads/")
+    assert UPLOAD_KEY.startswith("^uploads/")
+    assert feedback.PREFIX == "feedback/"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -308,7 +339,10 @@ def test_a_function_is_given_settings_that_it_knows_and_no_other_functions(rende
     variables = function["Environment"]["Variables"]
     given = {key.removeprefix("DIGITS_").lower() for key in variables if key.startswith("DIGITS_")}
     assert given <= set(Settings.model_fields)
-    own = {"HttpApiFunction": {"cors_origin"}, "S3LabelsFunction": {"labels_bucket", "label_mode"}}
+    own = {
+        "HttpApiFunction": {"cors_origin", "images_bucket", "labels_bucket"},
+        "S3LabelsFunction": {"labels_bucket", "label_mode"},
+    }
     assert given == {"models", "model_refresh_seconds"} | own[name]
     module = function["Handler"].removesuffix(".handler").replace(".", "/")
     assert (ROOT / f"{module}.py").exists()
@@ -346,17 +380,29 @@ def test_every_call_needs_the_key_but_the_free_ones_and_preflight(rendered):
     secured = {
         call for call, it in calls(rendered).items() if it.get("security") == [{"api_key": []}]
     }
-    assert secured == {
+    for_the_key = {
         ("post", "/classify"),
+        ("post", "/uploads"),
+        ("get", "/labels/{key+}"),
+        ("post", "/feedback"),
         ("get", "/model"),
-        ("any", "/classify"),
-        ("any", "/model"),
     }
+    assert secured == for_the_key | {("any", path) for _, path in for_the_key}
     free = set(calls(rendered)) - secured
-    paths = ("/classify", "/model", "/health", "/openapi.json", "/docs")
+    for_all = ("/health", "/openapi.json", "/docs")
+    paths = {path for _, path in for_the_key} | set(for_all)
     assert free == {("options", path) for path in paths} | {
-        (method, path) for method in ("get", "any") for path in paths[2:]
+        (method, path) for method in ("get", "any") for path in for_all
     }
+
+
+def test_the_gateway_and_the_description_know_the_same_calls(rendered):
+    described = {
+        (method, path.replace("{key}", "{key+}"))
+        for path, methods in openapi.document()["paths"].items()
+        for method in methods
+    }
+    assert described == {call for call in calls(rendered) if call[0] not in ("any", "options")}
 
 
 def test_the_key_has_a_plan_and_free_calls_are_throttled_too(rendered):
@@ -418,6 +464,10 @@ def test_the_gateways_own_errors_look_like_the_functions(rendered, kind, status,
     assert headers["gatewayresponse.header.Access-Control-Allow-Origin"] == {
         "Fn::Sub": "'${CorsOrigin}'"
     }
+    assert headers["gatewayresponse.header.X-Content-Type-Options"] == "'nosniff'"
+    assert headers["gatewayresponse.header.Cache-Control"] == "'no-store'"
+    assert headers["gatewayresponse.header.Referrer-Policy"] == "'no-referrer'"
+    assert "max-age=" in headers["gatewayresponse.header.Strict-Transport-Security"]
     problem = json.loads(answer["responseTemplates"]["application/json"])
     assert set(problem) == {"type", "title", "status", "code", "detail", "request_id"}
     assert (problem["status"], problem["code"]) == (status, code)

@@ -1,0 +1,203 @@
+"""Photos over the payload limit: an address to PUT one to, and the label that it got.
+
+A caller sees the labels of keys that `Uploads.offer` can have made and of no others: the rest of
+the bucket is the account's own business. Such a key is a capability, its id cannot be guessed.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ValidationError
+
+from digits.errors import NotFound, StorageUnavailable, TooLarge
+from digits.image import MAX_BYTES
+from digits.labels import label_key
+from digits.storage import PATIENCE
+from lambda_predict.labelling import MODE_METADATA
+from lambda_predict.observability import logger
+from lambda_predict.schemas import UPLOAD_KEY, Upload, UploadRequest
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+EXPIRES = timedelta(minutes=15)
+_MAX_NAME = 100
+
+
+class _State(BaseModel):
+    """Whether a label is the tombstone of an image that is gone."""
+
+    deleted: bool = False
+
+
+def s3_client() -> S3Client:
+    """A client whose signed addresses name the bucket's own region.
+
+    By default botocore signs for the global endpoint, which sends a PUT to a young bucket of
+    another region elsewhere, and adds checksums that the sender of the bytes would have to make.
+    """
+    config = Config(
+        **PATIENCE,
+        signature_version="s3v4",
+        s3={"addressing_style": "virtual"},
+        request_checksum_calculation="when_required",
+    )
+    return boto3.client("s3", config=config)
+
+
+@contextmanager
+def storage() -> Iterator[None]:
+    """Turn what S3 cannot do just now into an error that tells nothing of the account."""
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        logger.error("S3 cannot be used", reason=str(error))
+        raise StorageUnavailable("The storage cannot be used now; try again later.") from error
+
+
+class Uploads:
+    """Gives addresses to upload to, and what became of what was uploaded.
+
+    Parameters
+    ----------
+    s3
+        The client that signs and reads: see `s3_client`.
+    images_bucket, labels_bucket
+        Where images are put, and where their labels are found.
+    """
+
+    def __init__(self, s3: S3Client, images_bucket: str, labels_bucket: str) -> None:
+        self._s3 = s3
+        self._images = images_bucket
+        self._labels = labels_bucket
+
+    def offer(self, wanted: UploadRequest) -> Upload:
+        """An address that takes one PUT of an image for the next `EXPIRES`.
+
+        A signed PUT cannot bound the length of what is sent: an object of more than `MAX_BYTES`
+        is stored, and the label that it gets says `too_large`.
+        """
+        now = datetime.now(timezone.utc)
+        key = f"uploads/{now:%Y-%m-%d}/{secrets.token_urlsafe(16)}/{safe_name(wanted.name)}"
+        signed: dict[str, Any] = {"Bucket": self._images, "Key": key}
+        headers = {}
+        if wanted.content_type:
+            signed["ContentType"] = headers["Content-Type"] = wanted.content_type
+        if wanted.mode:
+            signed["Metadata"] = {MODE_METADATA: wanted.mode}
+            headers[f"x-amz-meta-{MODE_METADATA}"] = wanted.mode
+        with storage():
+            url = self._s3.generate_presigned_url(
+                "put_object", Params=signed, ExpiresIn=int(EXPIRES.total_seconds())
+            )
+        return Upload(
+            key=key,
+            url=url,
+            headers=headers,
+            expires_at=f"{now + EXPIRES:%Y-%m-%dT%H:%M:%SZ}",
+            max_bytes=MAX_BYTES,
+        )
+
+    def label(self, given: str) -> str | None:
+        """The JSON of the label of an uploaded image; None while it waits to be labelled.
+
+        Parameters
+        ----------
+        given
+            The image's key as it stands in the path, percent-encoded or not.
+
+        Raises
+        ------
+        NotFound
+            If there is no such upload: never, not yet, or not any more.
+        StorageUnavailable
+            If S3 does not answer, or refuses.
+        """
+        key = upload_key(given)
+        with storage():
+            found = self._read(self._labels, label_key(key))
+            if found is None and not self._exists(self._images, key):
+                raise _no_such_upload()
+        if found is None:
+            return None
+        try:
+            gone = _State.model_validate_json(found).deleted
+        except ValidationError as error:
+            raise StorageUnavailable("The label cannot be read now; try again later.") from error
+        if gone:
+            raise _no_such_upload()
+        return found.decode()
+
+    def image(self, given: str) -> bytes:
+        """The bytes of an uploaded image.
+
+        Raises
+        ------
+        NotFound
+            If there is no such upload.
+        TooLarge
+            If it has more than `MAX_BYTES`.
+        StorageUnavailable
+            If S3 does not answer, or refuses.
+        """
+        with storage():
+            data = self._read(self._images, upload_key(given), MAX_BYTES)
+        if data is None:
+            raise _no_such_upload()
+        return data
+
+    def _read(self, bucket: str, key: str, max_bytes: int | None = None) -> bytes | None:
+        """The object's bytes; None where there is none."""
+        # S3 answers a GET of a missing object with 403 unless the bucket may be listed, and a right
+        # to list below one prefix is none to a GET, which has no prefix. So it is asked by listing.
+        if not self._exists(bucket, key):
+            return None
+        try:
+            answer = self._s3.get_object(Bucket=bucket, Key=key)
+        except self._s3.exceptions.NoSuchKey:
+            return None
+        with answer["Body"] as body:
+            if max_bytes is not None and answer["ContentLength"] > max_bytes:
+                raise TooLarge(
+                    f"The upload has {answer['ContentLength']:,} bytes, but at most {max_bytes:,}"
+                    " are taken; upload a smaller picture."
+                )
+            return body.read()
+
+    def _exists(self, bucket: str, key: str) -> bool:
+        answer = self._s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+        return [item["Key"] for item in answer.get("Contents", [])] == [key]
+
+
+def upload_key(given: str) -> str:
+    """The key that `given` stands for, decoded if need be. Raises `NotFound` if it is no upload's.
+
+    A gateway may have decoded the path or not; an upload's key holds nothing that needs encoding,
+    so decoding it again changes nothing.
+    """
+    key = unquote(given)
+    if not re.fullmatch(UPLOAD_KEY, key):
+        raise _no_such_upload()
+    return key
+
+
+def safe_name(name: str) -> str:
+    """What of a file's name can stand in a key, a path and an address unencoded; never empty."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^A-Za-z0-9._-]+", "_", re.split(r"[/\\]", plain)[-1]).strip("._")
+    return words[-_MAX_NAME:].lstrip("._") or "image"
+
+
+def _no_such_upload() -> NotFound:
+    return NotFound("There is no such upload; POST /uploads gives an address to put one at.")

@@ -1,0 +1,169 @@
+"""API Gateway as far as the HTTP function can tell: its events, its routes, its keys.
+
+Routes, free calls and binary types are `template.yaml`'s own, so a call that is not in the template
+is not found here either.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.templates import load, properties
+
+STAGE = "v1"
+KEY = "the-key"
+
+
+@cache
+def _template() -> dict[str, Any]:
+    resources: dict[str, Any] = load(Path(__file__).parents[1] / "template.yaml")["Resources"]
+    return resources
+
+
+@cache
+def routes() -> dict[str, dict[str, bool]]:
+    """For each path of the template, its methods and whether they need the key."""
+    found: dict[str, dict[str, bool]] = {}
+    for it in properties(_template(), "HttpApiFunction")["Events"].values():
+        call = it["Properties"]
+        needs_key = call.get("Auth", {}).get("ApiKeyRequired", True)
+        found.setdefault(call["Path"], {})[call["Method"]] = needs_key
+    return found
+
+
+@cache
+def binary_types() -> frozenset[str]:
+    return frozenset(properties(_template(), "Api")["BinaryMediaTypes"])
+
+
+def event(
+    method: str,
+    path: str,
+    *,
+    resource: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    query: Mapping[str, str | list[str]] | None = None,
+    body: bytes | None = None,
+    as_base64: bool = True,
+) -> dict[str, Any]:
+    """What the function is given for one request of the REST API, by Lambda proxy integration."""
+    sent = dict(headers or {})
+    many = {name: [it] if isinstance(it, str) else it for name, it in (query or {}).items()}
+    text = None if body is None else body.decode("utf-8", "replace")
+    return {
+        "resource": resource or path,
+        "path": path,
+        "httpMethod": method,
+        "headers": sent,
+        "multiValueHeaders": {name: [value] for name, value in sent.items()},
+        "queryStringParameters": {name: it[-1] for name, it in many.items()} or None,
+        "multiValueQueryStringParameters": many or None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "requestContext": {
+            "resourcePath": resource or path,
+            "httpMethod": method,
+            "path": f"/{STAGE}{path}",
+            "stage": STAGE,
+            "requestId": "gateway-request-1",
+            "identity": {"sourceIp": "127.0.0.1"},
+        },
+        "body": base64.b64encode(body).decode() if body is not None and as_base64 else text,
+        "isBase64Encoded": body is not None and as_base64,
+    }
+
+
+def _resource_of(path: str) -> str | None:
+    for resource in routes():
+        if re.fullmatch(re.sub(r"\\\{\w+\\\+\\\}", ".+", re.escape(resource)), path):
+            return resource
+    return None
+
+
+def _problem(status: int, code: str) -> tuple[int, dict[str, list[str]], bytes]:
+    body = {
+        "type": "about:blank",
+        "title": code,
+        "status": status,
+        "code": code,
+        "detail": "The gateway's own.",
+        "request_id": "gateway-request-1",
+    }
+    return status, {"Content-Type": ["application/problem+json"]}, json.dumps(body).encode()
+
+
+@contextmanager
+def serve(handler: Callable[[dict[str, Any], Any], dict[str, Any]], context: Any) -> Iterator[str]:
+    """The address of an API that is `handler`'s; one request at a time, as in one environment."""
+    one_at_a_time = threading.Lock()
+
+    def answer(
+        method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, dict[str, list[str]], bytes]:
+        parts = urlsplit(target)
+        stage, slash, path = parts.path[1:].partition("/")
+        path = slash + path
+        resource = _resource_of(path) if stage == STAGE else None
+        methods = routes().get(resource or "", {})
+        needs_key = methods.get(method, methods.get("ANY"))
+        if resource is None or needs_key is None:
+            return _problem(404, "not_found")
+        if needs_key and headers.get("x-api-key") != KEY:
+            return _problem(403, "forbidden")
+        media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        request = event(
+            method,
+            path,
+            resource=resource,
+            headers=headers,
+            query=parse_qs(parts.query, keep_blank_values=True),
+            body=body or None,
+            as_base64=media_type in binary_types(),
+        )
+        with one_at_a_time:
+            given = handler(request, context)
+        return given["statusCode"], given["multiValueHeaders"], (given["body"] or "").encode()
+
+    class Requests(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name.title(): value for name, value in self.headers.items()}
+            headers = {**headers, "x-api-key": self.headers.get("x-api-key", "")}
+            status, answered, content = answer(self.command, self.path, headers, body)
+            self.send_response(status)
+            for name, values in answered.items():
+                for value in values:
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("do_"):
+                return self.handle_any
+            raise AttributeError(name)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Requests)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/{STAGE}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

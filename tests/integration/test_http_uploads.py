@@ -1,0 +1,315 @@
+"""Photos over the payload limit: an address to PUT to, the label of what was put, corrections."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import urllib.parse
+
+import boto3
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits import feedback as corrections
+from digits import image, labels, storage
+from digits.results import ModelInfo
+from tests import gateway
+from tests.conftest import GOLDEN
+from tests.integration.conftest import IMAGES, LABELS, fresh
+
+MODEL = ModelInfo(version="v", sha256="0", preprocessing="1")
+
+
+@pytest.fixture
+def call(http_api, context):
+    def answer(method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        event = gateway.event(method, path, headers=headers, body=data, as_base64=False)
+        response = http_api.handler(event, context)
+        return response["statusCode"], json.loads(response["body"]), response
+
+    return answer
+
+
+@pytest.fixture
+def offer(call):
+    return call("POST", "/uploads", {"name": "IMG_1.jpg"})[1]
+
+
+def put_label(s3, key, label):
+    s3.put_object(Bucket=LABELS, Key=labels.label_key(key), Body=label.model_dump_json().encode())
+
+
+def an_error(key):
+    source = labels.Source(bucket=IMAGES, key=key)
+    return labels.error_label(image.TooLarge("Too large."), source, "single", MODEL)
+
+
+# --- Uploads ---
+
+
+def test_an_upload_has_an_address_that_is_signed_for_one_key(call):
+    status, offer, _ = call("POST", "/uploads", {"name": "IMG_1.jpg"})
+    assert status == 201
+    assert set(offer) == {"key", "url", "method", "headers", "expires_at", "max_bytes"}
+    assert re.fullmatch(r"uploads/\d{4}-\d\d-\d\d/[A-Za-z0-9_-]{22}/IMG_1\.jpg", offer["key"])
+    assert (offer["method"], offer["headers"], offer["max_bytes"]) == ("PUT", {}, 20 * 1024**2)
+    address = urllib.parse.urlsplit(offer["url"])
+    query = urllib.parse.parse_qs(address.query)
+    assert address.scheme == "https"
+    assert address.path.endswith("/" + offer["key"])
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert query["X-Amz-Expires"] == ["900"]
+    assert query["X-Amz-SignedHeaders"] == ["host"]
+
+
+def test_what_must_be_sent_with_the_bytes_is_signed_and_told(call):
+    wanted = {"name": "a.heic", "content_type": "image/heic", "mode": "multiple"}
+    offer = call("POST", "/uploads", wanted)[1]
+    assert offer["headers"] == {"Content-Type": "image/heic", "x-amz-meta-digits-mode": "multiple"}
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(offer["url"]).query)
+    assert query["X-Amz-SignedHeaders"] == ["content-type;host;x-amz-meta-digits-mode"]
+
+
+def test_the_address_is_the_buckets_own_in_its_region(environment, context):
+    environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    module = fresh("http_api")
+    event = gateway.event(
+        *("POST", "/uploads"), headers={"Content-Type": "application/json"}, body=b'{"name": "a"}'
+    )
+    url = json.loads(module.handler(event, context)["body"])["url"]
+    assert urllib.parse.urlsplit(url).netloc == f"{IMAGES}.s3.eu-west-1.amazonaws.com"
+
+
+def test_two_uploads_of_one_name_do_not_collide(call):
+    keys = {call("POST", "/uploads", {"name": "a.png"})[1]["key"] for _ in range(3)}
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\photos\\my seven.PNG", "my_seven.PNG"),
+        ("..", "image"),
+        ("日本", "image"),
+        ("é+%2F?#.png", "e_2F_.png"),
+        ("\x00\r\n", "image"),
+        ("x" * 300 + ".png", "x" * 96 + ".png"),
+    ],
+)
+def test_a_name_cannot_leave_its_place(call, name, safe):
+    status, offer, _ = call("POST", "/uploads", {"name": name})
+    assert status == 201
+    assert offer["key"].split("/")[3:] == [safe]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": ""},
+        {"name": 7},
+        {"name": "a", "mode": "both"},
+        {"name": "a", "content_type": "text/html"},
+        {"name": "a", "content_type": "image/png\r\nx: y"},
+        {"name": "a", "url": "http://example.org/a.png"},
+        [],
+        "a",
+    ],
+)
+def test_a_wrong_wish_is_a_problem(call, body):
+    status, problem, _ = call("POST", "/uploads", body)
+    assert (status, problem["code"]) == (400, "bad_request")
+
+
+# --- Labels ---
+
+
+def test_a_label_is_missing_then_waits_then_is_there(call, s3, offer):
+    path = f"/labels/{offer['key']}"
+    assert call("GET", path)[1]["code"] == "not_found"
+
+    s3.put_object(Bucket=IMAGES, Key=offer["key"], Body=b"x")
+    status, body, response = call("GET", path)
+    assert (status, body) == (202, {"status": "waiting"})
+    assert int(response["multiValueHeaders"]["Retry-After"][0]) > 0
+
+    label = an_error(offer["key"])
+    put_label(s3, offer["key"], label)
+    status, body, _ = call("GET", path)
+    assert (status, body) == (200, json.loads(label.model_dump_json()))
+
+
+@pytest.mark.parametrize("slash", ["/", "%2F"])
+def test_a_key_is_taken_encoded_or_not(call, s3, offer, slash):
+    put_label(s3, offer["key"], an_error(offer["key"]))
+    path = offer["key"].replace("/", slash)
+    assert call("GET", f"/labels/{path}")[0] == 200
+
+
+def test_the_tombstone_of_a_deleted_image_is_not_found(call, s3, offer):
+    source = labels.Source(bucket=IMAGES, key=offer["key"])
+    put_label(s3, offer["key"], labels.Tombstone(source=source))
+    assert call("GET", f"/labels/{offer['key']}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "photos/mine.png",
+        "uploads/mine.png",
+        "uploads/2026-11-26/short/a.png",
+        "uploads/2026-11-26/aaaaaaaaaaaaaaaaaaaaaa/../../../photos/mine.png",
+        "uploads/2026-11-26/aaaaaaaaaaaaaaaaaaaaaa/a%252Fb",
+        ".long/" + "0" * 64,
+    ],
+)
+def test_labels_of_other_images_are_not_given_away(call, s3, key):
+    for place in {key, urllib.parse.unquote(key)}:
+        s3.put_object(Bucket=IMAGES, Key=place, Body=b"x")
+        put_label(s3, place, an_error(place))
+    status, problem, _ = call("GET", f"/labels/{key}")
+    assert (status, problem["code"]) == (404, "not_found")
+
+
+# --- Feedback ---
+
+
+def kept(s3):
+    """Each object below ``feedback/``, by the last part of its key."""
+    found = s3.list_objects_v2(Bucket=LABELS).get("Contents", [])
+    return {
+        it["Key"].rpartition("/")[2]: s3.get_object(Bucket=LABELS, Key=it["Key"])["Body"].read()
+        for it in found
+        if it["Key"].startswith("feedback/")
+    }
+
+
+def test_a_correction_is_kept_with_its_picture(call, s3, seven):
+    sent = {"truth": "1", "answer": "7", "model": "v1", "image": base64.b64encode(seven).decode()}
+    status, answer, _ = call("POST", "/feedback", sent)
+    assert status == 202
+    record = corrections.Correction.model_validate_json(kept(s3)["feedback.json"])
+    assert (record.id, record.truth, record.answer, record.model, record.key) == (
+        *(answer["id"], "1", "7", "v1", None),
+    )
+
+
+@pytest.mark.parametrize("truth", ["", "7", "12\n3?", "0" * 32])
+def test_a_truth_may_be_none_one_or_many_digits(call, s3, one, truth):
+    sent = {"truth": truth, "model": "v1", "image": base64.b64encode(one).decode()}
+    assert call("POST", "/feedback", sent)[0] == 202
+
+
+def test_where_and_when_a_picture_was_taken_is_not_kept(call, s3):
+    exif = Image.Exif()
+    exif[0x010F] = "a camera of mine"
+    exif.get_ifd(0x8825)[1] = "N"
+    photo = io.BytesIO()
+    Image.open(GOLDEN / "one.jpg").save(photo, "JPEG", exif=exif)
+    assert b"a camera of mine" in photo.getvalue()
+    sent = {"truth": "1", "model": "v", "image": base64.b64encode(photo.getvalue()).decode()}
+    assert call("POST", "/feedback", sent)[0] == 202
+    picture = Image.open(io.BytesIO(kept(s3)["image.png"]))
+    assert (dict(picture.getexif()), picture.info) == ({}, {})
+
+
+def test_what_is_kept_is_what_the_recogniser_saw(call, s3, seven):
+    sent = {"truth": "7", "model": "v", "image": base64.b64encode(seven).decode()}
+    call("POST", "/feedback", sent)
+    again = image.decode(kept(s3)["image.png"]).grey
+    np.testing.assert_array_equal(again, image.decode(seven).grey)
+
+
+def test_an_uploaded_picture_can_be_corrected_by_its_key(call, s3, offer, seven):
+    sent = {"truth": "7", "model": "v", "key": offer["key"]}
+    assert call("POST", "/feedback", sent)[0] == 404
+    s3.put_object(Bucket=IMAGES, Key=offer["key"], Body=seven)
+    assert call("POST", "/feedback", sent)[0] == 202
+    assert json.loads(kept(s3)["feedback.json"])["key"] == offer["key"]
+
+
+def test_an_upload_that_is_too_large_is_not_kept(call, s3, offer):
+    s3.put_object(Bucket=IMAGES, Key=offer["key"], Body=bytes(20 * 1024**2 + 1))
+    status, problem, _ = call(
+        "POST", "/feedback", {"truth": "7", "model": "v", "key": offer["key"]}
+    )
+    assert (status, problem["code"]) == (413, "too_large")
+    assert not kept(s3)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ({"truth": "seven"}, 400, "bad_request"),
+        ({"truth": "0" * 33}, 400, "bad_request"),
+        ({"truth": 7}, 400, "bad_request"),
+        ({"truth": None}, 400, "bad_request"),
+        ({"model": ""}, 400, "bad_request"),
+        ({"model": "a/b"}, 400, "bad_request"),
+        ({"answer": "seven"}, 400, "bad_request"),
+        ({"key": "uploads/2026-11-26/aaaaaaaaaaaaaaaaaaaaaa/a.png"}, 400, "bad_request"),
+        ({"image": ""}, 400, "bad_request"),
+        ({"image": "***"}, 400, "bad_request"),
+        ({"image": base64.b64encode(b"no picture").decode()}, 415, "unsupported_format"),
+        ({"image": base64.b64encode(b"\x89PNG\r\n\x1a\n cut").decode()}, 422, "unreadable_image"),
+        ({"url": "http://example.org/"}, 400, "bad_request"),
+    ],
+)
+def test_a_correction_that_cannot_be_used_is_not_kept(call, s3, seven, change, status, code):
+    sent = {"truth": "7", "model": "v", "image": base64.b64encode(seven).decode()} | change
+    given, problem, _ = call("POST", "/feedback", sent)
+    assert (given, problem["code"]) == (status, code)
+    assert not kept(s3)
+
+
+def test_corrections_of_one_digit_become_a_folder_to_train_from(call, s3, seven, tmp_path):
+    encoded = base64.b64encode(seven).decode()
+    for truth in ("7", "12", ""):
+        call("POST", "/feedback", {"truth": truth, "model": "v", "answer": "1", "image": encoded})
+    counts = corrections.collect(storage.open_store(f"s3://{LABELS}"), tmp_path)
+    assert counts == (1, 2)
+
+    from training_job import extra
+
+    assert extra.load(str(tmp_path)).split.y.tolist() == [7]
+
+
+# --- Storage ---
+
+
+@pytest.mark.parametrize("missing", ["DIGITS_IMAGES_BUCKET", "DIGITS_LABELS_BUCKET"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/uploads", {"name": "a"}),
+        ("GET", "/labels/uploads/a", None),
+        ("POST", "/feedback", {"truth": "7", "model": "v", "image": "AAAA"}),
+    ],
+)
+def test_without_buckets_the_service_says_so(environment, context, missing, method, path, body):
+    environment.delenv(missing)
+    module = fresh("http_api")
+    event = gateway.event(
+        method,
+        path,
+        headers={"Content-Type": "application/json"},
+        body=body and json.dumps(body).encode(),
+    )
+    response = module.handler(event, context)
+    problem = json.loads(response["body"])
+    assert (response["statusCode"], problem["code"]) == (503, "storage_unavailable")
+
+
+def test_a_storage_that_refuses_is_a_problem_that_tells_nothing_of_the_account(call, s3, offer):
+    for bucket in (IMAGES, LABELS):
+        boto3.resource("s3").Bucket(bucket).object_versions.delete()
+        s3.delete_bucket(Bucket=bucket)
+    status, problem, response = call("GET", f"/labels/{offer['key']}")
+    assert (status, problem["code"]) == (503, "storage_unavailable")
+    assert LABELS not in response["body"]

@@ -1,0 +1,58 @@
+"""Corrections become a folder that a person looks through and training takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from digits import feedback
+from digits.cli import main
+from tests.conftest import GOLDEN
+
+
+def correction(root, name, truth, picture="seven.png", **changes):
+    folder = root / feedback.PREFIX / "2026-11-26" / name
+    folder.mkdir(parents=True)
+    record = feedback.Correction(
+        **{"id": name, "received_at": "2026-11-26T12:00:00Z", "truth": truth, "answer": "1\n2",
+           "model": "v1", "key": None} | changes
+    )  # fmt: skip
+    (folder / feedback.IMAGE).write_bytes((GOLDEN / picture).read_bytes())
+    (folder / feedback.RECORD).write_text(record.model_dump_json())
+    return folder
+
+
+def test_pictures_of_one_digit_are_copied_with_a_table(tmp_path, capsys):
+    correction(tmp_path, "a", "7")
+    correction(tmp_path, "b", "12")
+    correction(tmp_path, "c", "")
+    correction(tmp_path, "d", "?")
+    (correction(tmp_path, "e", "1") / feedback.RECORD).write_text("not ours")
+
+    main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 0)
+
+    assert "1 pictures" in capsys.readouterr().out
+    assert sorted(it.name for it in (tmp_path / "out").iterdir()) == [
+        "2026-11-26-a-image.png",
+        "labels.csv",
+    ]
+    assert (tmp_path / "out" / "labels.csv").read_text() == (
+        "file,truth,answer,model,received_at\n"
+        "2026-11-26-a-image.png,7,1 2,v1,2026-11-26T12:00:00Z\n"
+    )
+
+
+def test_a_table_that_somebody_worked_on_is_left_alone(tmp_path, capsys):
+    correction(tmp_path, "a", "7")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "labels.csv").write_text("mine")
+
+    main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 2)
+
+    assert "another folder" in capsys.readouterr().err
+    assert (tmp_path / "out" / "labels.csv").read_text() == "mine"
+
+
+def main_ends(args, code):
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert (ended.value.code or 0) == code
