@@ -28,6 +28,7 @@ ACTIONS = {
     "PutObject": "s3:PutObject",
     "DeleteObject": "s3:DeleteObject",
     "ListObjectsV2": "s3:ListBucket",
+    "ListObjectVersions": "s3:ListBucketVersions",
 }
 # Lambda itself uses these for the function; no line of ours does.
 THE_SERVICES = (
@@ -51,6 +52,7 @@ class Recorder:
         boto3.setup_default_session()  # what the functions make their clients from
         boto3.DEFAULT_SESSION.events.register("provide-client-params.s3.*", self._call)
         boto3.DEFAULT_SESSION.events.register("after-call.s3.*", self._answer)
+        boto3.DEFAULT_SESSION.events.register("provide-client-params.sqs.*", self._send)
 
     def invoke(self, module, event):
         self._is_on = True
@@ -64,11 +66,16 @@ class Recorder:
             return
         context["bucket"] = BUCKETS[params["Bucket"]]
         action = ACTIONS[model.name]
-        if action == "s3:ListBucket":
+        if action.startswith("s3:List"):
             self.calls.add((action, f"{context['bucket']}.Arn"))
             return
         action += "Version" if params.get("VersionId") else ""
         self.calls.add((action, f"{context['bucket']}.Arn/{params['Key']}"))
+
+    def _send(self, model, **_):
+        if self._is_on:
+            assert model.name == "SendMessageBatch"
+            self.calls.add(("sqs:SendMessage", "LabelsQueue.Arn"))
 
     def _answer(self, http_response, context, **_):
         if self._is_on and http_response.status_code == 404:
@@ -123,13 +130,26 @@ def answer_calls(recorder, s3, seven):
     assert "id" in send("/feedback", truth="7", model="v1", key=key)
 
 
-FUNCTIONS = [("S3LabelsRole", label_images), ("HttpApiRole", answer_calls)]
+def sweep_images(recorder, s3, seven):
+    """An image without its label, and a second run that goes on from the first."""
+    s3.put_object(Bucket=IMAGES, Key="a.png", Body=seven)
+    module = fresh("sweep")
+    for _ in range(2):
+        assert recorder.invoke(module, {})["sent"] == 1
+
+
+FUNCTIONS = [
+    ("S3LabelsRole", label_images),
+    ("HttpApiRole", answer_calls),
+    ("SweepRole", sweep_images),
+]
 
 
 @pytest.mark.parametrize(("role", "work"), FUNCTIONS)
 def test_a_function_is_allowed_what_it_calls_and_calls_what_it_is_allowed(
-    role, work, recorder, s3, seven
+    role, work, recorder, s3, seven, sweep
 ):
+    del sweep  # its settings are in the environment; each work imports its module afresh
     granted = allowed(role)
     work(recorder, s3, seven)
     assert recorder.calls

@@ -26,9 +26,10 @@ from tests.templates import (
 )
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction")
+FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction", "SweepFunction")
+ROLES = ("HttpApiRole", "S3LabelsRole", "SweepRole")
 BUCKETS = ("ImagesBucket", "LabelsBucket", "ModelsBucket")
-QUEUES = ("LabelsQueue", "DeadLetterQueue")
+QUEUES = ("LabelsQueue", "RetryQueue", "DeadLetterQueue")
 
 # SAM's own transform, run where it is installed: it pins boto3 tightly and lives apart.
 RENDER = """
@@ -116,6 +117,14 @@ def test_the_queue_hears_of_new_and_of_deleted_images(resources):
     assert all(mentions(it["Queue"], "LabelsQueue") for it in configuration["QueueConfigurations"])
 
 
+def test_a_browser_may_put_a_photo_to_an_address_that_it_was_given_and_nothing_else(resources):
+    (rule,) = properties(resources, "ImagesBucket")["CorsConfiguration"]["CorsRules"]
+    assert rule["AllowedMethods"] == ["PUT"]
+    assert rule["AllowedOrigins"] == [{"Ref": "CorsOrigin"}]
+    for name in ("LabelsBucket", "ModelsBucket"):
+        assert "CorsConfiguration" not in properties(resources, name)
+
+
 def test_images_labels_and_models_are_kept_apart_and_only_images_trigger(resources):
     assert set(of_type(resources, "AWS::S3::Bucket")) == set(BUCKETS)
     for name in ("LabelsBucket", "ModelsBucket"):
@@ -173,19 +182,34 @@ def test_queues_are_encrypted_by_sqs_itself_so_that_s3_may_send(resources, name)
     assert "KmsMasterKeyId" not in queue
 
 
-def test_a_message_is_not_handed_out_again_while_it_is_worked_on(resources):
+@pytest.mark.parametrize(
+    ("event", "queue"), [("Images", "LabelsQueue"), ("Returned", "RetryQueue")]
+)
+def test_a_message_is_not_handed_out_again_while_it_is_worked_on(resources, event, queue):
     function = properties(resources, "S3LabelsFunction")
-    window = function["Events"]["Images"]["Properties"].get("MaximumBatchingWindowInSeconds", 0)
-    visibility = properties(resources, "LabelsQueue")["VisibilityTimeout"]
+    source = function["Events"][event]["Properties"]
+    assert mentions(source["Queue"], queue)
+    window = source.get("MaximumBatchingWindowInSeconds", 0)
+    visibility = properties(resources, queue)["VisibilityTimeout"]
     assert visibility >= 6 * function["Timeout"] + window
 
 
-def test_a_failing_message_is_tried_again_and_then_kept_longer_than_in_the_queue(resources):
-    queue = properties(resources, "LabelsQueue")
-    assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
-    assert mentions(queue["RedrivePolicy"]["deadLetterTargetArn"], "DeadLetterQueue")
-    dead = properties(resources, "DeadLetterQueue")
-    assert dead["MessageRetentionPeriod"] == 14 * 24 * 3600 > queue["MessageRetentionPeriod"]
+def test_what_comes_back_goes_on_alone_and_then_to_the_dead_letters(resources):
+    """An image that takes the whole function brings its batch back once, and then itself only."""
+    first, again = (properties(resources, name) for name in QUEUES[:2])
+    assert first["RedrivePolicy"]["maxReceiveCount"] == 1
+    assert mentions(first["RedrivePolicy"]["deadLetterTargetArn"], "RetryQueue")
+    returned = properties(resources, "S3LabelsFunction")["Events"]["Returned"]["Properties"]
+    assert returned["BatchSize"] == 1
+    assert again["RedrivePolicy"]["maxReceiveCount"] >= 5
+    assert mentions(again["RedrivePolicy"]["deadLetterTargetArn"], "DeadLetterQueue")
+
+
+def test_a_message_that_fails_is_kept_longer_at_each_step(resources):
+    """Its age counts from when S3 sent it, in whichever queue it is."""
+    kept = [properties(resources, name)["MessageRetentionPeriod"] for name in QUEUES]
+    assert kept == sorted(set(kept))
+    assert kept[-1] == 14 * 24 * 3600
 
 
 def test_the_first_dead_letter_raises_an_alarm(resources):
@@ -198,10 +222,12 @@ def test_the_first_dead_letter_raises_an_alarm(resources):
 
 
 def test_only_failed_messages_come_back_and_a_heap_of_images_is_bounded(rendered):
-    (mapping,) = of_type(rendered, "AWS::Lambda::EventSourceMapping").values()
-    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["ScalingConfig"]["MaximumConcurrency"] >= 2  # AWS takes no less
-    assert mapping["FunctionName"] == {"Ref": "S3LabelsFunctionAliaslive"}
+    mappings = of_type(rendered, "AWS::Lambda::EventSourceMapping").values()
+    assert len(mappings) == 2
+    for mapping in mappings:
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["ScalingConfig"]["MaximumConcurrency"] >= 2  # AWS takes no less
+        assert mapping["FunctionName"] == {"Ref": "S3LabelsFunctionAliaslive"}
 
 
 # --- Functions ---
@@ -240,19 +266,35 @@ def test_the_roles_hold_exactly_the_rights_that_the_functions_use(resources):
     assert rights(resources, "S3LabelsRole") == serving | {
         ("logs:CreateLogStream", "S3LabelsLogs.Arn"),
         ("logs:PutLogEvents", "S3LabelsLogs.Arn"),
-        ("sqs:ReceiveMessage", "LabelsQueue.Arn"),
-        ("sqs:DeleteMessage", "LabelsQueue.Arn"),
-        ("sqs:ChangeMessageVisibility", "LabelsQueue.Arn"),
-        ("sqs:GetQueueAttributes", "LabelsQueue.Arn"),
+        *(
+            (f"sqs:{action}", f"{queue}.Arn")
+            for queue in ("LabelsQueue", "RetryQueue")
+            for action in (
+                *("ReceiveMessage", "DeleteMessage"),
+                *("ChangeMessageVisibility", "GetQueueAttributes"),
+            )
+        ),
         ("s3:GetObject", "ImagesBucket.Arn/*"),
         ("s3:ListBucket", "ImagesBucket.Arn"),
         ("s3:GetObject", "LabelsBucket.Arn/labels/*"),
         ("s3:PutObject", "LabelsBucket.Arn/labels/*"),
         ("s3:ListBucket", "LabelsBucket.Arn"),
     }
+    assert rights(resources, "SweepRole") == {
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+        ("logs:CreateLogStream", "SweepLogs.Arn"),
+        ("logs:PutLogEvents", "SweepLogs.Arn"),
+        ("s3:ListBucketVersions", "ImagesBucket.Arn"),
+        ("s3:GetObject", "LabelsBucket.Arn/labels/*"),
+        ("s3:GetObject", "LabelsBucket.Arn/sweep/position.json"),
+        ("s3:PutObject", "LabelsBucket.Arn/sweep/position.json"),
+        ("s3:ListBucket", "LabelsBucket.Arn"),
+        ("sqs:SendMessage", "LabelsQueue.Arn"),
+    }
 
 
-@pytest.mark.parametrize("role", ["HttpApiRole", "S3LabelsRole"])
+@pytest.mark.parametrize("role", ROLES)
 def test_no_right_is_wider_than_aws_makes_it(resources, role):
     for action, resource in rights(resources, role):
         assert "*" not in action
@@ -300,7 +342,7 @@ def test_each_setting_that_changes_is_served(template, resources, rendered, name
     }
     description = properties(resources, name)["VersionDescription"]
     used = {parameter for parameter in template["Parameters"] if mentions(made_of, parameter)}
-    assert {"Architecture", "SnapStart"} < used
+    assert {"Architecture", "SnapStart"} <= used
     assert {it for it in template["Parameters"] if mentions(description, it)} == used
     (version,) = (it for key, it in rendered.items() if key.startswith(f"{name}Version"))
     assert version["Properties"]["Description"] == description
@@ -342,6 +384,7 @@ def test_a_function_is_given_settings_that_it_knows_and_no_other_functions(rende
     own = {
         "HttpApiFunction": {"cors_origin", "images_bucket", "labels_bucket"},
         "S3LabelsFunction": {"labels_bucket", "label_mode"},
+        "SweepFunction": {"images_bucket", "labels_bucket", "labels_queue_url"},
     }
     assert given == {"models", "model_refresh_seconds"} | own[name]
     module = function["Handler"].removesuffix(".handler").replace(".", "/")
@@ -523,7 +566,7 @@ def test_the_firewall_lets_pictures_through(resources):
 
 def test_every_parameter_is_explained_bounded_and_has_a_default(template):
     assert set(template["Parameters"]) == {
-        *("Stage", "Architecture", "SnapStart", "LabelMode"),
+        *("Stage", "Architecture", "SnapStart", "LabelMode", "SweepSchedule"),
         *("AlarmEmail", "MetricMathAlarms", "DigitMix", "MonthlyBudget"),
         *("ThrottleRate", "ThrottleBurst", "DailyQuota", "CorsOrigin"),
         *("CanaryDeployment", "Waf", "ReservedConcurrency", "AccessLogs"),
