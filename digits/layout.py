@@ -23,6 +23,7 @@ AROUND = 0.7  # how much of that must be lighter than the stroke
 APART = 0.14  # between two cuts, as a share of the height
 CROSSED = 3  # the most ink that a cut may cross, in widths of the pen
 BLOT = 0.5  # of a stroke, as a share of the piece's longer side: no digit is so bold
+WINDING = 5  # of a stroke's length, in longer sides of the piece: an 8 winds less, noise more
 CROPPED = 6  # the most pieces of what is taken for a tight crop
 MAX_PIECES = 200  # more than any page has digits; bounds the work on a picture of gravel
 
@@ -91,8 +92,8 @@ def pieces_of(ink: Ink) -> list[Piece]:
     parts = connected(ink.mask)
     pieces = [_piece(parts, part) for part in _strokes(parts, ink)]
     if ink.tight:
-        blots = any(stroke_width(piece.mask) > BLOT * max(piece.mask.shape) for piece in pieces)
-        return [] if blots or len(pieces) > CROPPED else _stacked(pieces)
+        few = len(pieces) <= CROPPED
+        return _stacked(pieces) if few and all(map(_may_be_penned, pieces)) else []
     return _stacked([piece for piece in pieces if _stands_out(piece, ink)])
 
 
@@ -161,6 +162,12 @@ def stroke_width(mask: Mask) -> float:
     padded = np.pad(mask, 1)
     sides = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
     return float(2 * mask.sum() / (sides * np.pi / 4))
+
+
+def _may_be_penned(piece: Piece) -> bool:
+    """Whether a pen may have written a piece of a crop: no blot, nor noise, a tangle of grains."""
+    pen, side = stroke_width(piece.mask), max(piece.mask.shape)
+    return pen <= BLOT * side and piece.area <= WINDING * side * pen
 
 
 def _piece(parts: Components, part: int) -> Piece:

@@ -231,6 +231,11 @@ class TestNoMark:
     def test_noise_of_every_level(self):
         assert count(np.random.default_rng(0).integers(0, 256, (300, 300))) == 0
 
+    @pytest.mark.parametrize("size", [(228, 18), (423, 17), (601, 42), (382, 40)])
+    def test_a_narrow_strip_of_noise_is_no_one(self, size):
+        for seed in range(8):
+            assert count(np.random.default_rng(seed).integers(0, 256, size)) == 0
+
     @pytest.mark.parametrize("seed", range(5))
     def test_blank_paper(self, seed):
         picture = decode(generator.blank(level="easy", seed=seed).data)
