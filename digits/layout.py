@@ -167,7 +167,7 @@ def stroke_width(mask: Mask) -> float:
 def _may_be_penned(piece: Piece) -> bool:
     """Whether a pen may have written a piece of a crop: no blot, nor noise, a tangle of grains."""
     pen, side = stroke_width(piece.mask), max(piece.mask.shape)
-    return pen <= BLOT * side and piece.area <= WINDING * side * pen
+    return bool(pen <= BLOT * side and piece.area <= WINDING * side * pen)
 
 
 def _piece(parts: Components, part: int) -> Piece:
