@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from digits import layout, preprocess
 from digits.image import Picture
 from digits.layout import Piece
-from digits.preprocess import Mark, Page
+from digits.preprocess import Box, Mark, Page
 
 Frames = NDArray[np.float32]
 
@@ -87,7 +87,8 @@ def read(picture: Picture, judge: Judge) -> Lines:
 
     Ways of telling ink from paper are tried until in one of them everything is a digit; else the
     one with the most digits and the least besides is taken. What is none is kept where it is as
-    tall as a digit.
+    tall as a digit. Light inside a dark mark is the hole of a letter, however like a one it looks,
+    and so the other way round.
 
     Returns
     -------
@@ -98,9 +99,13 @@ def read(picture: Picture, judge: Judge) -> Lines:
     if ready is not None:
         return (tuple(_judged([ready], judge)),)
     best: tuple[float, Lines] = (0.0, ())
+    around: list[Box] = []
     for ways in preprocess.pages(picture):
+        found: list[Box] = []
         for page in ways:
-            lines = _read_page(page, judge)
+            lines = _without_holes(_read_page(page, judge), around)
+            if not page.ink.tight:
+                found += [one.mark.box for line in lines for one in line]
             if page.ink.sure and page.left_out < LEFT_OUT and _all_accepted(lines):
                 return lines
             merit = sum(_merit(one) for line in lines for one in line)
@@ -108,7 +113,26 @@ def read(picture: Picture, judge: Judge) -> Lines:
                 best = (max(merit, 0.0), lines)
         if _all_accepted(best[1]):
             break
+        around = found
     return best[1]
+
+
+def _without_holes(lines: Lines, around: Sequence[Box]) -> Lines:
+    """Take for no digit what lies inside one of the boxes."""
+    return tuple(
+        tuple(
+            replace(one, digit=0.0, is_digit=False, accepted=False)
+            if any(_inside(one.mark.box, box) for box in around)
+            else one
+            for one in line
+        )
+        for line in lines
+    )
+
+
+def _inside(inner: Box, outer: Box) -> bool:
+    left, top = inner[0] - outer[0], inner[1] - outer[1]
+    return 0 <= left <= outer[2] - inner[2] and 0 <= top <= outer[3] - inner[3]
 
 
 def _all_accepted(lines: Lines) -> bool:

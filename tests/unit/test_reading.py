@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import layout
+from digits import layout, reading
 from digits.layout import Piece
+from digits.preprocess import Mark
+from digits.reading import Found
 from training_job import glyphs, photos, strokes
 
 PAPER = 235
@@ -84,6 +86,15 @@ def test_a_page_without_a_digit_says_why(classifier):
     result = classifier.classify(sample.data)
     assert result.needs_review
     assert result.reason in {"not_a_digit", "several_digits"}
+
+
+def test_what_lies_inside_a_mark_of_the_other_shade_is_no_digit():
+    letter = (20, 30, 80, 120)
+    for box, is_digit in (((50, 60, 20, 50), False), ((50, 60, 20, 95), True)):
+        mark = Mark(np.zeros((28, 28), np.float32), box)
+        lines = ((Found(mark, np.eye(10)[1], 0.9, True, True),),)
+        ((found,),) = reading._without_holes(lines, [letter])
+        assert (found.is_digit, found.accepted) == (is_digit, is_digit)
 
 
 @pytest.mark.parametrize("level", ["easy", "medium"])
