@@ -35,8 +35,12 @@ VERSION = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
 Version = Annotated[str, Field(pattern=VERSION)]
 
 
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
 def _aware(text: str) -> str:
-    if datetime.fromisoformat(text.replace("Z", "+00:00")).tzinfo is None:
+    if _moment(text).tzinfo is None:
         raise ValueError("a moment must name its time zone")
     return text
 
@@ -146,8 +150,7 @@ class Manifest(_Part):
     @property
     def age(self) -> timedelta:
         """How long ago the model was made."""
-        made = datetime.fromisoformat(self.created.replace("Z", "+00:00"))
-        return datetime.now(timezone.utc) - made
+        return datetime.now(timezone.utc) - _moment(self.created)
 
     def to_json(self) -> bytes:
         """The file's bytes: UTF-8 JSON, indented for a reader, ending in a newline."""

@@ -52,7 +52,8 @@ def classify(
         raise
     decoded = time.perf_counter()
     result = classifier.read(picture, mode=mode, explain=explain)
-    decode_ms, inference_ms = _milliseconds(started, decoded), _milliseconds(decoded)
+    answered = time.perf_counter()
+    decode_ms, inference_ms = _milliseconds(started, decoded), _milliseconds(decoded, answered)
     metrics.add_metric("DecodeTime", MetricUnit.Milliseconds, decode_ms)
     metrics.add_metric("InferenceTime", MetricUnit.Milliseconds, inference_ms)
     _count_answer(result)
@@ -85,5 +86,5 @@ def _count_answer(result: Result) -> None:
             metrics.add_metric(f"Digit{digit.digit}", MetricUnit.Count, 1)
 
 
-def _milliseconds(since: float, until: float | None = None) -> float:
-    return round(((until or time.perf_counter()) - since) * 1000, 2)
+def _milliseconds(since: float, until: float) -> float:
+    return round((until - since) * 1000, 2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Literal
 
 from PIL import Image, ImageOps
 
@@ -24,14 +25,19 @@ def data_uri(data: bytes, info: ImageInfo, side: int = SIDE) -> str:
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return uri(buffer.getvalue(), "jpeg")
 
 
 def png_uri(picture: Image.Image) -> str:
     """A picture of ours in a ``data:`` URI, every pixel as it is."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return uri(buffer.getvalue(), "png")
+
+
+def uri(data: bytes, kind: Literal["png", "jpeg"]) -> str:
+    """An image file's bytes as a ``data:`` URI."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _in_colour(data: bytes, info: ImageInfo, side: int) -> Image.Image | None:

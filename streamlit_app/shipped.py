@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
@@ -10,6 +9,7 @@ import streamlit as st
 
 from digits import bundle
 from digits.errors import ModelUnavailable
+from streamlit_app import preview
 
 
 @st.cache_data
@@ -29,4 +29,4 @@ def data_uri(name: str) -> str:
         data = bundle.in_folder(bundle.SHIPPED)(f"images/{name}.png")
     except ModelUnavailable:
         return ""
-    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+    return preview.uri(data, "png")

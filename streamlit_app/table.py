@@ -1,4 +1,4 @@
-"""Many readings as a table: what is kept of each, how it is shown, and how it is downloaded."""
+"""Many readings as a table: how they are grouped, how they are shown, and how downloaded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from digits.results import ErrorInfo, Result
 from streamlit_app import words
+from streamlit_app.engine import Reading
 
 Group = Literal["all", "look", "sure", "failed"]
 GROUPS: dict[Group, str] = {
@@ -26,32 +25,22 @@ COLUMNS = ("file", "text", "confidence", "needs_review", "reason", "error")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-@dataclass(frozen=True)
-class Row:
-    """What is kept of one picture: its answer or its error, and a thumbnail as a data URI."""
-
-    name: str
-    result: Result | None = None
-    thumbnail: str = ""
-    error: ErrorInfo | None = None
-
-    @property
-    def group(self) -> Group:
-        """Where it belongs."""
-        if self.result is None:
-            return "failed"
-        return "look" if self.result.needs_review else "sure"
+def group_of(row: Reading) -> Group:
+    """Where a reading belongs."""
+    if row.result is None:
+        return "failed"
+    return "look" if row.result.needs_review else "sure"
 
 
-def of_group(rows: Sequence[Row], group: Group) -> list[Row]:
+def of_group(rows: Sequence[Reading], group: Group) -> list[Reading]:
     """The rows of a group; of all, first those that a person should look at."""
     if group == "all":
         order = ("look", "failed", "sure")
-        return sorted(rows, key=lambda row: order.index(row.group))
-    return [row for row in rows if row.group == group]
+        return sorted(rows, key=lambda row: order.index(group_of(row)))
+    return [row for row in rows if group_of(row) == group]
 
 
-def html(rows: Iterable[Row]) -> str:
+def html(rows: Iterable[Reading]) -> str:
     """The rows as a table."""
     body = "".join(_row(row) for row in rows)
     return (
@@ -60,7 +49,7 @@ def html(rows: Iterable[Row]) -> str:
     )
 
 
-def _row(row: Row) -> str:
+def _row(row: Reading) -> str:
     name = escape(row.name)
     if row.result is None:
         message = row.error.message if row.error else ""
@@ -75,13 +64,13 @@ def _row(row: Row) -> str:
     said = f'<b class="doubt">{advice.headline}</b>' if advice else f"{sure}{percent}"
     more = f"<br><small>{sure}</small>{percent}" if advice and sure else ""
     return (
-        f'<tr><td><img src="{row.thumbnail}" alt="{name}" loading="lazy"></td>'
+        f'<tr><td><img src="{row.picture}" alt="{name}" loading="lazy"></td>'
         f'<td class="name">{name}</td><td class="read">{escape(result.text or "–")}</td>'
         f"<td>{said}{more}</td></tr>"
     )
 
 
-def as_csv(rows: Iterable[Row]) -> str:
+def as_csv(rows: Iterable[Reading]) -> str:
     """The rows as CSV with a header, in the order they were given."""
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, COLUMNS, restval="")
@@ -102,12 +91,12 @@ def as_csv(rows: Iterable[Row]) -> str:
     return stream.getvalue()
 
 
-def as_json(rows: Iterable[Row]) -> str:
+def as_json(rows: Iterable[Reading]) -> str:
     """The rows as one JSON list, a result or an error each, in the order they were given."""
     return json.dumps([_document(row) for row in rows], ensure_ascii=False, indent=1)
 
 
-def _document(row: Row) -> dict[str, Any]:
+def _document(row: Reading) -> dict[str, Any]:
     if row.result:
         return {"path": row.name, **row.result.model_dump()}
     return {"path": row.name, "error": row.error.model_dump() if row.error else None}

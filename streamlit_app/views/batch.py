@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import streamlit as st
 
@@ -12,8 +13,9 @@ from digits.results import ErrorInfo
 from streamlit_app import archive, engine, table, where
 from streamlit_app.api import Away
 from streamlit_app.archive import Item
+from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES
-from streamlit_app.table import GROUPS, Group, Row
+from streamlit_app.table import GROUPS, Group
 
 THUMBNAIL = 96  # pixels
 A_PAGE = 50  # rows shown before more are asked for
@@ -58,27 +60,26 @@ def _read(pile: tuple[str, ...], files: Iterator[tuple[str, bytes]]) -> None:
     """Read a pile into the session's rows; if it is cut off, it goes on where it was."""
     if st.session_state.piled != pile:
         st.session_state.update(piled=pile, rows=[], shown=A_PAGE, group="all")
-    rows: list[Row] = st.session_state.rows
+    rows: list[Reading] = st.session_state.rows
     done = len(rows)
     progress = st.progress(0.0, "Reading …")
     for count, item in enumerate(archive.pictures(files), start=1):
         if count > done:
-            rows.append(_row(item))
+            rows.append(_reading(item))
             # How many a zip holds is not known before it is read; the bar fills, and never ends.
             progress.progress(count / (count + 20), f"{count:,} read")
 
 
-def _row(item: Item) -> Row:
+def _reading(item: Item) -> Reading:
     if item.data is None:
-        return Row(item.name, error=ErrorInfo.of(item.problem) if item.problem else None)
-    reading = engine.read(item.name, item.data, None, side=THUMBNAIL)
-    return Row(reading.name, reading.result, reading.picture, reading.error)
+        return Reading(item.name, error=ErrorInfo.of(item.problem) if item.problem else None)
+    return engine.read(item.name, item.data, None, side=THUMBNAIL)
 
 
-def _results(rows: list[Row]) -> None:
+def _results(rows: list[Reading]) -> None:
     """The figures, the filter, the table and the downloads."""
     st.session_state.setdefault("group", "all")  # forgotten while another page is open
-    counts = Counter(row.group for row in rows)
+    counts = Counter(map(table.group_of, rows))
     counts["all"] = len(rows)
     st.html(_figures(counts))
     with st.container(horizontal=True, vertical_alignment="bottom", key="tools"):
@@ -90,22 +91,18 @@ def _results(rows: list[Row]) -> None:
             key="group",
             wrap=True,
         )
-        st.download_button(
-            "CSV",
-            lambda: table.as_csv(rows),
-            file_name="digits.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-        st.download_button(
-            "JSON",
-            lambda: table.as_json(rows),
-            file_name="digits.json",
-            mime="application/json",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        for kind, written, mime in (
+            ("CSV", table.as_csv, "text/csv"),
+            ("JSON", table.as_json, "application/json"),
+        ):
+            st.download_button(
+                kind,
+                partial(written, rows),
+                file_name=f"digits.{kind.lower()}",
+                mime=mime,
+                icon=":material/download:",
+                on_click="ignore",
+            )
         st.button("Clear", icon=":material/delete:", type="tertiary", on_click=_clear)
     chosen = table.of_group(rows, group or "all")
     if not chosen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import streamlit as st
 
 from digits.errors import ImageError, ModelUnavailable
 from digits.results import Explain, Result
-from streamlit_app import canvas, cards, correction, engine, inside, shipped, style, where
+from streamlit_app import canvas, cards, correction, engine, inside, preview, shipped, style, where
 from streamlit_app.api import Away
 from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES, Sample
@@ -208,10 +207,7 @@ def _key(sample: Sample) -> str:
 def _sample_pictures() -> str:
     """The rules that put each sample's picture on its button."""
     return style.picture_buttons(
-        {
-            _key(sample): f"data:image/jpeg;base64,{base64.b64encode(sample.data).decode('ascii')}"
-            for sample in SAMPLES
-        }
+        {_key(sample): preview.uri(sample.data, "jpeg") for sample in SAMPLES}
     )
 
 

@@ -20,8 +20,8 @@ from digits.image import MAX_BYTES
 from digits.results import ErrorInfo, Result
 from streamlit_app import archive, engine, table
 from streamlit_app.api import Away
+from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES
-from streamlit_app.table import Row
 
 APP = Path(__file__).parents[2] / "streamlit_app/app.py"
 BROKEN = ErrorInfo(code="unreadable_image", message="Broken.")
@@ -100,7 +100,7 @@ def test_after_reading_only_the_table_is_kept(page):
 
     assert page.file_uploader[0].value == []
     (row,) = page.session_state.rows
-    assert len(row.thumbnail) < 6_000
+    assert len(row.picture) < 6_000
 
 
 def test_a_pile_that_was_cut_off_goes_on_where_it_was(page, monkeypatch):
@@ -136,7 +136,7 @@ def test_many_rows_are_shown_by_and_by(page):
 
 def test_the_downloads_hold_every_row_in_order(classifier):
     result = classifier.classify(NUMBER.data, mode="multiple")
-    rows = [Row("=cmd().jpg", result), Row('a,"b".png', error=BROKEN)]
+    rows = [Reading("=cmd().jpg", result), Reading('a,"b".png', error=BROKEN)]
 
     first, second = csv.DictReader(io.StringIO(table.as_csv(rows)))
     assert first["file"] == "'=cmd().jpg"  # no spreadsheet's formula
@@ -153,8 +153,8 @@ def test_the_downloads_hold_every_row_in_order(classifier):
 def test_a_hostile_name_is_only_text(classifier):
     name = "<script>alert(1)</script>.png"
     rows = [
-        Row(name, classifier.classify(PEN.data), "data:,"),
-        Row(name, error=ErrorInfo(code="x", message=name)),
+        Reading(name, classifier.classify(PEN.data), "data:,"),
+        Reading(name, error=ErrorInfo(code="x", message=name)),
     ]
 
     assert "<script" not in table.html(rows)
