@@ -10,7 +10,6 @@ have theirs open.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -112,19 +111,11 @@ def _is_up(url: str) -> bool:
 
 
 def _memory(port: int) -> float:
-    """Resident megabytes of the server that was started with this port, as Linux counts them."""
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            status = (folder / "status").read_text()
-        except OSError:
-            continue
-        if b"--server.port" in words and str(port).encode() in words:
-            found = re.search(r"VmRSS:\s+(\d+) kB", status)
-            return int(found[1]) * 1024 / 1e6 if found else 0.0
-    raise Failed("The server has stopped.")
+    """Resident megabytes of the server that was started with this port."""
+    found = machine.resident_megabytes("cmdline", b"--server.port\0%d\0" % port)
+    if not found:
+        raise Failed("The server has stopped.")
+    return next(iter(found.values()))
 
 
 if __name__ == "__main__":

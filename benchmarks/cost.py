@@ -13,15 +13,14 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
 import typer
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import machine
+from benchmarks import machine, mnist
 from digits import Classifier, bundle
-from training_job import data, photos
+from training_job import photos
 
 PRICES_OF = "us-east-1, November 2026, without free tiers"
 # US dollars, from https://aws.amazon.com/lambda/pricing/ (arm64), /s3/pricing/, /sqs/pricing/,
@@ -101,26 +100,21 @@ def main() -> None:
 
 
 def _small() -> list[bytes]:
-    test = data.load(str(data.BUNDLED)).test
-    return [_file((it[..., 0] * 255).round().astype(np.uint8), "PNG") for it in test.x[:200]]
+    images, _ = mnist.test_images()
+    return [mnist.png(image) for image in images[:200]]
 
 
 def _photos() -> list[bytes]:
-    test = data.load(str(data.BUNDLED)).test
+    images, truths = mnist.test_images()
     files = []
     for number in range(20):
-        image = (test.x[number][..., 0] * 255).round().astype(np.uint8)
-        sample = photos.photo(image, int(test.y[number]), level="medium", seed=number)
+        sample = photos.photo(images[number], int(truths[number]), level="medium", seed=number)
+        large = io.BytesIO()
         with Image.open(io.BytesIO(sample.data)) as picture:
-            large = picture.convert("RGB").resize((1632, 1224), Image.Resampling.BICUBIC)
-        files.append(_file(np.asarray(large), "JPEG"))
+            pixels = picture.convert("RGB").resize((1632, 1224), Image.Resampling.BICUBIC)
+        pixels.save(large, "JPEG", quality=88)
+        files.append(large.getvalue())
     return files
-
-
-def _file(pixels: np.ndarray, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **({"quality": 88} if kind == "JPEG" else {}))
-    return buffer.getvalue()
 
 
 def _milliseconds(classifier: Classifier, files: list[bytes]) -> float:

@@ -12,7 +12,6 @@ is the local cloud's more than the functions'; what counts is what is lost, and 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -20,7 +19,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,25 +30,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 import urllib3
-from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, track
 from rich.table import Table
 
-from benchmarks import machine
+from benchmarks import machine, mnist
 from digits.labels import label_key
 from infra.local.cloud import ROOT, STACK, Deployment, LocalCloud
 from infra.local.processes import Processes, end_once
-from training_job import data
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CLIENTS = 16
 ONE_IN = 100  # of each kind of fault
-VISIBILITY_SECONDS = (
-    20  # instead of the template's 360, or each kill would cost the run six minutes
-)
+VISIBILITY_SECONDS = 20  # not the template's 360, or each kill would cost the run six minutes
 UNTHROTTLED = {"ThrottleRate": "10000", "ThrottleBurst": "5000", "DailyQuota": "1000000"}
 console = Console(soft_wrap=True, highlight=False)
 
@@ -108,7 +103,7 @@ def main(
 def _by_s3(
     cloud: LocalCloud, deployment: Deployment, pictures: list[tuple[bytes, int]], kills: int
 ) -> dict[str, Any]:
-    s3: S3Client = cloud.client("s3")
+    s3 = cloud.s3()
     images, labels = deployment.images_bucket, deployment.labels_bucket
     keys = [f"load/{number:06d}.png" for number in range(len(pictures))]
 
@@ -126,7 +121,9 @@ def _by_s3(
         _watching("S3LabelsFunction", kills, len(pictures)) as (watched, ahead),
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
-        for _ in _shown(pool.map(drop, range(len(pictures))), len(pictures), "dropping"):
+        for _ in track(
+            pool.map(drop, range(len(pictures))), "dropping", len(pictures), transient=True
+        ):
             pass
         with Progress(transient=True) as progress:
             task = progress.add_task("labelling", total=len(keys))
@@ -140,7 +137,7 @@ def _by_s3(
                 time.sleep(1)
         seconds = time.perf_counter() - started
     dead = cloud.client("sqs").get_queue_attributes(
-        QueueUrl=_outputs(cloud)["DeadLetterQueueUrl"],
+        QueueUrl=cloud.outputs()["DeadLetterQueueUrl"],
         AttributeNames=["ApproximateNumberOfMessages"],
     )["Attributes"]["ApproximateNumberOfMessages"]
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=labels)
@@ -198,7 +195,7 @@ def _by_http(
     ):
         answers = threads.map(post, range(len(pictures)))
         for done, (status, milliseconds, honest) in enumerate(
-            _shown(answers, len(pictures), "calling")
+            track(answers, "calling", len(pictures), transient=True)
         ):
             statuses[status] += 1
             times.append(milliseconds)
@@ -226,12 +223,13 @@ def _watching(
 ) -> Iterator[tuple[Watched, Callable[[int], None]]]:
     """Sample the memory of a function's processes, and kill one as the work gets ahead."""
     watched, over = Watched(), threading.Event()
+    name = f"AWS_LAMBDA_FUNCTION_NAME={STACK}-{function}-".encode()
     moments = [total * (it + 1) // (kills + 1) for it in range(kills)]
     reached = 0
 
     def watch() -> None:
         while not over.wait(0.5):
-            running = _processes_of(function)
+            running = machine.resident_megabytes("environ", name)
             for pid, megabytes in running.items():
                 watched.megabytes.setdefault(pid, []).append(megabytes)
             if moments and reached >= moments[0] and running:
@@ -253,47 +251,18 @@ def _watching(
         thread.join()
 
 
-def _processes_of(function: str) -> dict[int, float]:
-    """Resident megabytes of the processes that run a function, by process."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (
-                f"AWS_LAMBDA_FUNCTION_NAME={STACK}-{function}-".encode()
-                not in (folder / "environ").read_bytes()
-            ):
-                continue
-            pages = int((folder / "statm").read_text().split()[1])
-            found[int(folder.name)] = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return found
-
-
 def _pictures(count: int) -> list[tuple[bytes, int]]:
     """PNG files of MNIST's test images, over and over, and their digits."""
-    test = data.load(str(data.BUNDLED)).test
-    files = []
-    for image in test.x[:count]:
-        buffer = io.BytesIO()
-        Image.fromarray((image[..., 0] * 255).round().astype(np.uint8)).save(buffer, "PNG")
-        files.append(buffer.getvalue())
-    return [(files[it % len(files)], int(test.y[it % len(files)])) for it in range(count)]
-
-
-def _outputs(cloud: LocalCloud) -> dict[str, str]:
-    (stack,) = cloud.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
-    return {it["OutputKey"]: it["OutputValue"] for it in stack["Outputs"]}
+    images, truths = mnist.test_images()
+    files = [mnist.png(image) for image in images[:count]]
+    return [(files[it % len(files)], int(truths[it % len(files)])) for it in range(count)]
 
 
 def _shorten_visibility(cloud: LocalCloud) -> None:
     cloud.client("sqs").set_queue_attributes(
-        QueueUrl=_outputs(cloud)["LabelsQueueUrl"],
+        QueueUrl=cloud.outputs()["LabelsQueueUrl"],
         Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)},
     )
-
-
-def _shown(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
-    with Progress(transient=True) as progress:
-        yield from progress.track(items, total=total, description=what)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Which machine a figure was measured on, and when."""
+"""Which machine a figure was measured on, when, and how much memory its processes take."""
 
 from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 
 def described() -> dict[str, str | int]:
@@ -22,6 +24,17 @@ def described() -> dict[str, str | int]:
 def in_words(told: dict[str, str | int]) -> str:
     """What `described` gave, as a line under a table."""
     return f"{told['cores']} cores of {told['cpu']}, {told['date']}"
+
+
+def resident_megabytes(file: Literal["cmdline", "environ"], words: bytes) -> dict[int, float]:
+    """Resident megabytes, by process, of those in whose /proc file the words stand (Linux)."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is not ours
+            if words in (folder / file).read_bytes():
+                pages = int((folder / "statm").read_text().split()[1])
+                found[int(folder.name)] = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return found
 
 
 def _cpu() -> str:

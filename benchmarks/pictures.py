@@ -16,24 +16,22 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from sklearn.datasets import load_digits
 
-from benchmarks import machine
+from benchmarks import machine, mnist
 from digits import Classifier, bundle, image
 from digits.quiet import nothing_on_stderr
 from digits.results import Mode
-from training_job import data, glyphs, photos, strokes
+from training_job import glyphs, photos, strokes
 from training_job.outside import LEVELS
 from training_job.photos import Level
 
@@ -126,10 +124,10 @@ def _cases(kind: str, number: int) -> Iterator[Case]:
         )
         yield Case(f"numbers, {level}", sample.data, sample.text, "multiple", sample.conditions)
     elif what == "mnist":
-        images, truths = _mnist()
+        images, truths = mnist.test_images()
         pixels, label = images[number], str(truths[number])
-        yield Case("MNIST's test images", _png(pixels), label)
-        yield Case("MNIST, black on white", _png(255 - pixels), label)
+        yield Case("MNIST's test images", mnist.png(pixels), label)
+        yield Case("MNIST, black on white", mnist.png(255 - pixels), label)
     elif what == "uci":
         yield from _uci(number)
     elif what == "blank":
@@ -138,13 +136,6 @@ def _cases(kind: str, number: int) -> Iterator[Case]:
         plane = _letter(rng) if what == "letter" else strokes.scribble(rng)
         sample = photos.photo(plane, "", level=LEVELS[number % 2], seed=seed)
         yield Case({"letter": "letters and signs", "scribble": "scribbles"}[what], sample.data, "")
-
-
-@cache
-def _mnist() -> tuple[photos.Digits28, NDArray[np.uint8]]:
-    """MNIST's test images and labels: uncompressed once, not once a picture."""
-    with np.load(data.BUNDLED, allow_pickle=False) as arrays:
-        return arrays["x_test"], arrays["y_test"]
 
 
 def _digit(rng: np.random.Generator) -> tuple[photos.Digits28 | photos.Plane, int]:
@@ -171,11 +162,11 @@ def _uci(number: int) -> Iterator[Case]:
     label = str(digits.target[number])
     pixels = np.round(digits.images[number] * (255 / 16)).astype(np.uint8)
     small = Image.fromarray(pixels)
-    yield Case("UCI's digits, 8x8", _png(pixels), label)
-    yield Case("UCI, black on white", _png(255 - pixels), label)
+    yield Case("UCI's digits, 8x8", mnist.png(pixels), label)
+    yield Case("UCI, black on white", mnist.png(255 - pixels), label)
     for times, method in _ENLARGED:
         large = np.asarray(small.resize((8 * times, 8 * times), method))
-        yield Case("UCI, enlarged", _png(large if times < 15 else 255 - large), label)
+        yield Case("UCI, enlarged", mnist.png(large if times < 15 else 255 - large), label)
 
 
 def _nothing(number: int, seed: int, rng: np.random.Generator) -> Iterator[Case]:
@@ -196,13 +187,7 @@ def _nothing(number: int, seed: int, rng: np.random.Generator) -> Iterator[Case]
         3: rng.integers(0, 256, (height, width)),
     }
     plane = planes[number % 4].clip(0, 255)
-    yield Case("one shade, gradients, noise", _png(np.round(plane).astype(np.uint8)), "")
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    yield Case("one shade, gradients, noise", mnist.png(np.round(plane).astype(np.uint8)), "")
 
 
 def _level(name: str) -> Level:

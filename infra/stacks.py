@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import boto3
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+
 
 class CannotBeDone(Exception):
     """What stands in the way; the message is one line that says what to do."""
 
 
-def outputs(stack: str) -> dict[str, str]:
-    """The outputs of a deployed stack, by their names.
+def outputs(stack: str, cloudformation: CloudFormationClient | None = None) -> dict[str, str]:
+    """The outputs of a deployed stack, by their names; asked of AWS, unless a client is given.
 
     Raises
     ------
@@ -23,7 +27,8 @@ def outputs(stack: str) -> dict[str, str]:
         If there is no such stack.
     """
     try:
-        found = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        client = cloudformation or boto3.client("cloudformation")
+        (found,) = client.describe_stacks(StackName=stack)["Stacks"]
     except ClientError as error:
         raise CannotBeDone(
             f"There is no stack {stack} ({error.response['Error']['Code']}); deploy it first, or"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
+from infra import stacks
 from infra.local.processes import Processes, answers, check_port_is_free
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 STACK = "digits-local"
 REGION = "us-east-1"
+CPU = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"  # as AWS calls it
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,7 @@ class LocalCloud:
     @property
     def parameters(self) -> dict[str, str]:
         """Parameters of the template that are not at their defaults."""
-        machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
-        return {"Architecture": machine, "SnapStart": "None", "MetricMathAlarms": "false"}
+        return {"Architecture": CPU, "SnapStart": "None", "MetricMathAlarms": "false"}
 
     def api_url(self, aws_url: str) -> str:
         """The local address of an API whose address on AWS would be `aws_url`."""
@@ -175,8 +176,7 @@ class LocalCloud:
             "--no-confirm-changeset", "--parameter-overrides", *overrides,
         ]  # fmt: skip
         processes.run("sam deploy", command, env=self.env)
-        stack = self.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
-        outputs = {item["OutputKey"]: item["OutputValue"] for item in stack["Outputs"]}
+        outputs = self.outputs()
         key = self.client("apigateway").get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)
         return Deployment(
             api_url=self.api_url(outputs["ApiUrl"]),
@@ -185,6 +185,10 @@ class LocalCloud:
             labels_bucket=outputs["LabelsBucket"],
             models_bucket=outputs["ModelsBucket"],
         )
+
+    def outputs(self) -> dict[str, str]:
+        """The outputs of the deployed stack, by their names."""
+        return stacks.outputs(STACK, self.client("cloudformation"))
 
 
 def tool(environment: str, name: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 import urllib.error
 import urllib.request
@@ -13,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from digits import bundle
-from infra.local.cloud import ROOT, tool
+from infra.local.cloud import CPU, ROOT, tool
 from infra.local.processes import Processes, answers
 from tests.conftest import GOLDEN, require
 from tests.served import free_port
 
 pytestmark = pytest.mark.container
 
-CPU = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 SAM = tool(".venvs/sam", "sam")
 # No models bucket can be reached from here: the functions serve the model that is in the zip.
 SETTINGS = {"Parameters": {"DIGITS_MODELS": "", "DIGITS_LABELS_BUCKET": "labels"}}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -23,14 +22,13 @@ import pytest
 
 from digits import bundle
 from digits.labels import label_key
-from infra.local.cloud import ROOT, LocalCloud, tool
+from infra.local.cloud import CPU, ROOT, LocalCloud, tool
 from infra.local.processes import Processes, answers
 from tests.conftest import GOLDEN, require
 from tests.integration.test_http_api import request as gateway_event
 from tests.integration.test_s3_labels import batch, s3_event
 from tests.served import free_port
 
-CPU = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 RAPID = ROOT / ".venvs/sam/lib"
 SEVEN = (GOLDEN / "seven.png").read_bytes()
 
