@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -28,6 +27,7 @@ from tests.conftest import GOLDEN, require
 from tests.integration.test_http_api import request as gateway_event
 from tests.integration.test_s3_labels import batch, s3_event
 from tests.served import free_port
+from tests.unit.test_artifact import make
 
 RAPID = ROOT / ".venvs/sam/lib"
 SEVEN = (GOLDEN / "seven.png").read_bytes()
@@ -45,18 +45,11 @@ def emulator() -> Path:
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("artifact")
-    done = subprocess.run(
-        ["make", "--silent", "build-HttpApiFunction"],
-        cwd=ROOT / "lambda_predict",
-        env={
-            **os.environ,
-            "ARTIFACTS_DIR": str(folder),
-            "DIGITS_BUILD_ARCHITECTURE": "host",
-            "DIGITS_BUILD_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+    done = make(
+        "build-HttpApiFunction",
+        ARTIFACTS_DIR=folder,
+        DIGITS_BUILD_ARCHITECTURE="host",
+        DIGITS_BUILD_PYTHON=f"{sys.version_info.major}.{sys.version_info.minor}",
     )
     assert done.returncode == 0, done.stderr
     yield folder

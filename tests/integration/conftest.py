@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -13,6 +15,7 @@ import pytest
 from moto import mock_aws
 
 from digits import bundle, store
+from digits.labels import label_key
 from tests.integration.queues import Queues
 
 IMAGES, LABELS, MODELS = "test-images", "test-labels", "test-models"
@@ -57,6 +60,17 @@ def environment(s3, monkeypatch):
     # A logger of its own for each test: Powertools keeps one, and its stream, for each service.
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", f"test-{uuid4()}")
     return monkeypatch
+
+
+@pytest.fixture
+def label(s3) -> Callable[[str], Any]:
+    """Reads the label of an image."""
+
+    def read(key):
+        answer = s3.get_object(Bucket=LABELS, Key=label_key(key))
+        return json.loads(answer["Body"].read())
+
+    return read
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from digits.errors import TooLarge, UnreadableImage, UnsupportedFormat
 from streamlit_app.api import Api, Away
 from streamlit_app.samples import SAMPLES
-from tests.integration.test_http_api import request
+from tests import gateway
 from tests.served import free_port
 
 APP = Path(__file__).parents[2] / "streamlit_app/app.py"
@@ -59,20 +59,7 @@ def serving(answering: Answering) -> Iterator[str]:
 @pytest.fixture
 def deployed(http_api, context) -> Iterator[str]:
     """The address of the real HTTP function."""
-
-    def answering(path: str, headers: dict[str, str], body: bytes) -> Answer:
-        assert headers["x-api-key"] == "the key"
-        url = urlsplit(path)
-        event = request(
-            path=url.path.removeprefix("/v1"),
-            body=body,
-            content_type=headers["content-type"],
-            query=dict(parse_qsl(url.query)),
-        )
-        answer = http_api.handler(event, context)
-        return answer["statusCode"], answer["body"].encode()
-
-    with serving(answering) as url:
+    with gateway.serve(http_api.handler, context) as url:
         yield url
 
 
@@ -84,7 +71,7 @@ def always(status: int, body: bytes = b"{}") -> Iterator[Api]:
 
 def opened(monkeypatch: pytest.MonkeyPatch, url: str) -> AppTest:
     monkeypatch.setenv("DIGITS_API_URL", url)
-    monkeypatch.setenv("DIGITS_API_KEY", "the key")
+    monkeypatch.setenv("DIGITS_API_KEY", gateway.KEY)
     return AppTest.from_file(APP, default_timeout=60).run()
 
 

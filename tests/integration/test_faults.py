@@ -7,7 +7,6 @@ and botocore's retries, time-outs and checks of lengths do what they do on AWS.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -18,7 +17,6 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ReadTimeoutError
 from urllib3 import HTTPResponse
 
-from digits.labels import label_key
 from tests.bundles import Killed
 from tests.integration.conftest import IMAGES, LABELS, fresh
 from tests.integration.test_s3_labels import batch, failures, s3_event
@@ -85,11 +83,6 @@ def images(s3, seven):
         s3.put_object(Bucket=IMAGES, Key=key, Body=seven)
 
 
-def text_of(s3, key) -> str:
-    answer = s3.get_object(Bucket=LABELS, Key=label_key(key))
-    return json.loads(answer["Body"].read())["text"]
-
-
 def labels(s3) -> set[str]:
     return {it["Key"] for it in s3.list_objects_v2(Bucket=LABELS).get("Contents", [])}
 
@@ -97,7 +90,7 @@ def labels(s3) -> set[str]:
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_that_may_pass_is_waited_for_and_disturbs_no_neighbour(
-    name, s3, s3_labels, context
+    name, s3, s3_labels, context, label
 ):
     call, answer = FAULTS[name]
     messages = batch(s3_event(SICK), s3_event(WELL))
@@ -106,12 +99,14 @@ def test_a_fault_that_may_pass_is_waited_for_and_disturbs_no_neighbour(
     assert asked
     assert labels(s3) == {f"labels/{WELL}.json"}, "a half-read image was taken for a broken one"
     assert failures(s3_labels.handler(messages, context)) == []
-    assert [text_of(s3, key) for key in (SICK, WELL)] == ["7", "7"]
+    assert [label(key)["text"] for key in (SICK, WELL)] == ["7", "7"]
 
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (403, "AccessDenied")])
-def test_a_label_that_cannot_be_written_now_is_written_later(s3, s3_labels, context, status, code):
+def test_a_label_that_cannot_be_written_now_is_written_later(
+    s3, s3_labels, context, label, status, code
+):
     def refuse(params: Any, **_: Any) -> Any:  # before the wire: moto would do it all the same
         if SICK not in params["url_path"]:
             return None
@@ -125,18 +120,20 @@ def test_a_label_that_cannot_be_written_now_is_written_later(s3, s3_labels, cont
     events.unregister("before-call.s3.PutObject", refuse)
     assert labels(s3) == {f"labels/{WELL}.json"}
     assert failures(s3_labels.handler(messages, context)) == []
-    assert text_of(s3, SICK) == "7"
+    assert label(SICK)["text"] == "7"
 
 
 @pytest.mark.usefixtures("images")
-def test_a_label_whose_writing_was_done_and_not_answered_is_written_again(s3, s3_labels, context):
+def test_a_label_whose_writing_was_done_and_not_answered_is_written_again(
+    s3_labels, context, label
+):
     messages = batch(s3_event(SICK))
     with fault(s3_labels, "PutObject", refused(500, "InternalError")) as asked:
         assert failures(s3_labels.handler(messages, context)) == ["message-0"]
     assert asked
-    assert text_of(s3, SICK) == "7", "moto did it, as S3 may have"
+    assert label(SICK)["text"] == "7", "moto did it, as S3 may have"
     assert failures(s3_labels.handler(messages, context)) == []
-    assert text_of(s3, SICK) == "7"
+    assert label(SICK)["text"] == "7"
 
 
 @pytest.mark.usefixtures("images")
@@ -148,7 +145,7 @@ def test_what_there_is_no_time_for_is_handed_back_and_not_begun(s3, s3_labels, c
 
 @pytest.mark.usefixtures("images")
 def test_an_image_that_takes_the_function_with_it_delays_its_neighbours_once(
-    s3, s3_labels, queues, context, seven
+    s3, s3_labels, queues, context, label, seven
 ):
     """Out of memory or out of time: Lambda gives no answer, and the whole batch comes back."""
     others = [f"{number}.png" for number in range(4)]
@@ -163,7 +160,7 @@ def test_an_image_that_takes_the_function_with_it_delays_its_neighbours_once(
         batches = queues.deliver(context)
     assert len(batches[0]) == 5
     assert all(len(it) == 1 for it in batches[1:])
-    assert [text_of(s3, key) for key in others] == ["7"] * 4
+    assert [label(key)["text"] for key in others] == ["7"] * 4
     (dead,) = queues.dead()
     assert SICK in dead
 

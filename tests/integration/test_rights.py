@@ -145,11 +145,11 @@ FUNCTIONS = [
 ]
 
 
+@pytest.mark.usefixtures("sweep")  # for its settings; each work imports its module afresh
 @pytest.mark.parametrize(("role", "work"), FUNCTIONS)
 def test_a_function_is_allowed_what_it_calls_and_calls_what_it_is_allowed(
-    role, work, recorder, s3, seven, sweep
+    role, work, recorder, s3, seven
 ):
-    del sweep  # its settings are in the environment; each work imports its module afresh
     granted = allowed(role)
     work(recorder, s3, seven)
     assert recorder.calls

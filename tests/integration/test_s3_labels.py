@@ -9,7 +9,6 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from digits.labels import label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh, publish_shipped
 
@@ -63,15 +62,6 @@ def put(s3):
         s3.put_object(Bucket=IMAGES, Key=key, Body=data, Metadata=metadata)
 
     return put_object
-
-
-@pytest.fixture
-def label(s3):
-    def read(key):
-        answer = s3.get_object(Bucket=LABELS, Key=label_key(key))
-        return json.loads(answer["Body"].read())
-
-    return read
 
 
 @pytest.fixture
