@@ -1,10 +1,14 @@
-"""Measure the app: how soon its first page is there, and what ten visitors cost in memory.
+"""Measure the app: how soon it can be used, and what ten visitors cost in memory.
 
     .venv/bin/python -m benchmarks.app
 
-A real server and a real Chromium: the clock starts with the server's process. The first page is
-there with its heading, the first answer with the sample's. Chromium is started beforehand; people
-have theirs open.
+A real server and a real Chromium. The clock starts with the server's process and stops when the
+first page can be used: the sheet is there to be drawn on, and the first answer is read. Chromium is
+open beforehand, as people have theirs, but has nothing of the app in its cache. A page of one
+heading, served and opened in the same way, tells what of it is Streamlit's and the machine's.
+
+The first start after an installation has to compile Python's modules, unless the installer did;
+later ones find them compiled. Both are measured, whatever this machine's settings are.
 """
 
 from __future__ import annotations
@@ -18,10 +22,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +34,7 @@ from benchmarks import machine
 from infra.local.processes import Failed, Processes
 
 ROOT = Path(__file__).parents[1]
+APP = ROOT / "streamlit_app/app.py"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 SAMPLES = ("Chalk", "Number", "Hard one")  # buttons of the first page
 SECONDS, MEGABYTES = 3.0, 250.0  # what was promised
@@ -36,70 +42,117 @@ SECONDS, MEGABYTES = 3.0, 250.0  # what was promised
 
 def main(
     visitors: Annotated[int, typer.Option(help="How many look at once.", min=1)] = 10,
+    starts: Annotated[int, typer.Option(help="Of which the median is taken.", min=1)] = 3,
     port: Annotated[int, typer.Option(help="For the app, on this machine only.")] = 8599,
 ) -> None:
-    """Print the seconds to the first page and the server's memory."""
+    """Print the seconds until the app can be used, and the server's memory."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         typer.echo("Chromium is not installed.", err=True)
         raise typer.Exit(2)
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         try:
-            seconds, answered, alone, together = _measure(browser, visitors, port)
+            table = _measured(browser, Path(folder), visitors, starts, port)
         except Failed as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from error
         finally:
             browser.close()
-    table = Table("measured", "value", "promised")
-    table.add_row("server's start to the first page", f"{seconds:.1f} s", f"≤ {SECONDS:.0f} s")
-    table.add_row("server's start to the first answer", f"{answered:.1f} s", "")
-    table.add_row("resident memory, one visitor", f"{alone:.0f} MB", "")
-    table.add_row(
-        f"resident memory, {visitors} visitors", f"{together:.0f} MB", f"≤ {MEGABYTES:.0f} MB"
-    )
     console = Console()
     console.print(table)
     console.print(machine.in_words(machine.described()))
 
 
-def _measure(browser: Browser, visitors: int, port: int) -> tuple[float, float, float, float]:
-    """Seconds to page and answer; megabytes with one visitor, and with all of them."""
-    url = f"http://127.0.0.1:{port}"
-    with _served(url, port) as started:
-        pages = [browser.new_context().new_page()]
-        pages[0].goto(url)
-        pages[0].locator("h1").first.wait_for()
-        seconds = time.monotonic() - started
-        pages[0].locator(".card .text").first.wait_for()
-        answered = time.monotonic() - started
-        alone = _memory(port)
-        for _ in range(visitors - 1):
-            pages.append(browser.new_context().new_page())
-            pages[-1].goto(url)
-            pages[-1].locator(".card .text").first.wait_for()
+def _measured(browser: Browser, folder: Path, visitors: int, starts: int, port: int) -> Table:
+    heading = folder / "heading.py"
+    heading.write_text('import streamlit as st\n\nst.title("A page")\n')
+    compiled = folder / "compiled"
+    first = _seconds(browser, APP, port, compiled)
+    plain_first = _seconds(browser, heading, port, folder / "compiled-for-a-heading")
+    # In turn, so that whatever else the machine does meets both.
+    pairs = [
+        (_seconds(browser, APP, port, compiled), _seconds(browser, heading, port, compiled))
+        for _ in range(starts)
+    ]
+    later, plain = (median(seconds) for seconds in zip(*pairs, strict=True))
+    alone, together = _memory_with(browser, visitors, port, compiled)
+
+    limit = f"≤ {SECONDS:.0f} s"
+    table = Table("measured", "the app", "promised", "one heading", "times that")
+    for what, ours, theirs in (
+        ("server's start to a usable page", later, plain),
+        ("the same, first start after installing", first, plain_first),
+    ):
+        table.add_row(what, f"{ours:.1f} s", limit, f"{theirs:.1f} s", f"{ours / theirs:.2f}")
+    table.add_row("resident memory, one visitor", f"{alone:.0f} MB", "")
+    table.add_row(
+        f"resident memory, {visitors} visitors", f"{together:.0f} MB", f"≤ {MEGABYTES:.0f} MB"
+    )
+    return table
+
+
+def _seconds(browser: Browser, script: Path, port: int, compiled: Path) -> float:
+    """From the start of the server's process until its first page can be used."""
+    with _served(script, port, compiled) as (url, started), _opened(browser, url) as page:
+        if script == APP:
+            _wait_until_usable(page)
+        else:
+            page.locator("h1").wait_for()
+        return time.monotonic() - started
+
+
+def _memory_with(browser: Browser, visitors: int, port: int, compiled: Path) -> tuple[float, float]:
+    """Megabytes with one visitor who has just come, and with all of them, each having looked."""
+    with _served(APP, port, compiled) as (url, _):
+        pages = [browser.new_context().new_page() for _ in range(visitors)]
+        alone = 0.0
+        for page in pages:
+            page.goto(url)
+            _wait_until_usable(page)
+            alone = alone or _memory(port)
         for page in pages:  # each looks at several pictures, and into the network
             for sample in SAMPLES:
                 page.get_by_role("button", name=sample, exact=True).click()
                 page.locator(f'.card[aria-label^="Sample: {sample.lower()}"]').wait_for()
             page.get_by_text("See inside").click()
             page.locator(".inside").wait_for()
-        return seconds, answered, alone, _memory(port)
+        return alone, _memory(port)
+
+
+def _wait_until_usable(page: Page) -> None:
+    page.locator(".sheet.blank canvas").wait_for()
+    page.locator(".card .text").wait_for()
 
 
 @contextmanager
-def _served(url: str, port: int) -> Iterator[float]:
-    """The app, served; yields when its process was started."""
+def _opened(browser: Browser, url: str) -> Iterator[Page]:
+    """A page in a browser that has seen nothing of it."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(url)
+    yield page
+    context.close()
+
+
+@contextmanager
+def _served(script: Path, port: int, compiled: Path) -> Iterator[tuple[str, float]]:
+    """A Streamlit script, served; yields its address and when its process was started.
+
+    `compiled` is the folder where Python finds, and leaves, what it compiled.
+    """
+    url = f"http://127.0.0.1:{port}"
     command = [
-        *(sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app/app.py")),
+        *(sys.executable, "-m", "streamlit", "run", str(script)),
         *("--server.port", str(port), "--server.address", "127.0.0.1"),
         *("--server.headless", "true"),
     ]
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(compiled)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as logs, Processes(Path(logs)) as processes:
         started = time.monotonic()
-        processes.start("app", command, env=os.environ, is_up=lambda: _is_up(url), within=60)
-        yield started
+        processes.start("app", command, env=env, is_up=lambda: _is_up(url), within=60)
+        yield url, started
 
 
 def _is_up(url: str) -> bool:

@@ -28,6 +28,9 @@ MIN_SIDE = 8
 # as tall as the network's frame wants it.
 WORKING_SIDE = 400
 
+# What files of the formats read here are called; what counts is what is in them.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
+
 _MAGIC = (
     ("PNG", b"\x89PNG\r\n\x1a\n"),
     ("JPEG", b"\xff\xd8\xff"),

@@ -19,8 +19,6 @@ from streamlit_app.api import Api
 
 Choice = Literal["app", "api"]
 
-EXTENSIONS = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif")
-
 
 @dataclass(frozen=True)
 class Reading:

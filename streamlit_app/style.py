@@ -21,6 +21,8 @@ CSS = """
   --desk: light-dark(#f1eee5, #1e222d);
   --line: light-dark(#e3dfd2, #323848);
   --quiet: light-dark(#5b6072, #a9afc0);
+  --faint: light-dark(#8b877b, #767d91);
+  --ink: light-dark(#1c2130, #f1eee5);
 }
 
 /* Page */
@@ -44,15 +46,29 @@ CSS = """
 }
 
 .st-key-ways .stButtonGroup button { font-weight: 600; }
-.st-key-sheet {
-  position: relative; align-items: center; background: var(--desk); overflow: hidden;
-  border: 1px solid var(--line); border-radius: 0.75rem;
-  padding: 2.25rem 0 0.75rem;  /* above, its tools appear */
+.sheet {
+  position: relative; display: flex; background: var(--card); border: 1px solid var(--line);
+  border-radius: 0.75rem 0.75rem 0 0;
 }
-.st-key-sheet::before {
-  content: "Write here"; position: absolute; top: 0.5rem; left: 1rem; color: var(--quiet);
-  font-size: 0.875rem;
+.sheet canvas {
+  width: 100%; aspect-ratio: 20 / 11; color: var(--ink); cursor: crosshair; touch-action: none;
 }
+.sheet .hint {
+  position: absolute; inset: 0; display: none; place-items: center; pointer-events: none;
+  color: var(--faint); font-family: var(--serif); font-size: 2rem;
+}
+.sheet.blank .hint { display: grid; }
+.sheet-tools {
+  display: flex; justify-content: flex-end; gap: 0.25rem; padding: 0.25rem;
+  background: var(--desk); border: 1px solid var(--line); border-top: 0;
+  border-radius: 0 0 0.75rem 0.75rem;
+}
+.sheet-tools button {
+  border: 0; border-radius: 0.5rem; padding: 0.375rem 1rem; background: none; color: var(--accent);
+  font: inherit; font-size: 0.875rem; font-weight: 600; cursor: pointer;
+}
+.sheet-tools button:hover:enabled { background: var(--card); }
+.sheet-tools button:disabled { color: var(--quiet); cursor: default; }
 
 /* Samples: buttons that are pictures */
 .st-key-samples { display: grid; grid-template-columns: repeat(5, 1fr); gap: 0.625rem; }

@@ -10,12 +10,8 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from digits.errors import BadRequest, UnreadableImage
-from digits.image import MAX_BYTES
+from digits.image import MAX_BYTES, SUFFIXES
 from digits.storage import PATIENCE
-
-SUFFIXES = frozenset({
-    ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from functools import partial
 import streamlit as st
 
 from digits.errors import ModelUnavailable
+from digits.image import SUFFIXES
 from digits.results import ErrorInfo
 from streamlit_app import archive, engine, table, where
 from streamlit_app.api import Away
@@ -33,7 +34,7 @@ def show() -> None:
     st.session_state.setdefault("piled", None)
     files = st.file_uploader(
         "Drop or choose pictures or zips",
-        type=[*engine.EXTENSIONS, "zip"],
+        type=[*SUFFIXES, ".zip"],
         accept_multiple_files=True,
         key=f"pile-{st.session_state.pile}",
         help=f"Up to 20 MB a file; at once, {archive.MOST:,} pictures that take"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from digits.errors import ImageError, ModelUnavailable
+from digits.image import SUFFIXES
 from digits.results import Explain, Result
 from streamlit_app import canvas, cards, correction, engine, inside, preview, shipped, style, where
 from streamlit_app.api import Away
@@ -49,13 +50,12 @@ def _ask() -> list[Picture]:
     """The ways to give pictures; returns what is to be read, a sample where nothing was given."""
     st.session_state.setdefault("sample", SAMPLES[0])
     st.session_state.setdefault("given", 0)
-    ways = [way for way in WAYS if way != DRAW or canvas.is_available()]
     with st.container(key="ways"):
         way = st.segmented_control(
             "How do you want to give it?",
-            ways,
+            list(WAYS),
             format_func=WAYS.__getitem__,
-            default=ways[0],
+            default=DRAW,
             required=True,
             key="way",
             label_visibility="collapsed",
@@ -79,7 +79,7 @@ def _given(way: str) -> list[Picture]:
     key = f"{way}-{st.session_state.given}"
     if way == DRAW:
         with st.container(key="sheet"):
-            drawing = canvas.sheet(key, width=352, height=184)
+            drawing = canvas.sheet(key)
         if drawing is None:
             return []
         return [Picture(hashlib.sha256(drawing).hexdigest(), "Your drawing", drawing)]
@@ -88,7 +88,7 @@ def _given(way: str) -> list[Picture]:
         return [Picture(photo.file_id, "Your photo", photo.getvalue())] if photo else []
     files = st.file_uploader(
         "Drop or choose your pictures",
-        type=engine.EXTENSIONS,
+        type=SUFFIXES,
         accept_multiple_files=True,
         key=key,
         help="PNG, JPEG, WebP, GIF, BMP, TIFF or HEIC, up to 20 MB each; JPEG up to 50 megapixels,"

@@ -156,22 +156,32 @@ def test_what_is_no_picture_gets_words_beside_the_answers(browser, address):
 @SIZES
 def test_what_is_drawn_is_read_and_can_be_undone(browser, address, size):
     with opened(browser, address, size) as page:
-        draw(page, [(110, 20), (60, 90), (160, 90)], [(130, 55), (130, 160)])
+        undo, clear = (page.get_by_role("button", name=name) for name in ("Undo", "Clear"))
+        expect(undo).to_be_disabled()
+        before = page.locator(".sheet").bounding_box()
 
+        draw(page, [(0.4, 0.1), (0.25, 0.5), (0.6, 0.5)], [(0.5, 0.3), (0.5, 0.9)])
+        see(page, "4")
         expect(page.locator(".card")).to_have_attribute("aria-label", "Your drawing: read as 4")
+        assert page.locator(".sheet").bounding_box() == before  # nothing jumps
 
-        page.get_by_role("button", name="Undo").click()
-        page.get_by_role("button", name="Undo").click()
+        undo.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".card")).not_to_have_attribute("aria-label", re.compile("read as 4"))
+        clear.click()
         expect(page.locator(".card")).to_have_attribute("aria-label", "Sample: pen: read as 7")
+        expect(undo).to_be_disabled()
 
 
-def draw(page: Page, *strokes: list[tuple[int, int]]) -> None:
-    """Draw lines from point to point of the sheet, with the mouse."""
-    sheet = page.locator(".st-key-sheet canvas").last
+def draw(page: Page, *strokes: list[tuple[float, float]]) -> None:
+    """Draw lines from point to point of the sheet, in shares of its sides, with the mouse."""
+    sheet = page.locator(".sheet canvas")
     expect(sheet).to_be_visible()
-    corner = sheet.bounding_box()
+    box = sheet.bounding_box()
     for stroke in strokes:
-        (first, *rest) = [(corner["x"] + x, corner["y"] + y) for x, y in stroke]
+        (first, *rest) = [
+            (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke
+        ]
         page.mouse.move(*first)
         page.mouse.down()
         for point in rest:

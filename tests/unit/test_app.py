@@ -17,7 +17,7 @@ from digits import bundle
 from digits.errors import ModelUnavailable
 from digits.image import MAX_BYTES
 from digits.results import ImageInfo
-from streamlit_app import correction, engine, preview, words
+from streamlit_app import canvas, correction, engine, preview, words
 from streamlit_app.samples import SAMPLES
 from training_job import extra
 
@@ -284,6 +284,22 @@ def test_the_upload_limit_is_the_recognisers():
 )
 def test_a_percentage_never_claims_to_be_all_or_nothing(probability, text):
     assert words.percent(probability) == text
+
+
+def test_of_what_a_browser_sends_only_a_png_is_a_drawing():
+    sent = "data:image/png;base64," + base64.b64encode(b"a drawing").decode()
+
+    assert canvas.decoded(sent) == b"a drawing"
+    for nonsense in (
+        None,
+        "",
+        7,
+        {},
+        sent[:-1],
+        "data:image/png;base64,",
+        sent.replace("png", "x"),
+    ):
+        assert canvas.decoded(nonsense) is None
 
 
 def test_a_turned_photo_is_shown_upright_and_in_colour():

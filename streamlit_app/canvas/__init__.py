@@ -1,0 +1,41 @@
+"""A sheet to draw on, with undo and clear: `canvas.js` in the browser, a PNG here.
+
+Its looks are part of the app's style sheet.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import streamlit as st
+
+_MARK = "data:image/png;base64,"
+_HTML = """
+<div class="sheet">
+  <canvas aria-label="Sheet to write on, with a mouse, a finger or a pen" role="img"></canvas>
+  <span class="hint" aria-hidden="true">Write here</span>
+</div>
+<div class="sheet-tools">
+  <button type="button" disabled>Undo</button>
+  <button type="button" disabled>Clear</button>
+</div>
+"""
+_SCRIPT = Path(__file__).with_name("canvas.js").read_text(encoding="utf-8")
+
+
+def sheet(key: str) -> bytes | None:
+    """Show a sheet; returns the drawing as a PNG, None while nothing is drawn."""
+    # Made known here, to the server that runs now: on import there may be none, or another one.
+    component = st.components.v2.component("canvas", html=_HTML, js=_SCRIPT, isolate_styles=False)
+    return decoded(component(key=key, on_drawing_change=lambda: None).get("drawing"))
+
+
+def decoded(drawing: object) -> bytes | None:
+    """The PNG that the browser sent as a data URI; None for whatever else it may have sent."""
+    if not (isinstance(drawing, str) and drawing.startswith(_MARK)):
+        return None
+    try:
+        return base64.b64decode(drawing.removeprefix(_MARK), validate=True) or None
+    except ValueError:
+        return None
