@@ -146,8 +146,13 @@ def _serve(processes: Processes, cloud: LocalCloud, deployment: Deployment, app_
         "--server.port", str(app_port), "--server.address", "127.0.0.1",
         "--server.headless", "true",
     ]  # fmt: skip
+    env = {
+        **cloud.env,
+        "DIGITS_API_URL": deployment.api_url,
+        "DIGITS_API_KEY": deployment.api_key,
+    }
     with _step("Starting the app"):
-        processes.start("app", command, env=cloud.env, is_up=lambda: answers(app_port), within=60)
+        processes.start("app", command, env=env, is_up=lambda: answers(app_port), within=60)
     sample = ROOT / "tests/golden/seven.png"
     at = f"--endpoint-url {cloud.endpoint}"
     console.print(

@@ -13,8 +13,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from digits import bundle
 from infra.local.cloud import ROOT, LocalCloud
@@ -65,14 +67,17 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+def line_in(output: str, start: str) -> str:
+    """The last word of the line that starts so."""
+    return next(line for line in output.splitlines() if line.startswith(start)).split()[-1]
+
+
 def url_in(output: str) -> str:
-    line = next(line for line in output.splitlines() if line.startswith("API  "))
-    return line.split()[-1]
+    return line_in(output, "API  ")
 
 
 def key_in(output: str) -> str:
-    line = next(line for line in output.splitlines() if line.startswith("API key"))
-    return line.split()[-1]
+    return line_in(output, "API key")
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +207,36 @@ def test_a_retrained_model_takes_over_without_a_failed_request(served, tmp_path)
     assert version != before
     assert hammer.statuses == {200}
     assert hammer.versions == [before, version]  # and never back
+
+
+def test_the_app_can_read_through_the_deployed_api(served, monkeypatch):
+    _, output, _ = served
+    for name, value in app_environment(output).items():
+        monkeypatch.setenv(name, value)
+
+    app = AppTest.from_file(ROOT / "streamlit_app/app.py", default_timeout=60).run()
+    app.segmented_control(key="engine").set_value("api").run()
+
+    assert not app.exception
+    told = "".join(element.proto.body for element in app.get("html"))
+    assert f"sent to {urlsplit(url_in(output)).netloc}" in told
+    assert "read as 7" in told
+
+
+def app_environment(output: str) -> dict[str, str]:
+    """What the served app was told of the API."""
+    port = line_in(output, "App ").rpartition(":")[2]
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"--server.port\0{port}\0" in (process / "cmdline").read_text():
+                told = dict(
+                    pair.split("=", 1)
+                    for pair in (process / "environ").read_text().split("\0")
+                    if pair.startswith("DIGITS_API_")
+                )
+                assert set(told) == {"DIGITS_API_URL", "DIGITS_API_KEY"}
+                return told
+    raise AssertionError(f"nothing serves on port {port}")
 
 
 def test_a_busy_port_is_one_clear_line(served, folder, tmp_path):
