@@ -1,20 +1,22 @@
 """Label objects: what is kept in the labels bucket for each image, and under which key.
 
-A label's key is a pure function of its image's key, so labelling twice writes the same place.
+A label's key is a pure function of its image's key, so labelling twice writes the same place. What
+a person says is in an image is kept beside its label, where no labelling ever writes.
 """
 
 from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from digits.errors import DigitsError
 from digits.results import ErrorInfo, Mode, ModelInfo, Result
 
 PREFIX = "labels/"
+CORRECTIONS = "corrections/"
 # A prefix of its own for images whose label key would be longer than S3 allows.
 _LONG = ".long/"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
@@ -67,16 +69,86 @@ class Tombstone(_Label):
 Label = ImageLabel | ErrorLabel | Tombstone
 
 
+class _Error(BaseModel):
+    code: str
+
+
+class _Model(BaseModel):
+    version: str
+
+
+class _Digit(BaseModel):
+    digit: int
+    confidence: float
+
+
+class Written(BaseModel):
+    """What a label says, whichever kind it is; all of it may be missing in what others wrote.
+
+    Newer versions of this program may say more.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: Source | None = None
+    labelled_at: str | None = None
+    text: str | None = None
+    needs_review: bool = False
+    reason: str | None = None
+    digits: tuple[_Digit, ...] = ()
+    error: _Error | None = None
+    model: _Model | None = None
+    deleted: bool = False
+
+    @classmethod
+    def read(cls, data: bytes) -> Written:
+        """The label in an object's bytes; an empty one where they are no label."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError:
+            return cls()
+
+    def is_of(self, image: Source) -> bool:
+        """Whether this is a label of that version of the image.
+
+        One without a tag is a deletion, whose label is a tombstone. A listing calls the version
+        "null" that has no id, or tells none at all; then tag and size have to do.
+        """
+        if image.etag is None or self.source is None:
+            return image.etag is None and self.deleted
+        version = None if image.version_id is None else self.source.version_id or "null"
+        return self.source.model_copy(update={"version_id": version}) == image
+
+
+class Correction(BaseModel):
+    """What a person says is in an image, whatever any model said of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: Source
+    truth: Annotated[str, Field(pattern=r"^([0-9?]+(\n[0-9?]+)*)?$")]
+    corrected_at: str = Field(default_factory=lambda: _now())  # noqa: PLW0108 - defined below
+
+
 def label_key(image_key: str) -> str:
     """The key of the label of `image_key`: ``labels/<image key>.json``.
 
     A key too long for that becomes ``labels/.long/<SHA-256 of the image key>.json``. So does one
     that itself starts with ``.long/``: else it could be made to share a label with a long one.
     """
-    key = f"{PREFIX}{image_key}.json"
+    return _key(PREFIX, image_key)
+
+
+def correction_key(image_key: str) -> str:
+    """The key of a person's correction: as `label_key`, with ``corrections/`` for ``labels/``."""
+    return _key(CORRECTIONS, image_key)
+
+
+def _key(prefix: str, image_key: str) -> str:
+    key = f"{prefix}{image_key}.json"
     if len(key.encode()) <= _MAX_KEY_BYTES and not image_key.startswith(_LONG):
         return key
-    return f"{PREFIX}{_LONG}{hashlib.sha256(image_key.encode()).hexdigest()}.json"
+    return f"{prefix}{_LONG}{hashlib.sha256(image_key.encode()).hexdigest()}.json"
 
 
 def label(result: Result, source: Source, mode: Mode) -> ImageLabel:

@@ -22,8 +22,9 @@ import boto3
 import typer
 from rich.console import Console
 
+from digits.cli.stack import outputs
 from infra import stacks
-from infra.stacks import CannotBeDone, outputs
+from infra.stacks import CannotBeDone
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "infra/training.yaml"

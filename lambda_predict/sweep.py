@@ -27,9 +27,9 @@ import boto3
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from digits.labels import Source, label_key
+from digits.labels import Source, Written, label_key
 from lambda_predict.config import settings
 from lambda_predict.observability import logger, metrics
 
@@ -60,13 +60,6 @@ class _Position(BaseModel):
     """How far the runs came: the last key of the last page that was done; None at the end."""
 
     after: str | None
-
-
-class _Written(BaseModel):
-    """What a label says of its image; nothing, where it is somebody else's writing."""
-
-    source: Source | None = None
-    deleted: bool = False
 
 
 class Sweep:
@@ -162,15 +155,7 @@ class Sweep:
             answer = self._s3.get_object(Bucket=self._labels, Key=label_key(image.key))
         except self._s3.exceptions.NoSuchKey:
             return image.etag is None
-        try:
-            written = _Written.model_validate_json(answer["Body"].read())
-        except ValidationError:
-            return False
-        if image.etag is None or written.source is None:
-            return image.etag is None and written.deleted
-        # A listing calls the version "null" that has no id.
-        version = written.source.version_id or "null"
-        return written.source.model_copy(update={"version_id": version}) == image
+        return Written.read(answer["Body"].read()).is_of(image)
 
     def _send(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), _SENT_AT_ONCE):

@@ -18,11 +18,11 @@ from urllib.parse import unquote
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from digits.errors import NotFound, StorageUnavailable, TooLarge
 from digits.image import MAX_BYTES
-from digits.labels import label_key
+from digits.labels import Written, label_key
 from digits.storage import PATIENCE
 from lambda_predict.labelling import MODE_METADATA
 from lambda_predict.observability import logger
@@ -33,12 +33,6 @@ if TYPE_CHECKING:
 
 EXPIRES = timedelta(minutes=15)
 _MAX_NAME = 100
-
-
-class _State(BaseModel):
-    """Whether a label is the tombstone of an image that is gone."""
-
-    deleted: bool = False
 
 
 def s3_client() -> S3Client:
@@ -132,7 +126,7 @@ class Uploads:
         if found is None:
             return None
         try:
-            gone = _State.model_validate_json(found).deleted
+            gone = Written.model_validate_json(found).deleted
         except ValidationError as error:
             raise StorageUnavailable("The label cannot be read now; try again later.") from error
         if gone:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from digits.cli import feedback, model
+from digits.cli import feedback, labels, model
 from digits.cli.classification import classify
 from digits.errors import DigitsError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(classify)
 app.add_typer(model.app, name="model")
+app.add_typer(labels.app, name="labels")
 app.add_typer(feedback.app, name="feedback")
 
 

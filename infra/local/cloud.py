@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from infra import stacks
+from digits.cli import stack
 from infra.local.processes import Processes, answers, check_port_is_free
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class LocalCloud:
 
     def outputs(self) -> dict[str, str]:
         """The outputs of the deployed stack, by their names."""
-        return stacks.outputs(STACK, self.client("cloudformation"))
+        return stack.outputs(STACK, self.client("cloudformation"))
 
 
 def tool(environment: str, name: str) -> Path:

@@ -1,0 +1,170 @@
+"""`digits labels retry`: the real command against the stack's own queues, in moto."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+
+import boto3
+import pytest
+
+from digits.cli import dead_letters, main
+from digits.labels import label_key
+from tests.conftest import GOLDEN
+from tests.integration.conftest import IMAGES, LABELS
+from tests.integration.test_s3_labels import s3_event
+
+LOG = "/digits/labels"
+
+
+@pytest.fixture
+def stack(queues):
+    """A stack with the outputs that the command asks for."""
+    values = {
+        "DeadLetterQueueUrl": queues.urls["DeadLetterQueue"],
+        "RetryQueueUrl": queues.urls["RetryQueue"],
+        "LabelsBucket": LABELS,
+        "S3LabelsLogGroup": LOG,
+    }
+    template = {
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {name: {"Value": value} for name, value in values.items()},
+    }
+    boto3.client("cloudformation").create_stack(
+        StackName="digits", TemplateBody=json.dumps(template)
+    )
+    boto3.client("logs").create_log_group(logGroupName=LOG)
+
+
+@pytest.fixture
+def run(stack, capsys, monkeypatch):
+    """Runs the command with an answer to its question; what it printed, and its exit code."""
+
+    def run(*options, answer=""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        with pytest.raises(SystemExit) as ended:
+            main(["labels", "retry", *options])
+        told = capsys.readouterr()
+        return told.out + told.err, ended.value.code or 0
+
+    return run
+
+
+def put(s3, key):
+    return s3.put_object(Bucket=IMAGES, Key=key, Body=(GOLDEN / "seven.png").read_bytes())
+
+
+def die(queues, *bodies):
+    for body in bodies:
+        boto3.client("sqs").send_message(
+            QueueUrl=queues.urls["DeadLetterQueue"],
+            MessageBody=body if isinstance(body, str) else json.dumps(body),
+        )
+
+
+def test_what_died_of_a_fault_that_passed_is_labelled_after_all(s3, queues, run, label, context):
+    put(s3, "a b/é.png")
+    die(queues, s3_event("a b/é.png"))
+
+    told, code = run("--yes")
+
+    assert code == 0
+    assert "1 sent back; 0 left" in told
+    assert queues.dead() == []
+    queues.deliver(context)
+    assert label("a b/é.png")["text"] == "7"
+
+
+def test_each_is_named_with_why_it_died(s3, queues, run):
+    for key in ("waits.png", "logged.png", "labelled.png"):
+        put(s3, key)
+    version = s3.head_object(Bucket=IMAGES, Key="labelled.png")
+    source = {"bucket": IMAGES, "key": "labelled.png", "version_id": version["VersionId"],
+              "etag": version["ETag"].strip('"'), "size": version["ContentLength"]}  # fmt: skip
+    s3.put_object(
+        Bucket=LABELS, Key=label_key("labelled.png"), Body=json.dumps({"source": source}).encode()
+    )
+    keys = ("waits.png", "logged.png", "labelled.png", "gone.png")
+    die(queues, *(s3_event(key) for key in keys), "hello", json.dumps({"Records": [1]}))
+    logs = boto3.client("logs")
+    logs.create_log_stream(logGroupName=LOG, logStreamName="s")
+    line = {"message": "Not labelled; the queue hands the message out again", "key": "logged.png",
+            "exception": "Traceback …\nbotocore.exceptions.ClientError: SlowDown"}  # fmt: skip
+    logs.put_log_events(
+        logGroupName=LOG,
+        logStreamName="s",
+        logEvents=[{"timestamp": int(time.time() * 1000), "message": json.dumps(line)}],
+    )
+
+    told, code = run("--dry-run")
+
+    assert code == 0
+    told = " ".join(told.replace("│", " ").split())
+    for key, why in {
+        "waits.png": dead_letters.UNKNOWN,
+        "logged.png": "botocore.exceptions.ClientError: SlowDown",
+        "labelled.png": dead_letters.LABELLED,
+        "gone.png": dead_letters.GONE,
+        "hello": dead_letters.NO_EVENT,
+    }.items():
+        assert f"{key} 20" in told
+        assert why in told
+    assert len(queues.dead()) == 6, "a look changes nothing, and hides nothing"
+
+
+def test_what_is_no_event_is_left_or_deleted_and_never_sent_back(s3, queues, run, context):
+    put(s3, "a.png")
+    die(queues, "hello", s3_event("a.png"))
+
+    assert "1 sent back; 1 left" in run("--yes")[0]
+    assert [len(batch) for batch in queues.deliver(context)] == [1]
+    assert "1 deleted; 0 left" in run("--yes", "--discard")[0]
+    assert queues.dead() == []
+    assert "no dead letter" in run("--yes")[0]
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_without_a_yes_nothing_changes(s3, queues, run, answer):
+    put(s3, "a.png")
+    die(queues, s3_event("a.png"))
+
+    told, code = run(answer=answer)
+
+    assert code == (0 if answer else 2)
+    assert "Send back 1 of 1?" in told
+    assert len(queues.dead()) == 1
+
+
+def test_two_people_at_once_do_not_send_the_same_back(s3, queues, run, stack):
+    for number in range(23):
+        die(queues, s3_event(f"{number}.png"))
+    first = dead_letters.of_stack("digits")
+
+    taken = first.take()
+
+    assert len(taken) == 23
+    assert "no dead letter" in run("--yes")[0], "the other finds what nobody has"
+    assert sum(first.send_back(taken)) == 23
+    assert queues.dead() == []
+
+
+def test_who_thinks_for_too_long_is_asked_again(s3, queues, stack, monkeypatch):
+    die(queues, s3_event("a.png"))
+    dead = dead_letters.of_stack("digits")
+    taken = dead.take()
+    later = time.monotonic() + dead_letters.HIDDEN
+    monkeypatch.setattr("time.monotonic", lambda: later)
+
+    with pytest.raises(dead_letters.Conflict, match="run the command again"):
+        list(dead.send_back(taken))
+
+
+def test_a_stack_that_is_not_there_is_one_clear_line(run):
+    told, code = run("--stack", "nobody")
+
+    assert code == 2
+    assert told.splitlines() == [
+        "Error: There is no stack nobody (ValidationError); deploy it first, or name another with"
+        " --stack."
+    ]
