@@ -15,13 +15,10 @@ in the images bucket tells of it any more.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus
 
 import boto3
 from aws_lambda_powertools.metrics import MetricUnit
@@ -29,8 +26,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from pydantic import BaseModel
 
-from digits.labels import Source, Written, label_key
+from digits.labels import Source
 from lambda_predict.config import settings
+from lambda_predict.labels_queue import send, written
 from lambda_predict.observability import logger, metrics
 
 if TYPE_CHECKING:
@@ -41,19 +39,14 @@ if TYPE_CHECKING:
 POSITION = "sweep/position.json"
 # Labels read at once: a read is waiting, mostly.
 _READERS = 16
-# A page is 1,000 labels to read, and messages to send; SQS takes ten of these at once.
+# A page is 1,000 labels to read, and messages to send.
 _ENOUGH_MILLISECONDS = 60_000
-_SENT_AT_ONCE = 10
 _CONFIG = Config(
     connect_timeout=2,
     read_timeout=10,
     retries={"mode": "standard", "max_attempts": 5},
     max_pool_connections=_READERS,
 )
-
-
-class NotSent(Exception):
-    """The queue did not take a message; the next run comes to the same page again."""
 
 
 class _Position(BaseModel):
@@ -122,7 +115,7 @@ class Sweep:
             wrong = [
                 source.key for source, is_right in zip(found, right, strict=True) if not is_right
             ]
-        self._send(wrong)
+        send(self._sqs, self._queue, self._images, wrong)
         return len(found), len(wrong), listing.get("NextKeyMarker")
 
     def _settled(self, listing: ListObjectVersionsOutputTypeDef) -> list[Source]:
@@ -151,30 +144,8 @@ class Sweep:
         return versions + deletions
 
     def _has_its_label(self, image: Source) -> bool:
-        try:
-            answer = self._s3.get_object(Bucket=self._labels, Key=label_key(image.key))
-        except self._s3.exceptions.NoSuchKey:
-            return image.etag is None
-        return Written.read(answer["Body"].read()).is_of(image)
-
-    def _send(self, keys: Sequence[str]) -> None:
-        for start in range(0, len(keys), _SENT_AT_ONCE):
-            answer = self._sqs.send_message_batch(
-                QueueUrl=self._queue,
-                Entries=[
-                    {"Id": str(number), "MessageBody": json.dumps(self._event(key))}
-                    for number, key in enumerate(keys[start : start + _SENT_AT_ONCE])
-                ],
-            )
-            if failed := answer.get("Failed"):
-                raise NotSent(
-                    f"The queue refused {len(failed)} messages: {failed[0].get('Message')}"
-                )
-
-    def _event(self, key: str) -> dict[str, Any]:
-        """An S3 event's parts that the labels function reads, the key encoded as S3 does it."""
-        s3 = {"bucket": {"name": self._images}, "object": {"key": quote_plus(key, safe="/")}}
-        return {"Records": [{"eventSource": "digits:sweep", "eventName": "Swept", "s3": s3}]}
+        label = written(self._s3, self._labels, image.key)
+        return label.is_of(image) if label else image.etag is None
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -138,10 +138,23 @@ def sweep_images(recorder, s3, seven):
         assert recorder.invoke(module, {})["sent"] == 1
 
 
+def label_a_backlog(recorder, s3, seven):
+    """A label, one that is there already, a deletion since the listing, what can never be done."""
+    for key in ("a.png", "sub/b.png"):
+        s3.put_object(Bucket=IMAGES, Key=key, Body=seven)
+    module = fresh("backfill")
+    listed = [{"Item": {"Key": key}} for key in ("a.png", "sub/b.png", "gone.png")]
+    assert recorder.invoke(module, {"Items": listed})["labelled"] == 3
+    publish_shipped()
+    assert recorder.invoke(module, listed[0]) == {"skipped": 1}
+    assert recorder.invoke(module, {"HandOver": {"Items": listed}}) == {"handed_over": 3}
+
+
 FUNCTIONS = [
     ("S3LabelsRole", label_images),
     ("HttpApiRole", answer_calls),
     ("SweepRole", sweep_images),
+    ("BackfillRole", label_a_backlog),
 ]
 
 

@@ -26,7 +26,7 @@ from tests.templates import (
 )
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction", "SweepFunction")
+FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction", "BackfillFunction", "SweepFunction")
 ROLES = ("HttpApiRole", "S3LabelsRole", "SweepRole")
 BUCKETS = ("ImagesBucket", "LabelsBucket", "ModelsBucket")
 QUEUES = ("LabelsQueue", "RetryQueue", "DeadLetterQueue")
@@ -242,7 +242,7 @@ def test_a_function_has_the_role_that_is_written_out_and_no_other(resources, ren
     roles = {
         it["Role"]["Fn::GetAtt"][0] for it in of_type(rendered, "AWS::Lambda::Function").values()
     }
-    assert set(of_type(rendered, "AWS::IAM::Role")) == roles
+    assert set(of_type(rendered, "AWS::IAM::Role")) == roles | {"BackfillMachineRole"}
     assert len(roles) == len(FUNCTIONS)
 
 
@@ -345,6 +345,7 @@ def test_each_setting_that_changes_is_served(template, resources, rendered, name
     own = {
         "HttpApiFunction": {"CorsOrigin"},
         "S3LabelsFunction": {"LabelMode"},
+        "BackfillFunction": {"LabelMode"},
         "SweepFunction": set(),
     }
     assert used == {"Architecture", "SnapStart"} | own[name]
@@ -389,6 +390,7 @@ def test_a_function_is_given_settings_that_it_knows_and_no_other_functions(rende
     own = {
         "HttpApiFunction": {"cors_origin", "images_bucket", "labels_bucket"},
         "S3LabelsFunction": {"labels_bucket", "label_mode"},
+        "BackfillFunction": {"images_bucket", "labels_bucket", "labels_queue_url", "label_mode"},
         "SweepFunction": {"images_bucket", "labels_bucket", "labels_queue_url"},
     }
     assert given == {"models", "model_refresh_seconds"} | own[name]
@@ -403,6 +405,47 @@ def test_a_canary_is_off_unless_the_parameter_asks_and_then_alarms_roll_it_back(
     for group in groups.values():
         alarms = [it["Name"]["Ref"] for it in group["AlarmConfiguration"]["Alarms"]]
         assert alarms == ["HttpApiErrorsAlarm", "S3LabelsErrorsAlarm"]
+
+
+# --- Backfill ---
+
+
+def test_a_batch_of_a_backfill_ends_within_the_five_minutes_that_a_child_may_run(resources):
+    """https://docs.aws.amazon.com/step-functions/latest/dg/concepts-standard-vs-express.html"""
+    time_out = properties(resources, "BackfillFunction")["Timeout"]
+    states = properties(resources, "Backfill")["Definition"]["States"]
+    for name in ("LabelPrefix", "LabelInventory"):
+        processor = states[name]["ItemProcessor"]
+        assert processor["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"}
+        (retry,) = processor["States"]["Label"]["Retry"]
+        waits = [retry["IntervalSeconds"] * retry["BackoffRate"] ** n
+                 for n in range(retry["MaxAttempts"])]  # fmt: skip
+        assert (1 + retry["MaxAttempts"]) * time_out + sum(waits) < 300 - 60
+        (catch,) = processor["States"]["Label"]["Catch"]
+        assert catch["ErrorEquals"] == ["States.ALL"]
+        assert catch["Next"] == "HandOver", "what no try could label is not lost"
+        assert states[name]["MaxConcurrency"] == {"Ref": "BackfillConcurrency"}
+
+
+def test_the_backfill_starts_itself_and_reads_and_writes_where_it_says(resources):
+    machine = "arn:AWS::Partition:states:AWS::Region:AWS::AccountId:"
+    assert properties(resources, "Backfill")["StateMachineName"] == {
+        "Fn::Sub": "${AWS::StackName}-backfill"
+    }
+    assert rights(resources, "BackfillMachineRole") == {
+        ("xray:PutTraceSegments", "*"),
+        ("xray:PutTelemetryRecords", "*"),
+        ("s3:ListBucket", "ImagesBucket.Arn"),
+        ("s3:GetObject", "LabelsBucket.Arn/inventory/*"),
+        ("s3:GetObject", "LabelsBucket.Arn/backfill/*"),
+        ("s3:PutObject", "LabelsBucket.Arn/backfill/*"),
+        ("s3:ListMultipartUploadParts", "LabelsBucket.Arn/backfill/*"),
+        ("s3:AbortMultipartUpload", "LabelsBucket.Arn/backfill/*"),
+        ("lambda:InvokeFunction", "BackfillFunction.Alias"),
+        ("states:StartExecution", f"{machine}stateMachine:AWS::StackName-backfill"),
+        ("states:DescribeExecution", f"{machine}execution:AWS::StackName-backfill*"),
+        ("states:StopExecution", f"{machine}execution:AWS::StackName-backfill*"),
+    }
 
 
 # --- API ---
@@ -572,6 +615,7 @@ def test_the_firewall_lets_pictures_through(resources):
 def test_every_parameter_is_explained_bounded_and_has_a_default(template):
     assert set(template["Parameters"]) == {
         *("Stage", "Architecture", "SnapStart", "LabelMode", "SweepSchedule"),
+        "BackfillConcurrency",
         *("AlarmEmail", "MetricMathAlarms", "DigitMix", "MonthlyBudget"),
         *("ThrottleRate", "ThrottleBurst", "DailyQuota", "CorsOrigin"),
         *("CanaryDeployment", "Waf", "ReservedConcurrency", "AccessLogs"),
@@ -585,7 +629,8 @@ def test_every_parameter_is_explained_bounded_and_has_a_default(template):
 def test_the_outputs_name_what_a_user_needs(template):
     assert set(template["Outputs"]) == {
         *("ApiUrl", "ApiKeyId", "ImagesBucket", "LabelsBucket", "ModelsBucket"),
-        *("LabelsQueueUrl", "DeadLetterQueueUrl", "DashboardUrl"),
+        *("LabelsQueueUrl", "RetryQueueUrl", "DeadLetterQueueUrl", "BackfillArn"),
+        *("S3LabelsLogGroup", "DashboardUrl"),
     }
 
 

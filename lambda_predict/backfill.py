@@ -1,0 +1,199 @@
+"""The backlog's door: batches of a bucket's objects in, their labels out, a count of each outcome.
+
+A state machine (`Backfill` in `template.yaml`) goes through a bucket's listing or its inventory and
+calls this with some objects at a time, as many calls at once as it is allowed. What has a label of
+its current version by the model in service is skipped, so a run that was cut off, or one that is
+started again, goes on where the other stopped.
+
+What fails here is handed to the labels queue: it is tried again by itself there, and ends with the
+dead letters like any other. So no image holds up the others, and none is lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import unquote_plus
+
+import boto3
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+from pydantic import BaseModel, Field
+
+from digits.classifier import Classifier
+from digits.labels import Source
+from lambda_predict import serving
+from lambda_predict.config import settings
+from lambda_predict.labelling import Labeller
+from lambda_predict.labels_queue import send, written
+from lambda_predict.observability import logger, metrics
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+Outcome = Literal["labelled", "skipped", "handed_over"]
+
+_AT_ONCE = 8  # images in work: most of the time of each is waiting for S3
+_CONFIG = Config(
+    connect_timeout=2,
+    read_timeout=10,
+    retries={"mode": "standard", "max_attempts": 3},
+    max_pool_connections=_AT_ONCE,
+)
+# A new image is begun only with this much time left; the others are handed to the queue.
+_ENOUGH_MILLISECONDS = 10_000
+
+
+class Listed(BaseModel):
+    """One object of S3's own listing (`ListObjectsV2`), or of an inventory, which may tell less."""
+
+    key: Annotated[str, Field(alias="Key")]
+    etag: Annotated[str | None, Field(alias="ETag")] = None
+    size: Annotated[int | None, Field(alias="Size")] = None
+
+
+class Item(BaseModel):
+    """One object, and what the run that it belongs to asks for.
+
+    Attributes
+    ----------
+    encoded
+        Whether keys are percent-encoded, as an inventory has them.
+    since
+        A label older than this moment (UTC, ISO 8601) is made again; None to keep it.
+    """
+
+    listed: Annotated[Listed, Field(alias="Item")]
+    encoded: Annotated[bool, Field(alias="Encoded")] = False
+    since: Annotated[str | None, Field(alias="Since")] = None
+
+    @property
+    def key(self) -> str:
+        """The object's key as it is."""
+        return unquote_plus(self.listed.key) if self.encoded else self.listed.key
+
+
+class Backfill:
+    """Labels the objects of one bucket.
+
+    Parameters
+    ----------
+    s3, sqs
+        The clients. The first must be safe to use from several threads, as boto3's are.
+    images, labels
+        The buckets.
+    queue
+        URL of the queue that takes what fails here.
+    """
+
+    def __init__(
+        self, s3: S3Client, sqs: SQSClient, labeller: Labeller, images: str, labels: str, queue: str
+    ) -> None:
+        self._s3, self._sqs, self._labeller = s3, sqs, labeller
+        self._images, self._labels, self._queue = images, labels, queue
+
+    def label(
+        self,
+        items: Sequence[Item],
+        model: Callable[[], Classifier],
+        is_time_left: Callable[[], bool],
+    ) -> dict[str, int]:
+        """Label what needs it, and count the outcomes.
+
+        Raises
+        ------
+        NotSent, ClientError, BotoCoreError
+            If what failed could not be handed over either; doing them all again is safe.
+        """
+
+        def outcome(item: Item) -> Outcome:
+            if not is_time_left():
+                return "handed_over"
+            try:
+                return self._outcome(item, model())
+            except Exception:
+                logger.exception("Not labelled; the queue tries it again", key=item.key)
+                return "handed_over"
+
+        with ThreadPoolExecutor(_AT_ONCE) as workers:
+            outcomes = list(workers.map(outcome, items))
+        self.hand_over([i for i, it in zip(items, outcomes, strict=True) if it == "handed_over"])
+        return dict(Counter(outcomes))
+
+    def hand_over(self, items: Sequence[Item]) -> None:
+        """Let the queue label them. Raises as `label`."""
+        send(self._sqs, self._queue, self._images, [item.key for item in items])
+
+    def _outcome(self, item: Item, classifier: Classifier) -> Outcome:
+        if self._is_done(item, classifier.model_info.version):
+            return "skipped"
+        self._labeller.reconcile(self._images, item.key, classifier)
+        return "labelled"
+
+    def _is_done(self, item: Item, version: str) -> bool:
+        label = written(self._s3, self._labels, item.key)
+        if label is None or label.model is None or label.model.version != version:
+            return False
+        if item.since and (label.labelled_at or "") < item.since:
+            return False
+        return label.is_of(self._source(item))
+
+    def _source(self, item: Item) -> Source:
+        """The object as it was listed; looked at, if an inventory did not say."""
+        tag, size = item.listed.etag, item.listed.size
+        if tag is None or size is None:
+            answer = self._s3.head_object(Bucket=self._images, Key=item.key)
+            tag, size = answer["ETag"], answer["ContentLength"]
+        return Source(bucket=self._images, key=item.key, etag=tag.strip('"'), size=size)
+
+
+models = serving.from_settings()
+serving.prime_snapshot(models)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    """Label a batch of objects, or hand it over where labelling it ended this function.
+
+    `event` is a batch, ``{"Items": [...]}``, or one item; or ``{"HandOver": …}`` with either.
+    """
+    batch = event.get("HandOver", event)
+    items = [Item.model_validate(item) for item in batch.get("Items", [batch])]
+    metrics.add_metric("Backlog", MetricUnit.Count, len(items))
+    if batch is event:
+        counts = backfill().label(
+            items,
+            models.classifier,
+            lambda: context.get_remaining_time_in_millis() >= _ENOUGH_MILLISECONDS,
+        )
+    else:
+        backfill().hand_over(items)
+        counts = {"handed_over": len(items)}
+    logger.info("Labelled a part of the backlog", extra=counts)
+    return counts
+
+
+@cache
+def backfill() -> Backfill:
+    """The worker of this process, as the environment sets it."""
+    given = settings()
+    if not (given.images_bucket and given.labels_bucket and given.labels_queue_url):
+        raise RuntimeError(
+            "DIGITS_IMAGES_BUCKET, DIGITS_LABELS_BUCKET and DIGITS_LABELS_QUEUE_URL must be set;"
+            " deploy the function by template.yaml."
+        )
+    s3 = boto3.client("s3", config=_CONFIG)
+    return Backfill(
+        s3,
+        boto3.client("sqs", config=_CONFIG),
+        Labeller(s3, given.labels_bucket, given.label_mode),
+        given.images_bucket,
+        given.labels_bucket,
+        given.labels_queue_url,
+    )

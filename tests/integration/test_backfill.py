@@ -1,0 +1,139 @@
+"""The backlog's function, through the events of its state machine, against moto."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from digits.labels import label_key
+from tests.conftest import GOLDEN
+from tests.integration.conftest import IMAGES, LABELS, fresh
+
+
+@pytest.fixture
+def backfill(environment, queues):
+    environment.setenv("DIGITS_LABELS_QUEUE_URL", queues.urls["LabelsQueue"])
+    return fresh("backfill")
+
+
+@pytest.fixture
+def put(s3):
+    def put(key, picture="seven.png"):
+        s3.put_object(Bucket=IMAGES, Key=key, Body=(GOLDEN / picture).read_bytes())
+
+    return put
+
+
+def listing(s3, **options):
+    """What the state machine hands over of a bucket: S3's own listing, item by item."""
+    found = s3.list_objects_v2(Bucket=IMAGES).get("Contents", [])
+    items = [json.loads(json.dumps(item, default=str)) for item in found]
+    return {"Items": [{"Item": item, "Encoded": False, "Since": None} | options for item in items]}
+
+
+def test_a_backlog_is_labelled_and_a_second_run_skips_it(s3, backfill, context, put, label):
+    for key in ("a.png", "b/c d.png", "ä+%.png"):
+        put(key)
+
+    assert backfill.handler(listing(s3), context) == {"labelled": 3}
+    assert {label(key)["text"] for key in ("a.png", "b/c d.png", "ä+%.png")} == {"7"}
+    first = label("a.png")
+
+    put("new.png", "three.png")
+    assert backfill.handler(listing(s3), context) == {"labelled": 1, "skipped": 3}
+    assert label("a.png") == first, "a label that is right is not written again"
+
+
+def test_one_item_comes_as_it_is_where_nothing_makes_batches(s3, backfill, context, put, label):
+    put("a.png")
+    (item,) = listing(s3)["Items"]
+    assert backfill.handler(item, context) == {"labelled": 1}
+    assert label("a.png")["text"] == "7"
+
+
+def test_a_new_version_another_model_and_relabelling_are_not_skipped(
+    s3, backfill, context, put, label
+):
+    for key in ("changed.png", "other.png", "same.png"):
+        put(key)
+    backfill.handler(listing(s3), context)
+    put("changed.png", "three.png")
+    other = label("other.png")
+    other["model"]["version"] = "another"
+    s3.put_object(Bucket=LABELS, Key=label_key("other.png"), Body=json.dumps(other).encode())
+
+    assert backfill.handler(listing(s3), context) == {"labelled": 2, "skipped": 1}
+    assert label("changed.png")["text"] == "3"
+
+    now = max(label(key)["labelled_at"] for key in ("changed.png", "other.png"))
+    assert backfill.handler(listing(s3, Since="2020-01-01T00:00:00Z"), context) == {"skipped": 3}
+    again = backfill.handler(listing(s3, Since=now), context)
+    assert again == {"labelled": 2, "skipped": 1}, "it goes on where the one before was cut off"
+
+
+def test_an_inventory_encodes_its_keys_and_may_not_tell_tag_and_size(
+    s3, backfill, context, put, label
+):
+    put("a b/é.png")
+    rows = {"Items": [{"Item": {"Bucket": IMAGES, "Key": "a+b/%C3%A9.png"}, "Encoded": True}]}
+
+    assert backfill.handler(rows, context) == {"labelled": 1}
+    assert label("a b/é.png")["text"] == "7"
+    assert backfill.handler(rows, context) == {"skipped": 1}
+
+
+def test_what_fails_is_the_queues_and_disturbs_no_neighbour(
+    s3, backfill, queues, context, put, label, monkeypatch
+):
+    for number in range(12):
+        put(f"{number}.png")
+    real = backfill.Labeller.reconcile
+
+    def reconcile(self, bucket, key, classifier):
+        if key == "5.png":
+            raise MemoryError
+        real(self, bucket, key, classifier)
+
+    monkeypatch.setattr(backfill.Labeller, "reconcile", reconcile)
+    assert backfill.handler(listing(s3), context) == {"labelled": 11, "handed_over": 1}
+    monkeypatch.undo()
+
+    queues.deliver(context)
+    assert label("5.png")["text"] == "7"
+
+
+def test_what_there_is_no_time_for_is_the_queues(s3, backfill, queues, context, put, label):
+    put("a.png")
+    context.get_remaining_time_in_millis = lambda: 9_000
+    assert backfill.handler(listing(s3), context) == {"handed_over": 1}
+    context.get_remaining_time_in_millis = lambda: 30_000
+    queues.deliver(context)
+    assert label("a.png")["text"] == "7"
+
+
+def test_a_batch_that_ended_the_function_is_handed_over_whole(s3, backfill, queues, context, put):
+    for number in range(25):
+        put(f"{number:02}.png")
+    event = {"HandOver": listing(s3) | {"Failure": {"Error": "Lambda.Unknown"}}}
+    assert backfill.handler(event, context) == {"handed_over": 25}
+    sent = [body for batch in queues.deliver(context) for body in batch]
+    keys = {json.loads(it)["Records"][0]["s3"]["object"]["key"] for it in sent}
+    assert keys == {f"{number:02}.png" for number in range(25)}
+
+
+def test_a_queue_that_refuses_fails_the_batch(s3, backfill, context, put, queues, environment):
+    put("a.png")
+    context.get_remaining_time_in_millis = lambda: 9_000
+    environment.setenv("DIGITS_LABELS_QUEUE_URL", queues.urls["LabelsQueue"] + "-gone")
+    with pytest.raises(Exception, match="does not exist"):
+        fresh("backfill").handler(listing(s3), context)
+
+
+def test_a_picture_that_can_never_be_read_has_its_answer_and_is_skipped_then(
+    s3, backfill, context, label
+):
+    s3.put_object(Bucket=IMAGES, Key="a.png", Body=b"no image")
+    assert backfill.handler(listing(s3), context) == {"labelled": 1}
+    assert label("a.png")["error"]["code"] == "unsupported_format"
+    assert backfill.handler(listing(s3), context) == {"skipped": 1}
