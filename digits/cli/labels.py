@@ -2,14 +2,89 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from digits.cli.model import Format, Shape
+
 app = typer.Typer(help="Look after the labels of a deployed stack.", no_args_is_help=True)
 
 Stack = Annotated[str, typer.Option("--stack", help="Name of the deployed stack.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Images = Annotated[
+    str, typer.Argument(metavar="IMAGES", help="s3://<images bucket>, or a prefix in it.")
+]
+Table = Annotated[Path, typer.Argument(help="What `digits labels collect` wrote.")]
+
+
+@app.command()
+def status(images: Images, stack: Stack = "digits", format_: Shape = Format.TABLE) -> None:
+    """Say how far images are labelled: how many are, wait, are refused, or are for review."""
+    from digits.cli import labels_shown  # noqa: PLC0415 - boto3: not for --help
+
+    labels_shown.status(images, stack, as_json=format_ is Format.JSON)
+
+
+@app.command()
+def backfill(
+    images: Images,
+    stack: Stack = "digits",
+    relabel: Annotated[
+        bool, typer.Option("--relabel", help="Also those that the model in service has labelled.")
+    ] = False,
+    inventory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MANIFEST",
+            help="Take the images from this S3 Inventory (s3://<labels bucket>/inventory/…/"
+            "manifest.json), whatever the prefix.",
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Show how far it is, until it ends.")] = True,
+) -> None:
+    """Label what is in the bucket already; start it again to go on after it was cut off."""
+    from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
+
+    labels_shown.backfill(images, stack, relabel=relabel, inventory=inventory, wait=wait)
+
+
+@app.command()
+def collect(
+    labels: Annotated[
+        str,
+        typer.Argument(metavar="LABELS", help="s3://<labels bucket>, or …/labels/ and a prefix."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="A .csv or .parquet file; default: CSV, printed.")
+    ] = None,
+) -> None:
+    """Write a table of labels, one line an image, with what people corrected."""
+    from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
+
+    labels_shown.collect(labels, out)
+
+
+@app.command()
+def diff(before: Table, after: Table, format_: Shape = Format.TABLE) -> None:
+    """Compare two models' labels of the same images, from two collected tables."""
+    from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
+
+    labels_shown.diff(before, after, as_json=format_ is Format.JSON)
+
+
+@app.command()
+def correct(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="s3://<images bucket>/<key>.")],
+    truth: Annotated[
+        str, typer.Argument(help='The digits that are in it; ? for one that is none, "" for none.')
+    ],
+    stack: Stack = "digits",
+) -> None:
+    """Say what is in an image, whatever was read; it is kept beside the label and outlives it."""
+    from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
+
+    labels_shown.correct(image, truth, stack)
 
 
 @app.command()
@@ -19,9 +94,9 @@ def retry(
     discard: Annotated[
         bool, typer.Option("--discard", help="Delete those that can never be labelled.")
     ] = False,
-    yes: Yes = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Look at the dead letters, say why each died, and send them back to be labelled."""
-    from digits.cli import dead_letters, letters  # noqa: PLC0415 - not for --help
+    from digits.cli import dead_letters, letters  # noqa: PLC0415 - see `status`
 
     letters.retry(dead_letters.of_stack(stack), dry_run=dry_run, discard=discard, yes=yes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import typer
+from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
@@ -53,7 +54,8 @@ def _asked(what: str) -> bool:
 
 
 def _shown(counts: Iterator[int], chosen: Sequence[Letter]) -> Iterator[int]:
-    with Progress(transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(chosen))
         for count in counts:
             progress.advance(task, count)

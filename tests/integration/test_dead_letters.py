@@ -12,7 +12,7 @@ import pytest
 from digits.cli import dead_letters, main
 from digits.labels import label_key
 from tests.conftest import GOLDEN
-from tests.integration.conftest import IMAGES, LABELS
+from tests.integration.conftest import IMAGES, LABELS, describe_stack
 from tests.integration.test_s3_labels import s3_event
 
 LOG = "/digits/labels"
@@ -21,18 +21,10 @@ LOG = "/digits/labels"
 @pytest.fixture
 def stack(queues):
     """A stack with the outputs that the command asks for."""
-    values = {
-        "DeadLetterQueueUrl": queues.urls["DeadLetterQueue"],
-        "RetryQueueUrl": queues.urls["RetryQueue"],
-        "LabelsBucket": LABELS,
-        "S3LabelsLogGroup": LOG,
-    }
-    template = {
-        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
-        "Outputs": {name: {"Value": value} for name, value in values.items()},
-    }
-    boto3.client("cloudformation").create_stack(
-        StackName="digits", TemplateBody=json.dumps(template)
+    describe_stack(
+        DeadLetterQueueUrl=queues.urls["DeadLetterQueue"],
+        RetryQueueUrl=queues.urls["RetryQueue"],
+        S3LabelsLogGroup=LOG,
     )
     boto3.client("logs").create_log_group(logGroupName=LOG)
 

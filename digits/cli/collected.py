@@ -1,0 +1,300 @@
+"""Label objects to a table of one line an image, and two such tables side by side.
+
+Both go through any number of labels in constant memory: S3 lists labels and corrections in the same
+order, and the tables keep it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from digits.cli import files
+from digits.cli.stack import answering, client, place
+from digits.errors import BadRequest
+from digits.labels import CORRECTIONS, PREFIX, Correction, Written, label_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_READERS = 32  # labels read at once: a read is waiting, mostly
+_AT_ONCE = 1_000  # labels in memory
+_Write = Callable[[list["Row"]], None]
+
+
+class Row(NamedTuple):
+    """One image: what was read in it, and what a person said of it.
+
+    `truth` is empty unless a person corrected the label; `confidence` is that of the least sure
+    digit, None where there is none.
+    """
+
+    image: str
+    text: str
+    truth: str
+    needs_review: bool
+    reason: str
+    error: str
+    confidence: float | None
+    model: str
+    labelled_at: str
+
+    def line(self) -> tuple[str, ...]:
+        """As CSV has it."""
+        sure = "" if self.confidence is None else f"{self.confidence:.6f}"
+        review = "yes" if self.needs_review else "no"
+        return tuple(map(str, self._replace(needs_review=review, confidence=sure)))  # type: ignore[arg-type]
+
+    @classmethod
+    def of_line(cls, line: list[str]) -> Row:
+        """What a line of CSV says. Raises `TypeError` or `ValueError` if it is none of ours."""
+        row = cls(*line)  # type: ignore[arg-type]
+        sure = float(line[6]) if line[6] else None
+        return row._replace(needs_review=line[3] == "yes", confidence=sure)
+
+
+def collect(address: str, out: Path | None) -> Iterator[int]:
+    """Write a line for each label of ``s3://<labels bucket>/labels/prefix``; how many, as it goes.
+
+    Tombstones are left out. The file's ending says what it becomes: ``.parquet``, or CSV.
+
+    Raises
+    ------
+    BadRequest
+        If the address holds no labels, the file cannot be written, or Parquet cannot be.
+    StorageUnavailable
+        If S3 does not answer, or refuses.
+    """
+    bucket, prefix = place(address)
+    prefix = prefix or PREFIX
+    if not prefix.startswith(PREFIX):
+        raise BadRequest(f"Labels are below s3://{bucket}/{PREFIX}; add that to the address.")
+    s3 = client("s3", max_pool_connections=_READERS)
+    with answering(), _writer(out) as write, ThreadPoolExecutor(_READERS) as readers:
+        keys = _keys(s3, bucket, prefix)
+        truths = _Truths(s3, bucket, CORRECTIONS + prefix.removeprefix(PREFIX))
+        while some := list(islice(keys, _AT_ONCE)):
+            labels = readers.map(lambda key: _label(s3, bucket, key), some)
+            rows = [
+                _row(label, truths.of(key))
+                for key, label in zip(some, labels, strict=True)
+                if label is not None and label.source is not None and not label.deleted
+            ]
+            write(rows)
+            yield len(rows)
+
+
+def _keys(s3: S3Client, bucket: str, prefix: str) -> Iterator[str]:
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for item in page.get("Contents", []):
+            yield item["Key"]
+
+
+def _label(s3: S3Client, bucket: str, key: str) -> Written | None:
+    """None where it was deleted since it was listed."""
+    try:
+        return Written.read(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except s3.exceptions.NoSuchKey:
+        return None
+
+
+class _Truths:
+    """The corrections of a prefix, asked for in the order of their keys."""
+
+    def __init__(self, s3: S3Client, bucket: str, prefix: str) -> None:
+        self._s3, self._bucket = s3, bucket
+        self._keys = _keys(s3, bucket, prefix)
+        self._next = next(self._keys, None)
+
+    def of(self, key: str) -> str:
+        """What a person says is in the image whose label is at `key`; empty if nobody did."""
+        wanted = CORRECTIONS + key.removeprefix(PREFIX)
+        while self._next is not None and self._next.encode() < wanted.encode():
+            self._next = next(self._keys, None)
+        if self._next != wanted:
+            return ""
+        answer = self._s3.get_object(Bucket=self._bucket, Key=wanted)
+        return Correction.model_validate_json(answer["Body"].read()).truth
+
+
+def _row(label: Written, truth: str) -> Row:
+    assert label.source is not None  # noqa: S101 - `collect` leaves out the others
+    least = min((digit.confidence for digit in label.digits), default=None)
+    return Row(
+        image=label.source.key,
+        text=label.text or "",
+        truth=truth,
+        needs_review=label.needs_review,
+        reason=label.reason or "",
+        error=label.error.code if label.error else "",
+        confidence=least,
+        model=label.model.version if label.model else "",
+        labelled_at=label.labelled_at or "",
+    )
+
+
+@contextlib.contextmanager
+def _writer(out: Path | None) -> Iterator[_Write]:
+    if out is None:
+        with files.standard_output() as stream:
+            yield _csv(stream)
+    elif out.suffix == ".parquet":
+        with _parquet(out) as write:
+            yield write
+    else:
+        with files.whole_text(out) as stream:
+            yield _csv(stream)
+
+
+def _csv(stream: Any) -> _Write:
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(Row._fields)
+    return lambda rows: table.writerows(row.line() for row in rows)
+
+
+@contextlib.contextmanager
+def _parquet(out: Path) -> Iterator[_Write]:
+    arrow, parquet = _pyarrow()
+    kinds = {"needs_review": arrow.bool_(), "confidence": arrow.float64()}
+    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in Row._fields])
+    with files.whole(out) as stream, parquet.ParquetWriter(stream, schema) as table:
+
+        def write(rows: list[Row]) -> None:
+            lines = [row._asdict() for row in rows]
+            table.write_table(arrow.Table.from_pylist(lines, schema=schema))
+
+        yield write
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # noqa: PLC0415 - large, and for Parquet only
+        import pyarrow.parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise BadRequest(
+            "Parquet needs pyarrow; install it with `pip install pyarrow`, or name a .csv file."
+        ) from error
+    return pyarrow, pyarrow.parquet
+
+
+@dataclass
+class Difference:
+    """Two models' labels of the same images.
+
+    Attributes
+    ----------
+    before, after
+        The versions of the models that are named there.
+    images
+        In both tables.
+    same
+        Read alike, of these.
+    only_before, only_after
+        In one table only.
+    review_before, review_after
+        For review, of those in both.
+    changes
+        How often one reading became another.
+    known, right_before, right_after
+        Images that a person said the truth of, and readings that were right.
+    """
+
+    before: set[str] = field(default_factory=set)
+    after: set[str] = field(default_factory=set)
+    images: int = 0
+    same: int = 0
+    only_before: int = 0
+    only_after: int = 0
+    review_before: int = 0
+    review_after: int = 0
+    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    known: int = 0
+    right_before: int = 0
+    right_after: int = 0
+
+    def count(self, before: Row, after: Row) -> None:
+        """Count one image."""
+        self.before.add(before.model)
+        self.after.add(after.model)
+        self.images += 1
+        self.review_before += before.needs_review
+        self.review_after += after.needs_review
+        if before.text == after.text:
+            self.same += 1
+        else:
+            self.changes[_short(before.text), _short(after.text)] += 1
+        if truth := after.truth or before.truth:
+            self.known += 1
+            self.right_before += before.text == truth
+            self.right_after += after.text == truth
+
+
+def diff(before: Path, after: Path) -> Difference:
+    """Compare two tables that `collect` wrote, in one pass through both.
+
+    Raises
+    ------
+    BadRequest
+        If one of them is no such table, or not in the order that `collect` writes.
+    """
+    found = Difference()
+    one, other = _sorted(before), _sorted(after)
+    left, right = next(one, None), next(other, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and _order(left) < _order(right)):
+            found.only_before += 1
+            left = next(one, None)
+        elif left is None or _order(right) < _order(left):
+            found.only_after += 1
+            right = next(other, None)
+        else:
+            found.count(left, right)
+            left, right = next(one, None), next(other, None)
+    return found
+
+
+def _order(row: Row) -> bytes:
+    return label_key(row.image).encode()
+
+
+def _short(text: str) -> str:
+    """One digit or nothing as it is; of numbers there are too many to count each."""
+    return text if len(text) < 2 else "a number"
+
+
+def _sorted(path: Path) -> Iterator[Row]:
+    last = b""
+    for row in _rows(path):
+        if _order(row) < last:
+            raise BadRequest(f"{path} is not in the order that `digits labels collect` writes.")
+        last = _order(row)
+        yield row
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        if path.suffix == ".parquet":
+            _, parquet = _pyarrow()
+            for batch in parquet.ParquetFile(path).iter_batches():
+                for line in batch.to_pylist():
+                    yield Row(**line)
+            return
+        csv.field_size_limit(sys.maxsize)
+        with path.open(encoding="utf-8", newline="") as stream:
+            table = csv.reader(stream)
+            if tuple(next(table, ())) != Row._fields:
+                raise BadRequest(f"{path} is no table of `digits labels collect`.")
+            for line in table:
+                yield Row.of_line(line)
+    except OSError as error:
+        raise BadRequest(f"Cannot read {path} ({error.strerror or error}).") from error
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"{path} is no table of `digits labels collect`.") from error

@@ -1,0 +1,256 @@
+"""`digits labels …`: the real commands against moto, on labels that the real function wrote."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import boto3
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from digits.cli import backlog, main
+from digits.labels import correction_key, label_key
+from tests.conftest import GOLDEN
+from tests.integration.conftest import IMAGES, LABELS, describe_stack
+from tests.integration.test_s3_labels import s3_event
+
+ROLE = "arn:aws:iam::123456789012:role/backfill"
+
+
+@pytest.fixture
+def machine(queues):
+    """The stack's state machine, as far as moto runs one: it starts, and stays at work."""
+    answer = boto3.client("stepfunctions").create_state_machine(
+        name="digits-backfill",
+        roleArn=ROLE,
+        definition=json.dumps({"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True}}}),
+    )
+    describe_stack(
+        LabelsQueueUrl=queues.urls["LabelsQueue"],
+        RetryQueueUrl=queues.urls["RetryQueue"],
+        DeadLetterQueueUrl=queues.urls["DeadLetterQueue"],
+        BackfillArn=answer["stateMachineArn"],
+    )
+    return answer["stateMachineArn"]
+
+
+@pytest.fixture
+def digits(machine, capsys):
+    """Runs `digits labels …`: what it printed, and its exit code."""
+
+    def run(*arguments):
+        capsys.readouterr()  # the function's own lines
+        with pytest.raises(SystemExit) as ended:
+            main(["labels", *map(str, arguments)])
+        told = capsys.readouterr()
+        return told.out, told.err, ended.value.code or 0
+
+    return run
+
+
+def blank():
+    buffer = io.BytesIO()
+    Image.new("L", (60, 60), 240).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def labelled(s3, queues, context):
+    """Puts pictures in the bucket and has them labelled by the function."""
+
+    def put(**pictures):
+        for key, body in pictures.items():
+            data = body if isinstance(body, bytes) else (GOLDEN / body).read_bytes()
+            s3.put_object(Bucket=IMAGES, Key=key, Body=data)
+        queues.send(s3_event(*pictures))
+        queues.deliver(context)
+
+    return put
+
+
+def test_status_tells_what_is_labelled_waits_is_refused_and_is_for_review(
+    s3, queues, digits, labelled
+):
+    labelled(**{"in/a": "seven.png", "in/b": "three.png", "in/bad": b"no image",
+                "in/blank": blank(), "in/changed": "seven.png"})  # fmt: skip
+    for key in ("in/changed", "in/new", "beside/it"):
+        s3.put_object(Bucket=IMAGES, Key=key, Body=b"another")
+    queues.send(s3_event("in/new"))
+    boto3.client("sqs").send_message(QueueUrl=queues.urls["DeadLetterQueue"], MessageBody="{}")
+    digits("correct", f"s3://{IMAGES}/in/blank", "4")
+
+    out, _, code = digits("status", f"s3://{IMAGES}/in/", "--format", "json")
+
+    assert code == 0
+    assert json.loads(out) == {
+        "images": 6,
+        "labelled": 2,
+        "for review": 1,
+        "refused": 1,
+        "waiting": 2,
+        "corrected": 1,
+        "in the queue": 1,
+        "dead letters": 1,
+    }
+    out, _, _ = digits("status", f"s3://{IMAGES}/in/")
+    assert "33.3%" in out
+
+
+def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, tmp_path, label):
+    labelled(**{"a.b": "seven.png", "a": "three.png", "bad": b"no image", "gone": "seven.png"})
+    s3.delete_object(Bucket=IMAGES, Key="gone")
+    labelled(**{"zero/é x": "seven.png"})
+    out, _, code = digits("correct", f"s3://{IMAGES}/a", "5")
+    assert code == 0
+    assert s3.get_object(Bucket=LABELS, Key=correction_key("a"))
+    digits("correct", f"s3://{IMAGES}/zero/é x", "12\\n3")
+    labelled(**{"a": "three.png"})  # a correction survives a new label
+
+    out, _, code = digits("collect", f"s3://{LABELS}")
+
+    assert code == 0
+    rows = {row["image"]: row for row in csv.DictReader(io.StringIO(out))}
+    assert list(rows) == sorted(rows, key=lambda key: label_key(key).encode())
+    told = {key: (row["text"], row["truth"], row["error"]) for key, row in rows.items()}
+    assert told == {
+        "a": ("3", "5", ""),
+        "a.b": ("7", "", ""),
+        "bad": ("", "", "unsupported_format"),
+        "gone": ("7", "", ""),
+        "zero/é x": ("7", "12\n3", ""),
+    }
+    assert rows["a"]["model"] == label("a")["model"]["version"]
+    assert float(rows["a"]["confidence"]) == label("a")["digits"][0]["confidence"]
+
+    out, _, code = digits("collect", f"s3://{LABELS}/labels/a", "--out", tmp_path / "t.parquet")
+    assert (code, out) == (0, f"2 labels in {tmp_path / 't.parquet'}\n")
+    (first, second) = pyarrow.parquet.read_table(tmp_path / "t.parquet").to_pylist()
+    assert (first["image"], second["image"]) == ("a.b", "a"), "in the order of the labels' keys"
+    assert (second["text"], second["truth"], second["needs_review"]) == ("3", "5", False)
+
+
+def test_a_tombstone_and_what_others_wrote_are_no_lines(s3, digits, labelled):
+    labelled(a="seven.png")
+    s3.delete_object(Bucket=IMAGES, Key="a")
+    labelled()
+    s3.put_object(Bucket=LABELS, Key="labels/x.json", Body=b"hello")
+    s3.put_object(Bucket=LABELS, Key="labels/y.json", Body=b'{"source": null, "deleted": true}')
+    out, _, _ = digits("collect", f"s3://{LABELS}")
+    assert [line.split(",")[0] for line in out.splitlines()] == ["image", "a"]
+
+
+def test_two_models_labels_are_compared(s3, digits, labelled, tmp_path):
+    labelled(**dict.fromkeys(("a", "b", "b.c", "d"), "seven.png"), e="three.png")
+    digits("correct", f"s3://{IMAGES}/a", "7")
+    digits("collect", f"s3://{LABELS}", "--out", tmp_path / "before.csv")
+    for key, change in {
+        "a": {"text": "1"},
+        "b.c": {"text": "12"},
+        "e": {"needs_review": True},
+    }.items():
+        body = json.loads(s3.get_object(Bucket=LABELS, Key=label_key(key))["Body"].read()) | change
+        body["model"]["version"] = "newer"
+        s3.put_object(Bucket=LABELS, Key=label_key(key), Body=json.dumps(body).encode())
+    s3.delete_object(Bucket=LABELS, Key=label_key("d"))
+    s3.copy_object(Bucket=LABELS, Key=label_key("f"), CopySource=f"{LABELS}/{label_key('e')}")
+    labelled(g="seven.png")
+    digits("collect", f"s3://{LABELS}", "--out", tmp_path / "after.parquet")
+
+    out, _, code = digits(
+        "diff", tmp_path / "before.csv", tmp_path / "after.parquet", "--format", "json"
+    )
+
+    assert code == 0
+    told = json.loads(out)
+    assert (told["images"], told["same"], told["only_before"]) == (4, 2, 1)
+    assert (told["review_before"], told["review_after"]) == (0, 1)
+    assert (told["known"], told["right_before"], told["right_after"]) == (1, 1, 0)
+    assert {(it["before"], it["after"], it["images"]) for it in told["changes"]} == {
+        ("7", "1", 1),
+        ("7", "a number", 1),
+    }
+    assert "newer" in told["after"]
+    out, _, _ = digits("diff", tmp_path / "before.csv", tmp_path / "before.csv")
+    assert "read alike" in out
+
+
+def test_a_backfill_is_started_once_and_found_again(digits, machine):
+    sfn = boto3.client("stepfunctions")
+    address = f"s3://{IMAGES}/scans/"
+
+    _, err, code = digits("backfill", address, "--no-wait")
+
+    assert code == 0
+    (run,) = sfn.list_executions(stateMachineArn=machine)["executions"]
+    assert run["executionArn"] in err
+    told = sfn.describe_execution(executionArn=run["executionArn"])["input"]
+    assert json.loads(told) == {"prefix": "scans/", "since": None}
+    assert "Already at it" in digits("backfill", address, "--no-wait")[1]
+    _, err, code = digits("backfill", address, "--relabel", "--no-wait")
+    assert code == 2
+    assert "Another backfill runs" in err
+    assert len(sfn.list_executions(stateMachineArn=machine)["executions"]) == 1
+
+
+def test_a_backfill_of_an_inventory_relabels_what_is_older_than_its_start(digits, machine):
+    sfn = boto3.client("stepfunctions")
+    manifest = f"s3://{LABELS}/inventory/all/2026-11-26/manifest.json"
+
+    digits("backfill", f"s3://{IMAGES}", "--inventory", manifest, "--relabel", "--no-wait")
+
+    (run,) = sfn.list_executions(stateMachineArn=machine)["executions"]
+    told = json.loads(sfn.describe_execution(executionArn=run["executionArn"])["input"])
+    assert told.pop("since") > "2026"
+    key = manifest.removeprefix(f"s3://{LABELS}/")
+    assert told == {"prefix": "", "inventory": {"bucket": LABELS, "key": key}}
+
+
+def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypatch):
+    monkeypatch.setattr(backlog, "_POLL_SECONDS", 0.01)
+    sfn = boto3.client("stepfunctions")
+    digits("backfill", f"s3://{IMAGES}", "--no-wait")
+    (run,) = sfn.list_executions(stateMachineArn=machine)["executions"]
+    found = backlog.Backfill(sfn, run["executionArn"])
+    watching = found.watch()
+    assert next(watching) == backlog.Progress(0, None)
+    sfn.stop_execution(executionArn=run["executionArn"], cause="enough")
+    with pytest.raises(backlog.Conflict, match=r"ABORTED.*start the same again"):
+        list(watching)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("status", "s3://elsewhere/x"), "labels s3://test-images"),
+        (("status", "somewhere"), "no s3:// address"),
+        (("status", "s3://test-images", "--stack", "none"), "There is no stack none"),
+        (("collect", "s3://test-labels/feedback/"), "Labels are below"),
+        (("collect", "s3://nobodys-bucket"), "NoSuchBucket"),
+        (("collect", "s3://test-labels", "--out", "/nowhere/a.csv"), "Cannot write"),
+        (("correct", "s3://test-images/none", "7"), "There is no image"),
+        (("correct", "s3://test-images/a", "seven"), "is no truth"),
+        (("diff", "none.csv", "none.csv"), "Cannot read none.csv"),
+        (("diff", __file__, __file__), "is no table"),
+        (("backfill", "s3://test-images", "--inventory", "s3://x/manifest.json"), "/inventory/"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(s3, digits, arguments, says):
+    s3.put_object(Bucket=IMAGES, Key="a", Body=b"x")
+    out, err, code = digits(*arguments)
+    assert code == 2
+    assert says in err
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in out + err
+
+
+def test_a_table_in_another_order_is_refused(digits, tmp_path, labelled):
+    labelled(a="seven.png", b="seven.png")
+    digits("collect", f"s3://{LABELS}", "--out", tmp_path / "a.csv")
+    head, one, two = (tmp_path / "a.csv").read_text().splitlines()
+    (tmp_path / "b.csv").write_text("\n".join((head, two, one)) + "\n")
+    _, err, code = digits("diff", tmp_path / "a.csv", tmp_path / "b.csv")
+    assert code == 2
+    assert "not in the order" in err
