@@ -114,11 +114,14 @@ class Backfill:
         def outcome(item: Item) -> Outcome:
             if not is_time_left():
                 return "handed_over"
+            logger.thread_safe_append_keys(bucket=self._images, key=item.key)
             try:
                 return self._outcome(item, model())
             except Exception:
-                logger.exception("Not labelled; the queue tries it again", key=item.key)
+                logger.exception("Not labelled; the queue tries it again")
                 return "handed_over"
+            finally:
+                logger.thread_safe_clear_keys()
 
         with ThreadPoolExecutor(_AT_ONCE) as workers:
             outcomes = list(workers.map(outcome, items))

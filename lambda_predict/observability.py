@@ -7,6 +7,7 @@ Service and namespace are Powertools' own environment variables, set in `templat
 
 from __future__ import annotations
 
+import threading
 import time
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
@@ -19,6 +20,7 @@ from digits.results import Explain, Mode, Result
 
 logger = Logger()
 metrics = Metrics()
+_counting = threading.Lock()  # Powertools collects for one thread, and a backfill has several
 
 
 def classify(
@@ -42,21 +44,24 @@ def classify(
     ModelAge         seconds since the model in service was made
     ===============  ======================================================================
     """
-    metrics.add_metric("Images", MetricUnit.Count, 1)
-    metrics.add_metric("ModelAge", MetricUnit.Seconds, classifier.manifest.age.total_seconds())
+    age = classifier.manifest.age.total_seconds()
     started = time.perf_counter()
     try:
         picture = image.decode(data, max_bytes=max_bytes)
     except DigitsError as error:
-        _count_refusal(error)
+        with _counting:
+            _count_image(age)
+            _count_refusal(error)
         raise
     decoded = time.perf_counter()
     result = classifier.read(picture, mode=mode, explain=explain)
     answered = time.perf_counter()
     decode_ms, inference_ms = _milliseconds(started, decoded), _milliseconds(decoded, answered)
-    metrics.add_metric("DecodeTime", MetricUnit.Milliseconds, decode_ms)
-    metrics.add_metric("InferenceTime", MetricUnit.Milliseconds, inference_ms)
-    _count_answer(result)
+    with _counting:
+        _count_image(age)
+        metrics.add_metric("DecodeTime", MetricUnit.Milliseconds, decode_ms)
+        metrics.add_metric("InferenceTime", MetricUnit.Milliseconds, inference_ms)
+        _count_answer(result)
     logger.info(
         "Read an image",
         text=result.text,
@@ -65,6 +70,11 @@ def classify(
         milliseconds=round(decode_ms + inference_ms, 2),
     )
     return result
+
+
+def _count_image(model_age: float) -> None:
+    metrics.add_metric("Images", MetricUnit.Count, 1)
+    metrics.add_metric("ModelAge", MetricUnit.Seconds, model_age)
 
 
 def _count_refusal(error: DigitsError) -> None:

@@ -19,7 +19,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from digits import bundle
-from infra.local.cloud import ROOT, LocalCloud
+from infra.local.cloud import ROOT, STACK, LocalCloud
 from infra.local.pictures import pictures
 from tests.conftest import GOLDEN, require
 from tests.served import REFRESH_SECONDS, Hammer, free_port, health
@@ -185,6 +185,37 @@ def test_an_image_dropped_later_is_labelled_too(served):
             return
         time.sleep(0.2)
     pytest.fail("no label came")
+
+
+def test_what_lost_its_label_is_found_and_labelled_by_the_state_machine(served):
+    _, output, cloud = served
+    s3 = cloud.s3()
+    names = {line.split()[0]: line.split()[-1] for line in output.splitlines() if "s3://" in line}
+    images, labels = (names[it].split("/")[2] for it in ("Images", "Labels"))
+    found = s3.list_objects_v2(Bucket=labels, Prefix="labels/")["Contents"]
+    s3.delete_object(Bucket=labels, Key=found[0]["Key"])
+
+    def digits_labels(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "digits.cli", "labels", *arguments, "--stack", STACK],
+            cwd=ROOT, env=cloud.env, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def status() -> dict[str, int]:
+        told: dict[str, int] = json.loads(
+            digits_labels("status", f"s3://{images}", "--format", "json")
+        )
+        return told
+
+    before = status()
+    assert before["waiting"] == 1
+    assert "Done" in digits_labels("backfill", f"s3://{images}")
+    after = status()
+    assert after["waiting"] == after["dead letters"] == 0
+    assert after["images"] == before["images"]
+    assert s3.head_object(Bucket=labels, Key=found[0]["Key"])
 
 
 def test_a_retrained_model_takes_over_without_a_failed_request(served, tmp_path):

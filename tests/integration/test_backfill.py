@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -43,6 +44,21 @@ def test_a_backlog_is_labelled_and_a_second_run_skips_it(s3, backfill, context, 
     put("new.png", "three.png")
     assert backfill.handler(listing(s3), context) == {"labelled": 1, "skipped": 3}
     assert label("a.png") == first, "a label that is right is not written again"
+
+
+def test_each_image_of_a_large_batch_is_counted_and_logged_by_its_key(
+    s3, capsys, backfill, context, put
+):
+    keys = {f"{number:03}.png" for number in range(120)}  # the metrics are written out at a hundred
+    for key in keys:
+        put(key)
+    backfill.logger.registered_handler.stream = told = io.StringIO()
+    assert backfill.handler(listing(s3), context) == {"labelled": 120}
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    assert {it["key"] for it in lines if it["message"] == "Read an image"} == keys
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    counted = [it["Images"] for it in lines if "Images" in it]
+    assert sum(sum(it) if isinstance(it, list) else it for it in counted) == 120
 
 
 def test_one_item_comes_as_it_is_where_nothing_makes_batches(s3, backfill, context, put, label):

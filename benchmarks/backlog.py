@@ -1,0 +1,192 @@
+"""How long a backlog takes, and what it costs: real objects here, a hundred million on paper.
+
+    python -m benchmarks.backlog                20,000 objects in the local cloud, and the paper
+    python -m benchmarks.backlog --count 500
+
+The objects are put while the bucket tells nobody, so they wait without labels. Then the stack's own
+state machine labels them all, and goes through them once more to skip them. The local cloud hands
+over one object a call, where AWS makes batches of fifty: the speed here is its own, and what counts
+is that every object has its label. The paper is made of what can be measured: milliseconds of one
+thread an image, requests an image, and AWS's public prices.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import boto3
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks import cost, machine, mnist
+from digits.cli import backlog
+from infra.local.cloud import ROOT, STACK, LocalCloud
+from infra.local.processes import Processes, end_once
+
+PAPER = 100_000_000
+BATCH = 50  # template.yaml
+OVERLAPPED = 8  # images that one call has in work: lambda_predict/backfill.py
+REQUEST_MS = 20  # assumed: what S3 takes to answer one
+# US dollars, https://aws.amazon.com/step-functions/pricing/: a distributed map's children are
+# counted as transitions of the run that starts them, and paid for as what they are.
+TRANSITION = 25e-6
+EXPRESS_REQUEST = 1e-6
+EXPRESS_GB_SECOND = 0.00001667
+EXPRESS_GB = 64 / 1024
+S3_LIST = 5e-6
+console = Console(soft_wrap=True, highlight=False, width=110)
+
+
+def main(
+    count: Annotated[int, typer.Option(help="Objects.")] = 20_000,
+    port: Annotated[int, typer.Option(help="Of the local cloud.")] = 4578,
+    out: Annotated[Path | None, typer.Option(help="Write the figures there, as JSON.")] = None,
+) -> None:
+    """Label a backlog, look that nothing is missing, and print the bill of a large one."""
+    end_once()
+    with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
+        cloud = LocalCloud(port)
+        state = Path(folder) / "state"
+        state.mkdir()
+        cloud.start(processes, state)
+        built = ROOT / ".local-cloud/build"
+        cloud.build(processes, built)
+        cloud.deploy(processes, built)
+        os.environ |= {name: it for name, it in cloud.env.items() if name.startswith("AWS_")}
+        figures = _measured(cloud, count)
+    console.print(_table(f"{count:,} objects in the local cloud", figures))
+    paper = _paper(figures)
+    console.print(_table(f"{PAPER:,} objects on AWS, on paper ({cost.PRICES_OF})", paper))
+    console.print(machine.in_words(machine.described()))
+    if out is not None:
+        record = {"machine": machine.described(), **figures, "paper": paper}
+        out.write_text(json.dumps(record, indent=2) + "\n")
+    raise typer.Exit(1 if figures["without the right label"] else 0)
+
+
+def _measured(cloud: LocalCloud, count: int) -> dict[str, Any]:
+    s3, images = cloud.s3(), cloud.outputs()["ImagesBucket"]
+    s3.put_bucket_notification_configuration(Bucket=images, NotificationConfiguration={})
+    pixels, _ = mnist.test_images()
+    files = [mnist.png(it) for it in pixels[: min(count, len(pixels))]]
+
+    def put(number: int) -> None:
+        key = f"backlog/{number:07d}.png"
+        s3.put_object(Bucket=images, Key=key, Body=files[number % len(files)])
+
+    with ThreadPoolExecutor(16) as pool:
+        for _ in track(pool.map(put, range(count)), "putting", count, transient=True):
+            pass
+    where = backlog.places(f"s3://{images}/backlog/", STACK)
+    first, again = _run(where), _run(where)
+    found: Counter[str] = Counter()
+    for page in backlog.states(where):
+        found.update(page)
+    right = found["labelled"] + found["for review"]
+    return {
+        "objects": count,
+        "without the right label": count - right,
+        "seconds to label all": round(first),
+        "objects a second": round(count / first),
+        "seconds to skip all": round(again),
+        "requests to S3, a new object": _requests(cloud, f"{images}/backlog/", relabel=True),
+        "requests to S3, a labelled one": _requests(cloud, f"{images}/backlog/", relabel=False),
+        "milliseconds of one thread, an image": round(cost.milliseconds_of_small_images(), 2),
+    }
+
+
+def _run(where: backlog.Places) -> float:
+    """Seconds of one run of the state machine."""
+    started = time.perf_counter()
+    run, _ = backlog.Backfill.start(where, relabel=False, inventory=None)
+    for _ in run.watch():
+        pass
+    return time.perf_counter() - started
+
+
+def _requests(cloud: LocalCloud, place: str, *, relabel: bool) -> float:
+    """Requests an object, counted in the worker as it is, in this process."""
+    bucket, _, prefix = place.partition("/")
+    found = cloud.outputs()
+    os.environ |= {
+        "DIGITS_IMAGES_BUCKET": found["ImagesBucket"],
+        "DIGITS_LABELS_BUCKET": found["LabelsBucket"],
+        "DIGITS_LABELS_QUEUE_URL": found["LabelsQueueUrl"],
+        "POWERTOOLS_METRICS_NAMESPACE": "Digits",
+        "POWERTOOLS_METRICS_DISABLED": "true",
+        "POWERTOOLS_LOG_LEVEL": "ERROR",
+        "POWERTOOLS_SERVICE_NAME": "benchmark",
+    }
+    from lambda_predict import backfill  # noqa: PLC0415 - reads its environment
+
+    boto3.setup_default_session()
+    counted: Counter[str] = Counter()
+    boto3.DEFAULT_SESSION.events.register(  # type: ignore[union-attr]
+        "before-send.s3", lambda **_: counted.update(["sent"])
+    )
+    backfill.backfill.cache_clear()
+    listed = cloud.s3().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=100)["Contents"]
+    since = "2100-01-01" if relabel else None
+    items = [{"Item": it, "Since": since} for it in listed]
+    backfill.backfill().label(
+        [backfill.Item.model_validate(it) for it in items],
+        backfill.models.classifier,
+        lambda: True,
+    )
+    return counted["sent"] / len(items)
+
+
+def _paper(figures: dict[str, Any]) -> dict[str, Any]:
+    """Time and money of a hundred million new objects."""
+    requests = figures["requests to S3, a new object"]
+    each = max(
+        figures["milliseconds of one thread, an image"], requests * REQUEST_MS / OVERLAPPED
+    )  # milliseconds of a function an image: it waits for one while it reads another
+    seconds, calls = PAPER * each / 1000, PAPER / BATCH
+    lines = {
+        "Lambda, time": seconds * cost.MEMORY_GB * cost.GB_SECOND,
+        "Lambda, invocations": calls * cost.INVOCATION,
+        "S3, labels put": PAPER * cost.S3_PUT,
+        "S3, gets": PAPER * (requests - 1) * cost.S3_GET,
+        "S3, lists": PAPER / 1000 * S3_LIST,
+        "Step Functions": calls * (TRANSITION + EXPRESS_REQUEST)
+        + seconds * EXPRESS_GB * EXPRESS_GB_SECOND,
+        "logs": PAPER * cost.LOG_BYTES * cost.LOG_BYTE,
+    }
+    hours = {it: round(seconds / 3600 / it, 1) for it in (5, 100, 1000)}
+    return {
+        "milliseconds of a function, an image": round(each, 1),
+        "calls": int(calls),
+        "requests to S3": int(PAPER * requests),
+        **{f"hours at concurrency {it:,}": value for it, value in hours.items()},
+        **{f"USD, {name}": round(value) for name, value in lines.items()},
+        "USD in all": round(sum(lines.values())),
+        "USD to go through them again": round(
+            PAPER * cost.S3_GET
+            + PAPER / 1000 * S3_LIST
+            + calls * (TRANSITION + EXPRESS_REQUEST + cost.INVOCATION)
+            + seconds / requests * cost.MEMORY_GB * cost.GB_SECOND
+        ),
+    }
+
+
+def _table(title: str, figures: dict[str, Any]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("figure", justify="right")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:,}")
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)
