@@ -22,7 +22,7 @@ import boto3
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from digits.classifier import Classifier
 from digits.labels import Source
@@ -50,10 +50,13 @@ _ENOUGH_MILLISECONDS = 10_000
 
 
 class Listed(BaseModel):
-    """One object of S3's own listing (`ListObjectsV2`), or of an inventory, which may tell less."""
+    """One object of S3's listing, where Step Functions writes ``Etag``, or of an inventory.
+
+    An inventory writes ``ETag``, and may tell neither that nor the size.
+    """
 
     key: Annotated[str, Field(alias="Key")]
-    etag: Annotated[str | None, Field(alias="ETag")] = None
+    etag: Annotated[str | None, Field(validation_alias=AliasChoices("Etag", "ETag"))] = None
     size: Annotated[int | None, Field(alias="Size")] = None
 
 

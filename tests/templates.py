@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,27 @@ def rights(resources: dict[str, Any], role: str) -> set[tuple[str, str]]:
         for action in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
+
+
+def state_machine(text: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+    """What the text of a ``DefinitionString: !Sub`` says, with these parameters.
+
+    What else it names, a resource say, stands there by its name.
+    """
+
+    def filled(given: Any) -> str:
+        if "Fn::Sub" not in given:
+            return str(given.get("Ref", given))
+        template, parts = given["Fn::Sub"], {}
+        if isinstance(template, list):
+            template, parts = template
+        values = parameters | {
+            name: it if isinstance(it, str) else filled(it) for name, it in parts.items()
+        }
+        return re.sub(r"\$\{([\w:.]+)\}", lambda it: str(values.get(it[1], it[1])), template)
+
+    definition: dict[str, Any] = json.loads(filled(text))
+    return definition
 
 
 def assert_sam_finds_nothing_to_complain_of(template: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 
+import boto3
 import pytest
 
 from digits.labels import label_key
@@ -27,10 +29,35 @@ def put(s3):
 
 
 def listing(s3, **options):
-    """What the state machine hands over of a bucket: S3's own listing, item by item."""
-    found = s3.list_objects_v2(Bucket=IMAGES).get("Contents", [])
-    items = [json.loads(json.dumps(item, default=str)) for item in found]
+    """What the state machine hands over of a bucket: S3's own listing, item by item.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html: ``Etag``, and
+    the moment as a number of seconds.
+    """
+    items = [
+        {
+            "Etag": item["ETag"],
+            "Key": item["Key"],
+            "LastModified": int(item["LastModified"].timestamp()),
+            "Size": item["Size"],
+            "StorageClass": item["StorageClass"],
+        }
+        for item in s3.list_objects_v2(Bucket=IMAGES).get("Contents", [])
+    ]
     return {"Items": [{"Item": item, "Encoded": False, "Since": None} | options for item in items]}
+
+
+@pytest.fixture
+def requests(environment):
+    """The requests to S3 that the function makes from now on, by name."""
+    environment.setenv("DIGITS_MODEL_REFRESH_SECONDS", "3600")
+    boto3.setup_default_session()  # what the function makes its clients from
+    counted = Counter()
+    boto3.DEFAULT_SESSION.events.register(
+        "before-send.s3", lambda event_name, **_: counted.update([event_name.split(".")[-1]])
+    )
+    yield counted
+    boto3.setup_default_session()
 
 
 def test_a_backlog_is_labelled_and_a_second_run_skips_it(s3, backfill, context, put, label):
@@ -59,6 +86,23 @@ def test_each_image_of_a_large_batch_is_counted_and_logged_by_its_key(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     counted = [it["Images"] for it in lines if "Images" in it]
     assert sum(sum(it) if isinstance(it, list) else it for it in counted) == 120
+
+
+def test_an_image_costs_four_requests_and_one_to_skip(s3, requests, backfill, context, put):
+    for number in range(10):
+        put(f"{number}.png")
+    backfill.handler({"Items": []}, context)
+    backfill.models.classifier()  # the model in service is looked for, which is not the images'
+
+    requests.clear()
+    assert backfill.handler(listing(s3), context) == {"labelled": 10}
+    requests.subtract(ListObjectsV2=1)
+    assert +requests == {"GetObject": 20, "HeadObject": 10, "PutObject": 10}
+
+    requests.clear()
+    assert backfill.handler(listing(s3), context) == {"skipped": 10}
+    requests.subtract(ListObjectsV2=1)
+    assert +requests == {"GetObject": 10}
 
 
 def test_one_item_comes_as_it_is_where_nothing_makes_batches(s3, backfill, context, put, label):

@@ -22,6 +22,7 @@ from tests.templates import (
     of_type,
     properties,
     rights,
+    state_machine,
     statements,
 )
 
@@ -410,21 +411,60 @@ def test_a_canary_is_off_unless_the_parameter_asks_and_then_alarms_roll_it_back(
 # --- Backfill ---
 
 
-def test_a_batch_of_a_backfill_ends_within_the_five_minutes_that_a_child_may_run(resources):
+@pytest.fixture(scope="module")
+def backfill(resources) -> dict[str, Any]:
+    """The states of a backfill, as Step Functions is given them."""
+    text = properties(resources, "Backfill")["DefinitionString"]
+    return state_machine(text, BackfillConcurrency="7")["States"]
+
+
+@pytest.mark.parametrize("name", ["LabelPrefix", "LabelInventory"])
+def test_a_batch_of_a_backfill_ends_within_the_five_minutes_that_a_child_may_run(
+    resources, backfill, name
+):
     """https://docs.aws.amazon.com/step-functions/latest/dg/concepts-standard-vs-express.html"""
     time_out = properties(resources, "BackfillFunction")["Timeout"]
-    states = properties(resources, "Backfill")["Definition"]["States"]
-    for name in ("LabelPrefix", "LabelInventory"):
-        processor = states[name]["ItemProcessor"]
-        assert processor["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"}
-        (retry,) = processor["States"]["Label"]["Retry"]
-        waits = [retry["IntervalSeconds"] * retry["BackoffRate"] ** n
-                 for n in range(retry["MaxAttempts"])]  # fmt: skip
-        assert (1 + retry["MaxAttempts"]) * time_out + sum(waits) < 300 - 60
-        (catch,) = processor["States"]["Label"]["Catch"]
-        assert catch["ErrorEquals"] == ["States.ALL"]
-        assert catch["Next"] == "HandOver", "what no try could label is not lost"
-        assert states[name]["MaxConcurrency"] == {"Ref": "BackfillConcurrency"}
+    processor = backfill[name]["ItemProcessor"]
+    assert processor["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"}
+    label, hand_over = processor["States"]["Label"], processor["States"]["HandOver"]
+    throttled, other = label["Retry"]
+    assert throttled["ErrorEquals"] == ["Lambda.TooManyRequestsException"]
+    assert other["ErrorEquals"] == ["States.ALL"]
+    assert (1 + other["MaxAttempts"]) * time_out + waits(throttled) + waits(other) <= 300 - 60
+    assert label["Catch"][0]["ErrorEquals"] == ["States.ALL"]
+    assert label["Catch"][0]["Next"] == "HandOver", "what no try could label is not lost"
+    assert hand_over["Retry"] == label["Retry"]
+
+
+def waits(retry: dict[str, Any]) -> float:
+    """The most seconds that a retry rule waits in all."""
+    longest = retry.get("MaxDelaySeconds", float("inf"))
+    assert retry["JitterStrategy"] == "FULL", "or all that failed at once come back at once"
+    return sum(
+        min(retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt, longest)
+        for attempt in range(retry["MaxAttempts"])
+    )
+
+
+@pytest.mark.parametrize("name", ["LabelPrefix", "LabelInventory"])
+def test_a_backfill_is_bounded_and_a_batch_that_fails_stops_neither_the_others_nor_the_alarm(
+    backfill, name
+):
+    """Step Functions takes numbers for numbers only: "7" is refused when the stack is deployed."""
+    assert backfill[name]["MaxConcurrency"] == 7
+    assert 0 < backfill[name]["ToleratedFailurePercentage"] <= 10
+    path, state = [], name
+    while following := backfill[state].get("Next"):
+        path.append(following)
+        state = following
+    assert path == ["FindRun", "CountFailures", "AllDone"]
+    (failed,) = backfill["AllDone"]["Choices"]
+    assert {(it["Variable"], it["NumericGreaterThan"]) for it in failed["Or"]} == {
+        (f"$.{count.removesuffix('.$')}", 0)
+        for count in backfill["CountFailures"]["ResultSelector"]
+    }
+    assert backfill[failed["Next"]]["Type"] == "Fail"
+    assert backfill[backfill["AllDone"]["Default"]] == {"Type": "Succeed"}
 
 
 def test_the_backfill_starts_itself_and_reads_and_writes_where_it_says(resources):
@@ -443,8 +483,12 @@ def test_the_backfill_starts_itself_and_reads_and_writes_where_it_says(resources
         ("s3:AbortMultipartUpload", "LabelsBucket.Arn/backfill/*"),
         ("lambda:InvokeFunction", "BackfillFunction.Alias"),
         ("states:StartExecution", f"{machine}stateMachine:AWS::StackName-backfill"),
-        ("states:DescribeExecution", f"{machine}execution:AWS::StackName-backfill*"),
-        ("states:StopExecution", f"{machine}execution:AWS::StackName-backfill*"),
+        ("states:DescribeMapRun", f"{machine}mapRun:AWS::StackName-backfill/*"),
+        *(
+            (f"states:{action}", f"{machine}execution:AWS::StackName-backfill{end}")
+            for action in ("DescribeExecution", "StopExecution", "ListMapRuns")
+            for end in (":*", "/*")
+        ),
     }
 
 
