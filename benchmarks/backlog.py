@@ -29,6 +29,7 @@ from rich.table import Table
 
 from benchmarks import cost, machine, mnist
 from digits.cli import backlog
+from digits.cli.backfill import Backfill
 from infra.local.cloud import ROOT, STACK, LocalCloud
 from infra.local.processes import Processes, end_once
 
@@ -107,7 +108,7 @@ def _measured(cloud: LocalCloud, count: int) -> dict[str, Any]:
 def _run(where: backlog.Places) -> float:
     """Seconds of one run of the state machine."""
     started = time.perf_counter()
-    run, _ = backlog.Backfill.start(where, relabel=False, inventory=None)
+    run, _ = Backfill.start(where, relabel=False, inventory=None)
     for _ in run.watch():
         pass
     return time.perf_counter() - started

@@ -37,8 +37,8 @@ def backfill(
         str | None,
         typer.Option(
             metavar="MANIFEST",
-            help="Take the images from this S3 Inventory (s3://<labels bucket>/inventory/…/"
-            "manifest.json), whatever the prefix.",
+            help="Take the images from this S3 Inventory of the whole bucket"
+            " (s3://<labels bucket>/inventory/…/manifest.json).",
         ),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Show how far it is, until it ends.")] = True,

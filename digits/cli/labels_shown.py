@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column, Table
 
 from digits.cli import backlog, collected, tables
+from digits.cli.backfill import Backfill
 from digits.cli.stack import answering, client, output, place
 from digits.errors import BadRequest, NotFound
 from digits.labels import Correction, Source, correction_key
@@ -48,7 +49,7 @@ def status(images: str, stack: str, *, as_json: bool) -> None:
 def backfill(images: str, stack: str, *, relabel: bool, inventory: str | None, wait: bool) -> None:
     """See `digits labels backfill`."""
     where = backlog.places(images, stack)
-    run, is_old = backlog.Backfill.start(where, relabel=relabel, inventory=inventory)
+    run, is_old = Backfill.start(where, relabel=relabel, inventory=inventory)
     typer.echo(f"{'Already at it' if is_old else 'Started'}: {run.arn}", err=True)
     if not wait:
         return

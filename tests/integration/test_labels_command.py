@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from digits.cli import backlog, main
+from digits.cli import backfill, main
 from digits.labels import correction_key, label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, describe_stack
@@ -195,29 +195,93 @@ def test_a_backfill_is_started_once_and_found_again(digits, machine):
     assert len(sfn.list_executions(stateMachineArn=machine)["executions"]) == 1
 
 
-def test_a_backfill_of_an_inventory_relabels_what_is_older_than_its_start(digits, machine):
+MANIFEST = f"s3://{LABELS}/inventory/{IMAGES}/all/2026-11-26T01-00Z/manifest.json"
+
+
+def deliver_inventory(s3, **changes):
+    told = {
+        "sourceBucket": IMAGES,
+        "destinationBucket": f"arn:aws:s3:::{LABELS}",
+        "version": "2016-11-30",
+        "creationTimestamp": "1795654800000",
+        "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key, Size, ETag",
+        "files": [{"key": "inventory/data/1.csv.gz", "size": 1, "MD5checksum": "-"}],
+    }
+    key = MANIFEST.removeprefix(f"s3://{LABELS}/")
+    s3.put_object(Bucket=LABELS, Key=key, Body=json.dumps(told | changes).encode())
+    return {"bucket": LABELS, "key": key}
+
+
+def told_to(machine):
+    """What the newest execution was told."""
     sfn = boto3.client("stepfunctions")
-    manifest = f"s3://{LABELS}/inventory/all/2026-11-26/manifest.json"
+    runs = sfn.list_executions(stateMachineArn=machine)["executions"]
+    newest = max(runs, key=lambda run: run["startDate"])
+    return json.loads(sfn.describe_execution(executionArn=newest["executionArn"])["input"])
 
-    digits("backfill", f"s3://{IMAGES}", "--inventory", manifest, "--relabel", "--no-wait")
 
-    (run,) = sfn.list_executions(stateMachineArn=machine)["executions"]
-    told = json.loads(sfn.describe_execution(executionArn=run["executionArn"])["input"])
+def test_a_backfill_of_an_inventory_relabels_what_is_older_than_its_start(s3, digits, machine):
+    place = deliver_inventory(s3)
+    _, err, code = digits(
+        *("backfill", f"s3://{IMAGES}", "--inventory", MANIFEST, "--relabel", "--no-wait")
+    )
+    assert code == 0, err
+    told = told_to(machine)
     assert told.pop("since") > "2026"
-    key = manifest.removeprefix(f"s3://{LABELS}/")
-    assert told == {"prefix": "", "inventory": {"bucket": LABELS, "key": key}}
+    assert told == {"prefix": "", "inventory": place}
+
+
+@pytest.mark.parametrize(
+    ("changes", "prefix", "says"),
+    [
+        ({"sourceBucket": "elsewhere"}, "", "lists elsewhere, not test-images"),
+        ({"fileFormat": "Parquet"}, "", "as CSV"),
+        ({"fileSchema": "Bucket, Key, VersionId, IsLatest, Size"}, "", "current versions only"),
+        ({"fileFormat": None}, "", "is no manifest of an S3 Inventory"),
+        ({}, "scans/", "gone through whole"),
+    ],
+)
+def test_an_inventory_that_would_be_labelled_wrong_is_refused(
+    s3, digits, machine, changes, prefix, says
+):
+    deliver_inventory(s3, **changes)
+    _, err, code = digits("backfill", f"s3://{IMAGES}/{prefix}", "--inventory", MANIFEST)
+    assert code == 2
+    assert says in err
+    assert not boto3.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
+
+
+def test_relabelling_that_was_stopped_goes_on_where_it_was(digits, machine):
+    sfn = boto3.client("stepfunctions")
+
+    def relabel(address):
+        _, err, code = digits("backfill", address, "--relabel", "--no-wait")
+        assert code == 0, err
+        (running,) = sfn.list_executions(stateMachineArn=machine, statusFilter="RUNNING")[
+            "executions"
+        ]
+        told = told_to(machine)
+        sfn.stop_execution(executionArn=running["executionArn"])
+        return told["since"]
+
+    first = relabel(f"s3://{IMAGES}/a/")
+    assert relabel(f"s3://{IMAGES}/a/") == first
+    other = relabel(f"s3://{IMAGES}/b/")
+    assert other > first
+    assert relabel(f"s3://{IMAGES}/a/") > other, "that was not the last one's work"
 
 
 def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypatch):
-    monkeypatch.setattr(backlog, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(backfill, "_POLL_SECONDS", 0.01)
     sfn = boto3.client("stepfunctions")
     digits("backfill", f"s3://{IMAGES}", "--no-wait")
     (run,) = sfn.list_executions(stateMachineArn=machine)["executions"]
-    found = backlog.Backfill(sfn, run["executionArn"])
+    found = backfill.Backfill(sfn, run["executionArn"])
     watching = found.watch()
-    assert next(watching) == backlog.Progress(0, None)
+    assert next(watching) == backfill.Progress(0, None)
     sfn.stop_execution(executionArn=run["executionArn"], cause="enough")
-    with pytest.raises(backlog.Conflict, match=r"ABORTED.*start the same again"):
+    with pytest.raises(backfill.Conflict, match=r"ABORTED.*start the same again"):
         list(watching)
 
 
@@ -235,6 +299,7 @@ def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypa
         (("diff", "none.csv", "none.csv"), "Cannot read none.csv"),
         (("diff", __file__, __file__), "is no table"),
         (("backfill", "s3://test-images", "--inventory", "s3://x/manifest.json"), "/inventory/"),
+        (("backfill", "s3://test-images", "--inventory", MANIFEST), "up to 48 hours"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(s3, digits, arguments, says):
