@@ -52,36 +52,47 @@ def collect(store: Store, folder: Path) -> tuple[int, int]:
     Raises
     ------
     BadRequest
-        If the folder has a table already, which somebody may have worked on.
+        If the folder has a table already, which somebody may have worked on, or cannot be written.
     ModelUnavailable
         If the store cannot be read.
     """
     labels = folder / "labels.csv"
-    if labels.exists():
-        raise BadRequest(f"{labels} is there already; collect into another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    copied, left = 0, 0
-    with labels.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(("file", "truth", "answer", "model", "received_at"))
-        for key in store.keys(PREFIX):
-            place, _, name = key.rpartition("/")
-            if name != RECORD:
-                continue
-            correction = _read(store, key)
-            if correction is None or not re.fullmatch("[0-9]", correction.truth):
-                left += 1
-                continue
-            file = "-".join((*place.split("/")[-2:], IMAGE))
-            picture = store.read(f"{place}/{IMAGE}")
-            assert picture is not None  # noqa: S101 - only a conditional read gives none
-            (folder / file).write_bytes(picture.data)
-            answer = (correction.answer or "").replace("\n", " ")
-            table.writerow(
-                (file, correction.truth, answer, correction.model, correction.received_at)
-            )
-            copied += 1
-    return copied, left
+    try:
+        if labels.exists():
+            raise BadRequest(f"{labels} is there already; collect into another folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        rows, left = _copy(store, folder)
+        # Last, so that what was cut off can be done again in the same folder.
+        with labels.open("x", newline="", encoding="utf-8") as stream:
+            table = csv.writer(stream, lineterminator="\n")
+            table.writerow(("file", "truth", "answer", "model", "received_at"))
+            table.writerows(rows)
+    except OSError as error:
+        raise BadRequest(
+            f"Cannot write {error.filename or folder} ({error.strerror}); choose another folder."
+        ) from error
+    return len(rows), left
+
+
+def _copy(store: Store, folder: Path) -> tuple[list[tuple[str, ...]], int]:
+    """Copy the pictures; a row for each that was, and how many were left."""
+    rows: list[tuple[str, ...]] = []
+    left = 0
+    for key in store.keys(PREFIX):
+        place, _, name = key.rpartition("/")
+        if name != RECORD:
+            continue
+        correction = _read(store, key)
+        if correction is None or not re.fullmatch("[0-9]", correction.truth):
+            left += 1
+            continue
+        file = "-".join((*place.split("/")[-2:], IMAGE))
+        picture = store.read(f"{place}/{IMAGE}")
+        assert picture is not None  # noqa: S101 - only a conditional read gives none
+        (folder / file).write_bytes(picture.data)
+        answer = (correction.answer or "").replace("\n", " ")
+        rows.append((file, correction.truth, answer, correction.model, correction.received_at))
+    return rows, left
 
 
 def _read(store: Store, key: str) -> Correction | None:

@@ -52,6 +52,32 @@ def test_a_table_that_somebody_worked_on_is_left_alone(tmp_path, capsys):
     assert (tmp_path / "out" / "labels.csv").read_text() == "mine"
 
 
+@pytest.mark.parametrize("out", ["a file", "a file/out", "/proc/out"])
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path, capsys, out):
+    correction(tmp_path, "a", "7")
+    (tmp_path / "a file").touch()
+
+    main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / out)], 2)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"Error: Cannot write {tmp_path / out}")
+    assert line.endswith("choose another folder.")
+
+
+def test_what_was_cut_off_can_be_done_again_in_the_same_folder(tmp_path, capsys):
+    correction(tmp_path, "a", "7")
+    broken = correction(tmp_path, "b", "3") / feedback.IMAGE
+    broken.unlink()
+
+    main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 2)
+    assert "image.png" in capsys.readouterr().err
+    broken.write_bytes((GOLDEN / "three.png").read_bytes())
+    main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 0)
+
+    assert "2 pictures" in capsys.readouterr().out
+    assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 3
+
+
 def main_ends(args, code):
     with pytest.raises(SystemExit) as ended:
         main(args)
