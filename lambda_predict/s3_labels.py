@@ -69,11 +69,14 @@ def label_images(record: SQSRecord, lambda_context: LambdaContext) -> None:
             return
         for event in S3Event(body).records:
             bucket, key = event.s3.bucket.name, unquote_plus(event.s3.get_object.key)
-            with logger.append_context_keys(bucket=bucket, key=key):
-                labeller().reconcile(bucket, key, models.classifier())
+            logger.append_keys(bucket=bucket, key=key)
+            labeller().reconcile(bucket, key, models.classifier())
     except Exception:
+        # With the image's key still in it: `digits labels retry` looks for that.
         logger.exception("Not labelled; the queue hands the message out again")
         raise
+    finally:
+        logger.remove_keys(["bucket", "key"])
 
 
 @cache

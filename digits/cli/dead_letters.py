@@ -5,7 +5,8 @@ once, and it says nothing of any of them.
 
 Nobody else is given a message while this looks at it: SQS hides it for `HIDDEN`. It is sent before
 it is deleted, so a command that is killed in between leaves it twice, which labels one image twice
-and harms nobody.
+and harms nobody. All are received first and looked into then, many at once, so that a person has
+most of that time to decide, however many died.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
@@ -27,12 +29,13 @@ from digits.labels import Source, Written, label_key
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 HIDDEN = 600  # seconds for a person to decide
 _MOST = 10_000  # messages that are looked at in one go
 _AT_ONCE = 10  # the most that SQS gives or takes
-_LOGS_OF = 14 * 86_400  # seconds back: a message lives no longer
-_PAGES = 20  # of the log that are searched for one message
+_READERS = 32  # images looked into at once: a look is waiting, mostly
+_SEARCHED = 60  # seconds that the log is searched; it is long where a whole night failed
 
 NO_EVENT = "It is no S3 event; it can never be labelled."
 GONE = "Its image is gone; the label will say so."
@@ -102,11 +105,24 @@ class DeadLetters:
         Raises
         ------
         StorageUnavailable
-            If AWS does not answer, or refuses.
+            If AWS does not answer, or refuses; then they are as they were.
         """
         self._taken_at = time.monotonic()
+        messages: list[MessageTypeDef] = []
+        try:
+            with answering():
+                messages += islice(self._received(), _MOST)
+                return self._letters(messages)
+        except BaseException:
+            self._show([message["ReceiptHandle"] for message in messages])
+            raise
+
+    def held(self) -> int:
+        """About how many somebody else looks at just now. Raises as `take`."""
+        name: Any = "ApproximateNumberOfMessagesNotVisible"
         with answering():
-            return list(islice(self._received(), _MOST))
+            found = self._sqs.get_queue_attributes(QueueUrl=self._dead, AttributeNames=[name])
+        return int(found["Attributes"][name])
 
     def send_back(self, letters: Sequence[Letter]) -> Iterator[int]:
         """Send letters to be labelled again, each by itself; how many were, as it goes.
@@ -134,11 +150,14 @@ class DeadLetters:
             yield len(batch)
 
     def put_back(self, letters: Sequence[Letter]) -> None:
-        """Leave letters where they are, for others to see at once."""
-        for start in range(0, len(letters), _AT_ONCE):
+        """Leave letters where they are, for others to see at once. Raises as `take`."""
+        self._show([letter.handle for letter in letters])
+
+    def _show(self, handles: Sequence[str]) -> None:
+        for start in range(0, len(handles), _AT_ONCE):
             entries = [
-                {"Id": str(n), "ReceiptHandle": it.handle, "VisibilityTimeout": 0}
-                for n, it in enumerate(letters[start : start + _AT_ONCE])
+                {"Id": str(n), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                for n, handle in enumerate(handles[start : start + _AT_ONCE])
             ]
             with answering():
                 self._sqs.change_message_visibility_batch(QueueUrl=self._dead, Entries=entries)  # type: ignore[arg-type]
@@ -160,7 +179,7 @@ class DeadLetters:
             answer = self._sqs.delete_message_batch(QueueUrl=self._dead, Entries=entries)  # type: ignore[arg-type]
         _must_be_empty(answer)
 
-    def _received(self) -> Iterator[Letter]:
+    def _received(self) -> Iterator[MessageTypeDef]:
         while True:
             answer = self._sqs.receive_message(
                 QueueUrl=self._dead,
@@ -172,32 +191,51 @@ class DeadLetters:
             messages = answer.get("Messages", [])
             if not messages:
                 return
-            yield from map(self._letter, messages)
+            yield from messages
 
-    def _letter(self, message: Any) -> Letter:
-        images = tuple(_images(message["Body"]))
-        sent = int(message["Attributes"]["SentTimestamp"]) / 1000
-        return Letter(
-            body=message["Body"],
-            handle=message["ReceiptHandle"],
-            images=images,
-            sent=datetime.fromtimestamp(sent, timezone.utc),
-            why=self._why(*images[0]) if images else NO_EVENT,
-        )
+    def _letters(self, messages: Sequence[MessageTypeDef]) -> list[Letter]:
+        """What the messages say, and why each died."""
+        if not messages:
+            return []
+        images = [tuple(_images(message["Body"])) for message in messages]
+        sent = [int(message["Attributes"]["SentTimestamp"]) / 1000 for message in messages]
+        errors = self._logged({key for them in images for _, key in them}, min(sent))
+        with ThreadPoolExecutor(_READERS) as readers:
+            why = readers.map(lambda them: self._why_all(them, errors), images)
+            return [
+                Letter(
+                    body=message["Body"],
+                    handle=message["ReceiptHandle"],
+                    images=them,
+                    sent=datetime.fromtimestamp(at, timezone.utc),
+                    why=reason,
+                )
+                for message, them, at, reason in zip(messages, images, sent, why, strict=True)
+            ]
 
-    def _why(self, bucket: str, key: str) -> str:
+    def _why_all(self, images: Sequence[tuple[str, str]], errors: Mapping[str, str]) -> str:
+        """Why a message died: what is still to be said of its first image that has no label."""
+        reasons = (self._why(bucket, key, errors) for bucket, key in images)
+        return next((why for why in reasons if why != LABELLED), LABELLED) if images else NO_EVENT
+
+    def _why(self, bucket: str, key: str, errors: Mapping[str, str]) -> str:
         """What an image's state and the function's log say."""
         image = self._state(bucket, key)
         if isinstance(image, str):
             return image
+        if self._label(key).is_of(image):
+            return LABELLED
+        if image.etag is None:
+            return GONE
+        return errors.get(key, UNKNOWN)
+
+    def _label(self, key: str) -> Written:
+        """The label of an image; an empty one where there is none."""
         try:
             answer = self._s3.get_object(Bucket=self._labels, Key=label_key(key))
-            if Written.read(answer["Body"].read()).is_of(image):
-                return LABELLED
         except self._s3.exceptions.NoSuchKey:
-            if image.etag is None:
-                return GONE
-        return self._logged(key) or UNKNOWN
+            return Written()
+        return Written.read(answer["Body"].read())
 
     def _state(self, bucket: str, key: str) -> Source | str:
         """The image as it is now, or why that cannot be said."""
@@ -218,27 +256,31 @@ class DeadLetters:
             size=found["ContentLength"],
         )
 
-    def _logged(self, key: str) -> str | None:
-        """The error that the function logged for an image last, if it is found soon."""
-        if self._log_group is None:
-            return None
+    def _logged(self, keys: set[str], since: float) -> dict[str, str]:
+        """The error that the function logged last for each image, as far as they are soon found.
+
+        One search for all of them: CloudWatch answers five a second, to a whole account.
+        """
+        if self._log_group is None or not keys:
+            return {}
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         pages = self._logs.get_paginator("filter_log_events").paginate(
             logGroupName=self._log_group,
-            startTime=int((time.time() - _LOGS_OF) * 1000),
-            filterPattern=json.dumps(
-                key, ensure_ascii=False
-            ),  # quoted: a term to be found as it is
+            startTime=int(since * 1000),
+            filterPattern='{ $.exception_name = "*" }',
         )
-        last = None
+        found: dict[str, str] = {}
+        until = time.monotonic() + _SEARCHED
         try:
-            for page in islice(pages, _PAGES):
-                for event in page["events"]:
-                    last = _error_in(event["message"], key) or last
+            for page in pages:
+                told = (_error_in(event["message"]) for event in page["events"])
+                found |= {key: error for key, error in filter(None, told) if key in keys}
+                if time.monotonic() > until:
+                    break
         except (ClientError, BotoCoreError):
-            return None  # a log that may not be read is no reason to stop
-        return last
+            return found  # a log that may not be read is no reason to stop
+        return found
 
 
 def of_stack(stack: str) -> DeadLetters:
@@ -251,7 +293,7 @@ def of_stack(stack: str) -> DeadLetters:
         )
     return DeadLetters(
         client("sqs"),
-        client("s3"),
+        client("s3", max_pool_connections=_READERS),
         client("logs"),
         dead=found["DeadLetterQueueUrl"],
         retry=found["RetryQueueUrl"],
@@ -275,15 +317,13 @@ def _images(body: str) -> Iterator[tuple[str, str]]:
         return
 
 
-def _error_in(line: str, key: str) -> str | None:
-    """The exception in a line of the function's log, if it is about this image."""
+def _error_in(line: str) -> tuple[str, str] | None:
+    """The image's key and the exception in a line of the function's log, if it has both."""
     try:
         told = json.loads(line)
-    except ValueError:
+        return told["key"], str(told["exception"]).strip().splitlines()[-1]
+    except (ValueError, KeyError, TypeError, IndexError):
         return None
-    if not isinstance(told, dict) or told.get("key") != key or "exception" not in told:
-        return None
-    return str(told["exception"]).strip().splitlines()[-1]
 
 
 def _must_be_empty(answer: Any) -> None:

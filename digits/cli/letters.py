@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digits.cli import tables
-from digits.cli.dead_letters import DeadLetters, Letter, summary
+from digits.cli.dead_letters import HIDDEN, DeadLetters, Letter, summary
 from digits.errors import BadRequest
 
 _SHOWN = 20
@@ -23,7 +23,7 @@ def retry(dead: DeadLetters, *, dry_run: bool, discard: bool, yes: bool) -> None
     kept = letters
     try:
         if not letters:
-            typer.echo("There is no dead letter.")
+            typer.echo(_none(dead.held()))
             return
         tables.write(_table(letters[:_SHOWN]))
         if len(letters) > _SHOWN:
@@ -44,6 +44,15 @@ def retry(dead: DeadLetters, *, dry_run: bool, discard: bool, yes: bool) -> None
         typer.echo(f"{done:,} {'deleted' if discard else 'sent back'}; {len(kept):,} left.")
     finally:
         dead.put_back(kept)
+
+
+def _none(held: int) -> str:
+    if not held:
+        return "There is no dead letter."
+    return (
+        f"Somebody looks at {held:,} just now, or did and was cut off; they are seen again in"
+        f" {HIDDEN // 60} minutes at the most."
+    )
 
 
 def _asked(what: str) -> bool:

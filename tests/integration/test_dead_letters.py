@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 
 import boto3
 import pytest
 
 from digits.cli import dead_letters, main
+from digits.cli.dead_letters import UNKNOWN
 from digits.labels import label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, describe_stack
+from tests.integration.test_faults import SICK, fault, refused
 from tests.integration.test_s3_labels import s3_event
 
 LOG = "/digits/labels"
@@ -68,8 +71,17 @@ def test_what_died_of_a_fault_that_passed_is_labelled_after_all(s3, queues, run,
     assert label("a b/é.png")["text"] == "7"
 
 
-def test_each_is_named_with_why_it_died(s3, queues, run):
-    for key in ("waits.png", "logged.png", "labelled.png"):
+def log(*lines):
+    """Let CloudWatch have what a function wrote to standard output."""
+    logs = boto3.client("logs")
+    logs.create_log_stream(logGroupName=LOG, logStreamName="s")
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now, "message": line} for line in lines if line.strip()]
+    logs.put_log_events(logGroupName=LOG, logStreamName="s", logEvents=events)
+
+
+def test_each_is_named_with_why_it_died(s3, s3_labels, queues, run, context):
+    for key in ("waits.png", "labelled.png"):
         put(s3, key)
     version = s3.head_object(Bucket=IMAGES, Key="labelled.png")
     source = {"bucket": IMAGES, "key": "labelled.png", "version_id": version["VersionId"],
@@ -77,32 +89,30 @@ def test_each_is_named_with_why_it_died(s3, queues, run):
     s3.put_object(
         Bucket=LABELS, Key=label_key("labelled.png"), Body=json.dumps({"source": source}).encode()
     )
-    keys = ("waits.png", "logged.png", "labelled.png", "gone.png")
-    die(queues, *(s3_event(key) for key in keys), "hello", json.dumps({"Records": [1]}))
-    logs = boto3.client("logs")
-    logs.create_log_stream(logGroupName=LOG, logStreamName="s")
-    line = {"message": "Not labelled; the queue hands the message out again", "key": "logged.png",
-            "exception": "Traceback …\nbotocore.exceptions.ClientError: SlowDown"}  # fmt: skip
-    logs.put_log_events(
-        logGroupName=LOG,
-        logStreamName="s",
-        logEvents=[{"timestamp": int(time.time() * 1000), "message": json.dumps(line)}],
-    )
+    two = s3_event("labelled.png", "waits.png")
+    die(queues, *map(s3_event, ("waits.png", "labelled.png", "gone.png")), two)
+    die(queues, "hello", json.dumps({"Records": [1]}))
+    put(s3, SICK)
+    queues.send(s3_event(SICK))
+    s3_labels.logger.registered_handler.stream = told = io.StringIO()
+    with fault(s3_labels, "GetObject", refused(403, "AccessDenied")):
+        queues.deliver(context)
+    log(*told.getvalue().splitlines(), "{}", '{"key": "waits.png", "exception": ""}', "[")
 
     told, code = run("--dry-run")
 
     assert code == 0
     told = " ".join(told.replace("│", " ").split())
     for key, why in {
-        "waits.png": dead_letters.UNKNOWN,
-        "logged.png": "botocore.exceptions.ClientError: SlowDown",
+        "waits.png": UNKNOWN,
+        SICK: "botocore.errorfactory.AccessDenied: An error occurred (AccessDenied)",
         "labelled.png": dead_letters.LABELLED,
         "gone.png": dead_letters.GONE,
         "hello": dead_letters.NO_EVENT,
     }.items():
-        assert f"{key} 20" in told
-        assert why in told
-    assert len(queues.dead()) == 6, "a look changes nothing, and hides nothing"
+        assert re.search(rf"{key} 20\S+ \S+ {re.escape(why)}", told)
+    assert re.search(rf"labelled.png, \S+waits.png 20\S+ \S+ {UNKNOWN}", told)
+    assert len(queues.dead()) == 7, "a look changes nothing, and hides nothing"
 
 
 def test_what_is_no_event_is_left_or_deleted_and_never_sent_back(s3, queues, run, context):
@@ -136,9 +146,46 @@ def test_two_people_at_once_do_not_send_the_same_back(s3, queues, run, stack):
     taken = first.take()
 
     assert len(taken) == 23
-    assert "no dead letter" in run("--yes")[0], "the other finds what nobody has"
+    assert "Somebody looks at 23 just now" in run("--yes")[0]
     assert sum(first.send_back(taken)) == 23
     assert queues.dead() == []
+    retried = boto3.client("sqs").get_queue_attributes(
+        QueueUrl=queues.urls["RetryQueue"], AttributeNames=["ApproximateNumberOfMessages"]
+    )
+    assert retried["Attributes"]["ApproximateNumberOfMessages"] == "23"
+
+
+def test_a_look_that_fails_hides_nothing(s3, queues, run, stack):
+    put(s3, "a.png")
+    die(queues, s3_event("a.png"))
+    s3.delete_bucket(Bucket=LABELS)
+
+    told, code = run("--yes")
+
+    assert code == 2
+    assert "AWS refused GetObject (NoSuchBucket" in told
+    assert len(queues.dead()) == 1
+
+
+def test_what_the_queue_refuses_stays_a_dead_letter(s3, queues, stack, monkeypatch):
+    die(queues, *(s3_event(f"{number}.png") for number in range(3)))
+    dead = dead_letters.of_stack("digits")
+    taken = dead.take()
+    send = dead._sqs.send_message_batch
+
+    def refuse_one(**asked):
+        one, other, third = asked.pop("Entries")
+        failed = {"Id": other["Id"], "Message": "busy", "Code": "x", "SenderFault": False}
+        return send(Entries=[one, third], **asked) | {"Failed": [failed]}
+
+    monkeypatch.setattr(dead._sqs, "send_message_batch", refuse_one)
+    sent = dead.send_back(taken)
+
+    assert next(sent) == 2
+    with pytest.raises(dead_letters.StorageUnavailable, match="refused 1 message"):
+        next(sent)
+    dead.put_back(taken)
+    assert queues.dead() == [taken[1].body]
 
 
 def test_who_thinks_for_too_long_is_asked_again(s3, queues, stack, monkeypatch):
