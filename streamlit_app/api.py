@@ -81,8 +81,17 @@ class Api:
         except ValidationError as error:
             raise Away("It answers in a way that this app does not know.") from error
 
-    def correct(self, data: bytes, truth: str, result: Result) -> str:
+    def correct(self, picture: bytes, truth: str, answer: str, model: str) -> str:
         """Send a picture that was read wrongly, and what it shows; returns the receipt's number.
+
+        Parameters
+        ----------
+        picture
+            An image file.
+        truth, answer
+            What it shows, and what was read.
+        model
+            The version of the model that read it.
 
         Raises
         ------
@@ -93,13 +102,13 @@ class Api:
         """
         body = {
             "truth": truth,
-            "image": base64.b64encode(data).decode("ascii"),
-            "model": result.model.version,
-            "answer": result.text or "",
+            "image": base64.b64encode(picture).decode("ascii"),
+            "model": model,
+            "answer": answer,
         }
-        answer = self._post("/feedback", json.dumps(body).encode(), "application/json")
+        receipt = self._post("/feedback", json.dumps(body).encode(), "application/json")
         try:
-            return str(json.loads(answer)["id"])
+            return str(json.loads(receipt)["id"])
         except (ValueError, KeyError, TypeError) as error:
             raise Away("It answers in a way that this app does not know.") from error
 

@@ -1,7 +1,7 @@
-"""A picture that was read wrongly, with the truth, as training's `--extra-data` reads it.
+"""Answers that a person corrected, as training's `--extra-data` and the API's feedback take them.
 
-That is a folder with a `labels.csv` of the columns `file` and `truth`, one digit a picture; here it
-comes as a zip.
+For training that is a folder with a `labels.csv` of the columns `file` and `truth`, one digit a
+picture; here it comes as a zip.
 """
 
 from __future__ import annotations
@@ -11,10 +11,25 @@ import csv
 import hashlib
 import io
 import zipfile
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from digits.results import Result
+from PIL import Image
+
+from digits import image
+from digits.results import Digit, Result
 
 _DIGITS = frozenset("0123456789")
+
+
+class Example(NamedTuple):
+    """One digit to learn from: an image file, what it truly is, what was read in it and by whom."""
+
+    file: str
+    data: bytes
+    truth: str
+    answer: str
+    model: str
 
 
 def truth(written: str) -> str:
@@ -23,25 +38,66 @@ def truth(written: str) -> str:
     return found if set(found) <= _DIGITS else ""
 
 
-def archive(data: bytes, result: Result, truth: str) -> bytes | None:
-    """The zip, or None where it cannot be told which mark is which digit.
+def examples(result: Result, truth: str, picture: bytes | None = None) -> list[Example]:
+    """One example a digit; none where it cannot be told which mark is which digit.
 
-    One digit goes as the picture itself; of several, each as the 28×28 frame that the network saw.
+    Parameters
+    ----------
+    picture
+        The image file, where it is still there: a picture of one digit goes as it is. Otherwise
+        each digit goes as the 28×28 frame that the network saw.
     """
-    if not truth or len(truth) != len(result.digits):
-        return None
-    name = hashlib.sha256(data).hexdigest()[:12]
-    files = {f"{name}.{result.image.format.lower()}": data}
-    if len(truth) > 1:
-        frames = [digit.explanation.frame for digit in result.digits if digit.explanation]
-        files = {f"{name}-{at}.png": base64.b64decode(png) for at, png in enumerate(frames, 1)}
+    if len(truth) != len(result.digits):
+        return []
+    files, suffix = (
+        [base64.b64decode(d.explanation.frame) for d in result.digits if d.explanation],
+        "png",
+    )
+    if picture and len(truth) == 1:
+        files = [base64.b64decode(d.explanation.frame) for d in result.digits if d.explanation]
+    suffix = "png"
+    if picture and len(truth) == 1:
+        files, suffix = [picture], result.image.format.lower()
+    return [
+        Example(_name(data, suffix), data, true, _answer(digit), result.model.version)
+        for data, true, digit in zip(files, truth, result.digits, strict=True)
+    ]
+
+
+def archive(examples: Iterable[Example]) -> bytes:
+    """The examples as a zip."""
+    # Two pictures may be the same; the later truth holds.
+    by_file = {example.file: example for example in examples}
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(("file", "truth"))
-    writer.writerows(zip(files, truth, strict=True))
+    writer.writerows((example.file, example.truth) for example in by_file.values())
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as folder:
         folder.writestr("labels.csv", table.getvalue())
-        for file, content in files.items():
-            folder.writestr(file, content)
+        for example in by_file.values():
+            folder.writestr(example.file, example.data)
     return packed.getvalue()
+
+
+def grey(picture: bytes) -> bytes:
+    """What the recogniser sees of an image file, as a PNG: all that the API keeps of it.
+
+    It is small however large the file is, and place, time and camera stay behind.
+
+    Raises
+    ------
+    ImageError
+        If it is not an image that is read here.
+    """
+    packed = io.BytesIO()
+    Image.fromarray(image.decode(picture).grey).save(packed, "PNG")
+    return packed.getvalue()
+
+
+def _name(data: bytes, suffix: str) -> str:
+    return f"{hashlib.sha256(data).hexdigest()[:12]}.{suffix}"
+
+
+def _answer(digit: Digit) -> str:
+    return "?" if digit.reason == "not_a_digit" else str(digit.digit)

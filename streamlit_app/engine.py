@@ -22,12 +22,19 @@ Choice = Literal["app", "api"]
 
 @dataclass(frozen=True)
 class Reading:
-    """One picture's outcome: a result with a small picture of what it is about, or an error."""
+    """One picture's outcome: a result with a small picture of what it is about, or an error.
+
+    Attributes
+    ----------
+    truth
+        The digits that a person says it shows, where they corrected the answer.
+    """
 
     name: str
     result: Result | None = None
     picture: str = ""
     error: ErrorInfo | None = None
+    truth: str = ""
 
 
 @st.cache_resource(show_spinner="Waking the network up …")

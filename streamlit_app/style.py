@@ -224,6 +224,23 @@ CSS = """
 .readings .read {
   font-family: var(--serif); font-size: 1.5rem; font-weight: 600; white-space: pre-line;
 }
+.readings .read::after {
+  content: "read as " attr(data-was); display: block; color: var(--quiet);
+  font-family: "Source Sans", sans-serif; font-size: 0.8125rem; font-weight: 400;
+}
+.readings .read:is([data-was=""], :not([data-was]))::after { content: none; }
+.readings input {
+  font: inherit; color: inherit; background: none; width: 100%; min-width: 3rem; max-width: 10rem;
+  field-sizing: content; border: 1px solid transparent; border-radius: 0.5rem;
+  padding: 0.125rem 0.5rem; margin-left: -0.5rem;
+}
+.readings input:hover { border-color: var(--faint); }
+.readings input:focus { outline: 2px solid var(--accent); background: var(--card); }
+.readings .read:not([data-was=""])[data-was] input { color: var(--accent); }
+.readings .failed i {
+  display: grid; place-items: center; width: 4rem; height: 3.5rem; border-radius: 0.375rem;
+  background: var(--desk); color: var(--quiet); font-style: normal;
+}
 .readings .doubt { color: var(--doubt); }
 .readings small { color: var(--quiet); font-size: 0.875rem; }
 

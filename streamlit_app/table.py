@@ -6,10 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any, Literal
 
-from streamlit_app import words
+from streamlit_app import correction, words
 from streamlit_app.engine import Reading
 
 Group = Literal["all", "look", "sure", "failed"]
@@ -19,8 +20,9 @@ GROUPS: dict[Group, str] = {
     "sure": "Sure",
     "failed": "Not readable",
 }
-COLUMNS = ("file", "text", "confidence", "needs_review", "reason", "error")
+COLUMNS = ("file", "text", "truth", "confidence", "needs_review", "reason", "error")
 
+_FRAMES = {"digits": {"__all__": {"explanation"}}}
 # Spreadsheets take what starts so for a formula, and file names come from strangers.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -32,29 +34,44 @@ def group_of(row: Reading) -> Group:
     return "look" if row.result.needs_review else "sure"
 
 
-def of_group(rows: Sequence[Reading], group: Group) -> list[Reading]:
-    """The rows of a group; of all, first those that a person should look at."""
-    if group == "all":
-        order = ("look", "failed", "sure")
-        return sorted(rows, key=lambda row: order.index(group_of(row)))
-    return [row for row in rows if group_of(row) == group]
+def of_group(rows: Sequence[Reading], group: Group) -> list[tuple[int, Reading]]:
+    """The rows of a group, each with its place; of all, first those that need a look."""
+    order = ("look", "failed", "sure") if group == "all" else (group,)
+    return [
+        (place, row) for kind in order for place, row in enumerate(rows) if group_of(row) == kind
+    ]
 
 
-def html(rows: Iterable[Reading]) -> str:
-    """The rows as a table."""
-    body = "".join(_row(row) for row in rows)
+def corrected(row: Reading, written: str) -> Reading:
+    """The row with what a person wrote over its answer; writing what was read takes it back."""
+    truth = correction.truth(written)
+    return replace(row, truth="" if truth == "".join(answer(row).split()) else truth)
+
+
+def html(rows: Iterable[tuple[int, Reading]]) -> str:
+    """The rows as a table, with each answer in a field that is named by the row's place.
+
+    What a person wrote is not in it, so that the table stays as it is while they write.
+    """
+    body = "".join(_row(place, row) for place, row in rows)
     return (
         '<table class="readings"><thead><tr><th>Picture</th><th>File</th><th>Read as</th>'
         f"<th>How sure</th></tr></thead><tbody>{body}</tbody></table>"
     )
 
 
-def _row(row: Reading) -> str:
+def answer(row: Reading) -> str:
+    """What was read, in one line."""
+    return " ".join((row.result.text or "").split()) if row.result else ""
+
+
+def _row(place: int, row: Reading) -> str:
     name = escape(row.name)
     if row.result is None:
         message = row.error.message if row.error else ""
         return (
-            f'<tr class="failed"><td></td><td class="name">{name}</td><td>–</td>'
+            '<tr class="failed"><td><i aria-hidden="true">✕</i></td>'
+            f'<td class="name">{name}</td><td>–</td>'
             f'<td class="doubt">{escape(message)}</td></tr>'
         )
     result = row.result
@@ -65,7 +82,9 @@ def _row(row: Reading) -> str:
     more = f"<br><small>{sure}</small>{percent}" if advice and sure else ""
     return (
         f'<tr><td><img src="{row.picture}" alt="{name}" loading="lazy"></td>'
-        f'<td class="name">{name}</td><td class="read">{escape(result.text or "–")}</td>'
+        f'<td class="name">{name}</td><td class="read"><input name="{place}" maxlength="32"'
+        f' value="{escape(answer(row))}" placeholder="–" inputmode="numeric" autocomplete="off"'
+        f' aria-label="What {name} says. Write over it to correct it."></td>'
         f"<td>{said}{more}</td></tr>"
     )
 
@@ -83,6 +102,7 @@ def as_csv(rows: Iterable[Reading]) -> str:
         if result := row.result:
             written |= {
                 "text": result.text or "",
+                "truth": row.truth,
                 "confidence": f"{words.confidence(result):.6f}" if result.digits else "",
                 "needs_review": str(result.needs_review).lower(),
                 "reason": result.reason or "",
@@ -98,7 +118,8 @@ def as_json(rows: Iterable[Reading]) -> str:
 
 def _document(row: Reading) -> dict[str, Any]:
     if row.result:
-        return {"path": row.name, **row.result.model_dump()}
+        truth = {"truth": row.truth} if row.truth else {}
+        return {"path": row.name, **truth, **row.result.model_dump(exclude=_FRAMES)}
     return {"path": row.name, "error": row.error.model_dump() if row.error else None}
 
 

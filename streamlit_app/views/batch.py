@@ -11,7 +11,7 @@ import streamlit as st
 from digits.errors import ModelUnavailable
 from digits.image import SUFFIXES
 from digits.results import ErrorInfo
-from streamlit_app import archive, engine, table, where
+from streamlit_app import archive, engine, table, teach, typeover, where
 from streamlit_app.api import Away
 from streamlit_app.archive import Item
 from streamlit_app.engine import Reading
@@ -74,7 +74,7 @@ def _read(pile: tuple[str, ...], files: Iterator[tuple[str, bytes]]) -> None:
 def _reading(item: Item) -> Reading:
     if item.data is None:
         return Reading(item.name, error=ErrorInfo.of(item.problem) if item.problem else None)
-    return engine.read(item.name, item.data, None, side=THUMBNAIL)
+    return engine.read(item.name, item.data, "frame", side=THUMBNAIL)
 
 
 def _results(rows: list[Reading]) -> None:
@@ -109,9 +109,23 @@ def _results(rows: list[Reading]) -> None:
     if not chosen:
         st.caption("None.")
         return
-    st.html(table.html(chosen[: st.session_state.shown]))
+    st.html('<p class="lead small">Read wrongly? Write the right digits over it.</p>')
+    typeover.shown(
+        table.html(chosen[: st.session_state.shown]),
+        {place: row.truth for place, row in chosen if row.truth},
+        key="table",
+        on_written=_correct,
+    )
     if (left := len(chosen) - st.session_state.shown) > 0:
         st.button(f"Show more ({left:,} left)", icon=":material/expand_more:", on_click=_show_more)
+    teach.offer(rows)
+
+
+def _correct(place: int, written: str) -> None:
+    """Take what a person wrote over a row's answer."""
+    rows: list[Reading] = st.session_state.rows
+    if 0 <= place < len(rows):
+        rows[place] = table.corrected(rows[place], written)
 
 
 def _figures(counts: Counter[Group]) -> str:
@@ -132,7 +146,7 @@ def _show_more() -> None:
 
 
 def _clear() -> None:
-    st.session_state.update(rows=[], piled=None)
+    st.session_state.update(rows=[], piled=None, sent=set())
 
 
 show()

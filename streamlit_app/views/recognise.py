@@ -136,10 +136,10 @@ def _correct(picture: Picture, result: Result) -> None:
     if not truth:
         st.caption("Write the right digits, and the next network can learn from them.")
         return
-    if archive := correction.archive(picture.data, result, truth):
+    if examples := correction.examples(result, truth, picture.data):
         st.download_button(
             "Download for training",
-            archive,
+            correction.archive(examples),
             file_name=f"correction-{truth}.zip",
             mime="application/zip",
             icon=":material/download:",
@@ -153,12 +153,14 @@ def _correct(picture: Picture, result: Result) -> None:
         )
     if service := engine.chosen():
         agreed = st.checkbox(
-            f"I agree that {service.host} keeps this picture and “{truth}” to train on.",
+            f"I agree that {service.host} keeps this picture, in grey, and “{truth}” to train on.",
             key=f"agreed-{picture.identity}",
         )
         if st.button("Send it", icon=":material/send:", disabled=not agreed, type="primary"):
             try:
-                receipt = service.correct(picture.data, truth, result)
+                receipt = service.correct(
+                    correction.grey(picture.data), truth, result.text or "", result.model.version
+                )
             except (ImageError, Away) as error:
                 st.error(f"It was not sent. {error}", icon=":material/cloud_off:")
             else:

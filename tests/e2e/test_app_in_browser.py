@@ -61,6 +61,7 @@ def browser() -> Iterator[Browser]:
     # Module-scoped: Playwright keeps an event loop running, which no other test should meet.
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
     require(chromium)
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
@@ -90,7 +91,7 @@ def not_ours(url: str, address: str, complaints: list[str]) -> None:
 
 
 def see(page: Page, text: str) -> None:
-    expect(page.locator(".card .text").first).to_have_text(text, timeout=PATIENCE)
+    expect(page.locator(".card .text").first).to_have_text(text)
 
 
 def is_healthy(url: str) -> bool:
@@ -230,6 +231,34 @@ def test_a_zip_becomes_a_table_and_the_table_a_file(browser, address, size):
         rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
         assert [row["text"] for row in rows] == [*truths, ""]
         assert "convert it" in rows[3]["error"]
+
+
+def test_an_answer_in_the_table_is_corrected_by_writing_over_it(browser, address):
+    pictures = [(f"{index}.jpg", photo(index)[1]) for index in (4, 7)]
+    truths = [photo(index)[0] for index in (4, 7)]
+    with opened(browser, address, DESKTOP) as page:
+        page.get_by_role("link", name="Many at once").click()
+        drop(page, *pictures)
+        first, second = (page.get_by_label(f"What {name} says") for name, _ in pictures)
+        expect(first).to_have_value(truths[0])
+
+        first.fill("no 3")
+        page.keyboard.press("Enter")
+
+        expect(page.locator("body")).to_contain_text("1 answer corrected")
+        expect(first).to_have_value("3")
+        expect(second).to_be_focused()  # though the table was told anew
+        expect(second).to_have_value(truths[1])
+        with page.expect_download() as download:
+            page.get_by_role("button", name="CSV").click()
+        rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+        assert [(row["text"], row["truth"]) for row in rows] == [(truths[0], "3"), (truths[1], "")]
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download for training").click()
+        with zipfile.ZipFile(download.value.path()) as folder:
+            (line,) = csv.DictReader(io.StringIO(folder.read("labels.csv").decode()))
+            assert line["truth"] == "3"
+            assert line["file"] in folder.namelist()
 
 
 def test_a_correction_is_downloaded_for_training(browser, address):

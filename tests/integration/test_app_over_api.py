@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from digits.errors import TooLarge, UnreadableImage, UnsupportedFormat
+from streamlit_app import correction, table
 from streamlit_app.api import Api, Away
 from streamlit_app.samples import SAMPLES
 from tests import gateway
@@ -155,6 +159,61 @@ def test_an_address_that_is_none_is_refused(url):
         Api(url, "").classify(b"picture", explain="frame")
 
 
+def test_what_is_sent_of_a_picture_holds_what_was_read_and_nothing_else(classifier):
+    exif = Image.Exif()
+    exif[0x010F] = "A camera of mine"
+    photo = io.BytesIO()
+    Image.open(io.BytesIO(NUMBER.data)).save(photo, "JPEG", exif=exif)
+
+    sent = correction.grey(photo.getvalue())
+
+    assert b"A camera of mine" in photo.getvalue()
+    assert b"A camera of mine" not in sent
+    read, again = (
+        classifier.classify(data, mode="multiple", explain="frame")
+        for data in (photo.getvalue(), sent)
+    )
+    assert [d.explanation for d in again.digits] == [d.explanation for d in read.digits]
+
+
+def test_of_corrected_rows_the_wrong_digits_are_sent_once_and_only_with_consent(
+    classifier, monkeypatch
+):
+    result = classifier.classify(NUMBER.data, mode="multiple", explain="frame")
+    received = []
+
+    def answering(path: str, _: dict[str, str], body: bytes) -> Answer:
+        if path.startswith("/v1/classify"):
+            return 200, result.model_dump_json().encode()
+        received.append(json.loads(body))
+        return (503, b"{}") if len(received) == 2 else (202, b'{"id": "c-17"}')
+
+    with serving(answering) as url:
+        app = by_api(opened(monkeypatch, url)).switch_page("views/batch.py").run()
+        app.file_uploader[0].set_value([("year.jpg", NUMBER.data, "image/jpeg")]).run()
+        rows = app.session_state.rows
+        rows[0] = table.corrected(rows[0], "7993")
+        app.run()
+        assert button(app, "Send them").disabled
+        app.checkbox[0].check().run()
+        button(app, "Send them").click().run()
+        assert "Not all of them were sent" in app.error[0].value
+        app.checkbox[0].check().run()
+        button(app, "Send them").click().run()
+
+    assert not app.exception
+    assert "2 digits arrived" in app.success[0].value
+    told = [(sent["answer"], sent["truth"]) for sent in received]
+    assert told == [("1", "7"), ("8", "3"), ("8", "3")]  # the second came too late at first
+    assert [sent["image"] for sent in received[:2]] == [
+        result.digits[at].explanation.frame for at in (0, 3)
+    ]
+
+
+def button(app: AppTest, label: str) -> Any:
+    return next(button for button in app.button if button.label == label)
+
+
 def test_a_correction_is_sent_only_with_consent(classifier, monkeypatch):
     result = classifier.classify(SAMPLES[0].data, mode="multiple", explain="frame")
     received = []
@@ -181,7 +240,7 @@ def test_a_correction_is_sent_only_with_consent(classifier, monkeypatch):
             "/v1/feedback",
             {
                 "truth": "1",
-                "image": base64.b64encode(SAMPLES[0].data).decode(),
+                "image": base64.b64encode(correction.grey(SAMPLES[0].data)).decode(),
                 "model": result.model.version,
                 "answer": "7",
             },

@@ -218,7 +218,8 @@ def correct(app: AppTest, truth: str) -> AppTest:
 def test_a_correction_is_what_training_reads(app, tmp_path, classifier):
     for data, truth in ((CHALK.data, "3"), (NUMBER.data, "1993")):
         result = classifier.classify(data, mode="multiple", explain="frame")
-        packed = zipfile.ZipFile(io.BytesIO(correction.archive(data, result, truth)))
+        examples = correction.examples(result, truth, data)
+        packed = zipfile.ZipFile(io.BytesIO(correction.archive(examples)))
         packed.extractall(tmp_path / truth)
 
         learnt = extra.load(str(tmp_path / truth)).split

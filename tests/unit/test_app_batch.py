@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -18,10 +19,11 @@ from streamlit.testing.v1 import AppTest
 
 from digits.image import MAX_BYTES
 from digits.results import ErrorInfo, Result
-from streamlit_app import archive, engine, table
+from streamlit_app import archive, correction, engine, table, typeover
 from streamlit_app.api import Away
 from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES
+from training_job import extra
 
 APP = Path(__file__).parents[2] / "streamlit_app/app.py"
 BROKEN = ErrorInfo(code="unreadable_image", message="Broken.")
@@ -59,9 +61,7 @@ def drop(page: AppTest, *files: tuple[str, bytes]) -> AppTest:
 
 
 def tables(page: AppTest) -> str:
-    return "".join(
-        element.proto.body for element in page.get("html") if "<table" in element.proto.body
-    )
+    return "".join(json.loads(it.proto.json)["html"] for it in page.get("bidi_component"))
 
 
 def test_a_zip_and_loose_pictures_become_one_table_with_doubtful_ones_first(page):
@@ -157,7 +157,61 @@ def test_a_hostile_name_is_only_text(classifier):
         Reading(name, error=ErrorInfo(code="x", message=name)),
     ]
 
-    assert "<script" not in table.html(rows)
+    assert "<script" not in table.html(enumerate(rows))
+
+
+def test_an_answer_can_be_corrected_and_taken_back(classifier):
+    row = Reading("year.jpg", classifier.classify(NUMBER.data, mode="multiple"))
+
+    corrected = table.corrected(row, " 19 93 ")
+
+    (line,) = csv.DictReader(io.StringIO(table.as_csv([corrected])))
+    assert (line["text"], line["truth"]) == ("1998", "1993")
+    (document,) = json.loads(table.as_json([corrected]))
+    assert (document["text"], document["truth"]) == ("1998", "1993")
+    for written in ("1998", "19 98", "", "ten"):
+        assert table.corrected(corrected, written) == row
+
+
+def test_corrected_rows_are_what_training_reads(tmp_path, classifier):
+    number = classifier.classify(NUMBER.data, mode="multiple", explain="frame")
+    chalk = classifier.classify(CHALK.data, mode="multiple", explain="frame")
+    examples = [*correction.examples(number, "1993"), *correction.examples(chalk, "3")]
+    zipfile.ZipFile(io.BytesIO(correction.archive(examples))).extractall(tmp_path)
+
+    learnt = extra.load(str(tmp_path)).split
+
+    assert "".join(map(str, learnt.y)) == "19933"
+    for digit, frame in zip([*number.digits, *chalk.digits], learnt.x, strict=True):
+        seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(digit.explanation.frame))))
+        assert np.abs(seen / 255 - frame[..., 0]).max() < 1 / 255
+
+
+def test_the_page_offers_corrected_rows_to_training(page):
+    drop(page, ("chalk.jpg", CHALK.data), ("year.jpg", NUMBER.data))
+    assert not [button for button in page.get("download_button") if "training" in button.label]
+    rows = page.session_state.rows
+
+    rows[:] = [table.corrected(rows[0], "3"), table.corrected(rows[1], "19")]
+    page.run()
+
+    assert not page.exception
+    told = "".join(element.proto.body for element in page.get("html"))
+    assert "2 answers corrected" in told
+    assert any("In 1 picture " in caption.value for caption in page.caption)
+    assert [b.label for b in page.get("download_button")][-1] == "Download for training"
+
+
+def test_of_what_a_browser_sends_only_a_place_and_a_text_count():
+    assert typeover.decoded({"place": 3, "written": "7"}) == (3, "7")
+    for nonsense in (
+        None,
+        "7",
+        {"place": "3", "written": "7"},
+        {"place": 3},
+        {"place": 3, "written": 7},
+    ):
+        assert typeover.decoded(nonsense) is None
 
 
 def test_paths_are_only_names():

@@ -1,0 +1,81 @@
+"""Offer to training what was corrected in a table: as a download or, with consent, to the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import streamlit as st
+
+from digits.errors import ImageError
+from streamlit_app import correction, engine
+from streamlit_app.api import Api, Away
+from streamlit_app.correction import Example
+from streamlit_app.engine import Reading
+
+
+def offer(rows: Sequence[Reading]) -> None:
+    """Say how many rows are corrected and what can be done with that; nothing where none is."""
+    corrected = [row for row in rows if row.truth]
+    if not corrected:
+        return
+    lessons = [
+        correction.examples(row.result, row.truth) if row.result else [] for row in corrected
+    ]
+    examples = [example for lesson in lessons for example in lesson]
+    with st.container(border=True, key="corrections"):
+        st.html(
+            f"<p><b>{_counted(len(corrected), 'answer')} corrected.</b> CSV and JSON hold what was"
+            " read and what is true.</p>"
+        )
+        if unclear := lessons.count([]):
+            st.caption(
+                f"In {_counted(unclear, 'picture')} the network found more or fewer marks than you"
+                " wrote digits. Training learns one digit at a time: cut such a picture so that it"
+                " holds one."
+            )
+        if examples:
+            _download(examples)
+            if service := engine.chosen():
+                _send(service, [example for example in examples if example.truth != example.answer])
+
+
+def _download(examples: list[Example]) -> None:
+    st.download_button(
+        "Download for training",
+        partial(correction.archive, examples),
+        file_name="corrections.zip",
+        mime="application/zip",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Unpacked, it is a folder that the training’s --extra-data reads. It holds each digit"
+        " as the network saw it, for the table keeps no more of your pictures.",
+    )
+
+
+def _send(service: Api, wrong: list[Example]) -> None:
+    """Send each digit that was read wrongly, once, after the person has agreed."""
+    sent: set[Example] = st.session_state.setdefault("sent", set())
+    left = [example for example in wrong if example not in sent]
+    if not left:
+        st.success(f"Thank you. {_counted(len(wrong), 'digit')} arrived.", icon=":material/check:")
+        return
+    agreed = st.checkbox(
+        f"I agree that {service.host} keeps {_counted(len(left), 'digit')}, as the network saw"
+        " them, and what they truly are, to train on.",
+        key="agreed",
+    )
+    if not st.button("Send them", icon=":material/send:", disabled=not agreed, type="primary"):
+        return
+    try:
+        for example in left:
+            service.correct(example.data, example.truth, example.answer, example.model)
+            sent.add(example)
+    except (ImageError, Away) as error:
+        st.error(f"Not all of them were sent. {error}", icon=":material/cloud_off:")
+    else:
+        st.rerun()
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
