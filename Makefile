@@ -48,8 +48,8 @@ format: $(READY)  ## Format the code and mend what can be mended.
 train: $(READY)  ## Train a model into bundle/ (ARGS="--seed 2 --publish s3://…"; --help explains).
 	$(BIN)/python -m training_job $(ARGS)
 
-app: $(READY)  ## Serve the app alone, with the model that ships with the code.
-	$(BIN)/streamlit run streamlit_app/app.py --server.port $(APP_PORT)
+app: .venvs/app/.ready  ## Serve the app alone, with the model that ships with the code.
+	.venvs/app/bin/streamlit run streamlit_app/app.py --server.port $(APP_PORT)
 
 build: setup  ## Build the functions for AWS (ARCH=arm64 or x86_64).
 	$(SAM) build
@@ -94,6 +94,13 @@ $(READY): requirements/dev.txt pyproject.toml | $(UV)
 		print(sys.executable if (3, 10) <= sys.version_info[:2] <= (3, 13) else ">=3.10,<3.14")')" .venv
 	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+# What Community Cloud installs, and no more: Streamlit looks through all that is there as it starts.
+# Compiled, for the first start would take twice as long.
+.venvs/app/.ready: streamlit_app/requirements.txt $(READY)
+	$(UV) venv --quiet --clear --python $(BIN)/python .venvs/app
+	$(UV) pip sync --quiet --require-hashes --compile-bytecode --python .venvs/app/bin/python $<
 	@touch $@
 
 .venvs/%/.ready: requirements/%.txt $(READY)

@@ -12,7 +12,9 @@ if ROOT not in sys.path:
 
 from streamlit_app.style import CSS  # noqa: E402  needs the path above
 
-st.set_page_config(page_title="Handwritten digits", page_icon="✍️", layout="wide")
+ICON = Path(__file__).with_name("icon.svg")
+
+st.set_page_config(page_title="Handwritten digits", page_icon=ICON, layout="wide")
 st.html(f"<style>{CSS}</style>")
 # Streamlit forgets a widget while its page is not shown, unless it is told again.
 st.session_state.engine = st.session_state.get("engine", "app")
