@@ -37,6 +37,12 @@ def resident_megabytes(file: Literal["cmdline", "environ"], words: bytes) -> dic
     return found
 
 
+def processor_milliseconds(process: int) -> float:
+    """Processor time that all threads of a process have used so far (Linux)."""
+    threads = Path(f"/proc/{process}/task").glob("*/schedstat")
+    return sum(int(path.read_text().split()[0]) for path in threads) / 1e6
+
+
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -90,7 +90,7 @@ def _joined(count: int, one: Ints, other: Ints) -> Ints:
         a, b = root[one], root[other]
         apart = a != b
         if not apart.any():
-            return np.unique(root, return_inverse=True)[1]
+            return (np.cumsum(root == np.arange(count)) - 1)[root]
         one, other, a, b = one[apart], other[apart], a[apart], b[apart]
         np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
         while not np.array_equal(root, root[root]):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image
 
 from digits.errors import TooLarge, UnreadableImage, UnsupportedFormat
 
@@ -192,9 +192,8 @@ def _max_pixels(name: str, mode: str = "RGB") -> int:
 
 def _tile_pixels(image: Image.Image) -> int:
     """Pixels of a TIFF's tile, which is decoded whole however little of it is in the picture."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return 0
-    width, length = (int(image.tag_v2.get(tag, 0)) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    tags = getattr(image, "tag_v2", {})  # by name: importing the plugin would slow every start
+    width, length = (int(tags.get(tag, 0)) for tag in (_TILE_WIDTH, _TILE_LENGTH))
     return width * length
 
 

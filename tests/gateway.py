@@ -6,7 +6,6 @@ is not found here either.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import threading
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from infra.local.events import STAGE
+from infra.local.events import of_gateway as event
 from tests.templates import load, properties
 
-STAGE = "v1"
 KEY = "the-key"
 
 
@@ -44,43 +44,6 @@ def routes() -> dict[str, dict[str, bool]]:
 @cache
 def binary_types() -> frozenset[str]:
     return frozenset(properties(_template(), "Api")["BinaryMediaTypes"])
-
-
-def event(
-    method: str,
-    path: str,
-    *,
-    resource: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    query: Mapping[str, str | list[str]] | None = None,
-    body: bytes | None = None,
-    as_base64: bool = True,
-) -> dict[str, Any]:
-    """What the function is given for one request of the REST API, by Lambda proxy integration."""
-    sent = dict(headers or {})
-    many = {name: [it] if isinstance(it, str) else it for name, it in (query or {}).items()}
-    text = None if body is None else body.decode("utf-8", "replace")
-    return {
-        "resource": resource or path,
-        "path": path,
-        "httpMethod": method,
-        "headers": sent,
-        "multiValueHeaders": {name: [value] for name, value in sent.items()},
-        "queryStringParameters": {name: it[-1] for name, it in many.items()} or None,
-        "multiValueQueryStringParameters": many or None,
-        "pathParameters": None,
-        "stageVariables": None,
-        "requestContext": {
-            "resourcePath": resource or path,
-            "httpMethod": method,
-            "path": f"/{STAGE}{path}",
-            "stage": STAGE,
-            "requestId": "gateway-request-1",
-            "identity": {"sourceIp": "127.0.0.1"},
-        },
-        "body": base64.b64encode(body).decode() if body is not None and as_base64 else text,
-        "isBase64Encoded": body is not None and as_base64,
-    }
 
 
 def _resource_of(path: str) -> str | None:

@@ -1,18 +1,14 @@
 """Both functions as they are zipped, under Lambda's own runtime interface emulator.
 
-The emulator comes with SAM's command line; the artifact is built for this machine's CPU and Python.
-What the real runtime does and a plain call of the handler does not: it imports the module in an
-empty process, hands over events as bytes, refuses answers that are no JSON, and keeps the process.
+The artifact is built for this machine's CPU and Python; see `infra.local.emulator`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,25 +17,18 @@ import pytest
 
 from digits import bundle
 from digits.labels import label_key
-from infra.local.cloud import CPU, ROOT, LocalCloud, tool
-from infra.local.processes import Processes, answers
-from tests.conftest import GOLDEN, require
+from infra.local.cloud import LocalCloud, tool
+from infra.local.emulator import Emulator
+from infra.local.processes import Failed, Processes
+from tests.conftest import GOLDEN, give_up, require
 from tests.integration.test_http_api import request as gateway_event
 from tests.integration.test_s3_labels import batch, s3_event
 from tests.served import free_port
 from tests.unit.test_artifact import make
 
-RAPID = ROOT / ".venvs/sam/lib"
 SEVEN = (GOLDEN / "seven.png").read_bytes()
 
 Invoke = Callable[[dict[str, Any]], Any]
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Path:
-    found = list(RAPID.glob(f"python*/site-packages/samcli/local/rapid/aws-lambda-rie-{CPU}"))
-    require(str(found[0] if found else RAPID / "aws-lambda-rie"))
-    return found[0]
 
 
 @pytest.fixture(scope="module")
@@ -71,46 +60,16 @@ def cloud(processes, tmp_path_factory) -> LocalCloud:
 
 
 @pytest.fixture(scope="module")
-def start(emulator, artifact, processes) -> Callable[..., Invoke]:
+def start(artifact, processes, tmp_path_factory) -> Callable[..., Invoke]:
     """Start a function under the emulator, and give what invokes it."""
+    try:
+        emulator = Emulator(tmp_path_factory.mktemp("runtime"))
+    except Failed as error:
+        give_up(str(error))
 
-    def start_function(handler: str, env: dict[str, str]) -> Invoke:
-        port, runtime_port = free_port(), free_port()
-        processes.start(
-            handler,
-            [
-                str(emulator), "--log-level", "error",
-                "--runtime-interface-emulator-address", f"127.0.0.1:{port}",
-                "--runtime-api-address", f"127.0.0.1:{runtime_port}",
-                sys.executable, "-m", "awslambdaric", f"lambda_predict.{handler}.handler",
-            ],
-            env={
-                "PATH": os.environ["PATH"],
-                # Lambda runs a function in its folder; its runtime's client comes from here.
-                "PYTHONPATH": str(artifact),
-                "LAMBDA_TASK_ROOT": str(artifact),
-                "AWS_LAMBDA_FUNCTION_NAME": handler,
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
-                "AWS_DEFAULT_REGION": "us-east-1",
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "POWERTOOLS_METRICS_NAMESPACE": "Digits",
-                "POWERTOOLS_SERVICE_NAME": handler,
-                **env,
-            },
-            is_up=lambda: answers(port),
-            within=30,
-        )  # fmt: skip
-
-        def invoke(event: dict[str, Any]) -> Any:
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations",
-                json.dumps(event).encode(),
-            )
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.loads(answer.read())
-
-        return invoke
+    def start_function(name: str, env: dict[str, str]) -> Invoke:
+        handler = f"lambda_predict.{name}.handler"
+        return emulator.start(processes, name, handler, [artifact], env).invoke
 
     return start_function
 

@@ -1,0 +1,144 @@
+"""How soon a function that nobody has called yet answers, and the memory that it then holds.
+
+    python -m benchmarks.coldstart
+    python -m benchmarks.coldstart --rounds 30 --record
+
+Each start is a new process under Lambda's runtime interface emulator: from the event that starts it
+to its answer, so the time holds the interpreter, the runtime, the imports, the model and one image.
+The functions are the artifact's own; the floor is `references/floor.py` on the artifact's packages,
+the reference `references/tensorflow.py` on this environment's. Processor time is what the process
+itself used until it answered; other work on the machine, which stretches the clock, hardly shows in
+it.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from benchmarks import artifact, machine, mnist, side_by_side
+from benchmarks.side_by_side import Bar, Row, Way
+from digits import bundle, store
+from infra.local.cloud import LocalCloud
+from infra.local.emulator import Emulator, free_port
+from infra.local.events import of_gateway
+from infra.local.processes import Processes
+
+MODELS = "models"
+REFERENCES = Path(__file__).parent / "references"
+FLOOR, OURS, POINTER, TENSORFLOW = "floor", "ours", "ours, pointer in S3", "TensorFlow"
+LIMITS = {OURS: 2.5, POINTER: 3.5}  # times the floor
+
+
+@dataclass(frozen=True)
+class Started:
+    """What one start took: milliseconds by the clock and of processor time, resident megabytes."""
+
+    clock: float
+    processor: float
+    megabytes: float
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="Starts of each function.", min=1)] = 10,
+    record: side_by_side.Record = False,
+) -> None:
+    """Start every function in turns and print the table."""
+    with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
+        runtime = Path(folder) / "runtime"
+        runtime.mkdir()
+        built = artifact.build(processes, Path(folder) / "artifact")
+        cloud = _with_pointer(processes, Path(folder) / "state")
+        starts = _starts(Emulator(runtime), built, cloud, Path(folder) / "compiled")
+        started: dict[str, list[Started]] = {name: [] for name in starts}
+        ways = {name: _kept(start, started[name]) for name, start in starts.items()}
+        side_by_side.in_turns(ways, rounds)
+    counted = {name: them[1:] for name, them in started.items()}
+    side_by_side.tell("coldstart", "cold start", _rows(counted), record=record)
+
+
+def _kept(start: Callable[[], Started], into: list[Started]) -> Way:
+    def way() -> float:
+        into.append(start())
+        return into[-1].clock
+
+    return way
+
+
+def _rows(started: Mapping[str, list[Started]]) -> list[Row]:
+    rows = []
+    for name, them in started.items():
+        bars: tuple[Bar, ...] = ()
+        if name in LIMITS:
+            bars = (Bar("ratio", "≤", LIMITS[name], FLOOR), Bar("ratio", "≤", 0.1, TENSORFLOW))
+        rows.append(Row(name, [it.clock for it in them], "ms", bars))
+    for name, them in started.items():
+        against = (f"{FLOOR}, processor",) if name in LIMITS else ()
+        rows.append(Row(f"{name}, processor", [it.processor for it in them], "ms", against=against))
+    for name, them in started.items():
+        bars = (Bar("median", "≤", 90),) if name in LIMITS else ()
+        rows.append(Row(f"{name}, resident", [it.megabytes for it in them], "MB", bars))
+    return rows
+
+
+def _with_pointer(processes: Processes, state: Path) -> LocalCloud:
+    """A cloud in whose models bucket the model that ships with the code is promoted."""
+    state.mkdir()
+    cloud = LocalCloud(free_port())
+    cloud.start(processes, state)
+    cloud.s3().create_bucket(Bucket=MODELS)
+    store.publish(bundle.SHIPPED, store.S3Store(MODELS, client=cloud.s3()))
+    return cloud
+
+
+def _starts(
+    emulator: Emulator, built: Path, cloud: LocalCloud, compiled: Path
+) -> dict[str, Callable[[], Started]]:
+    ours = "lambda_predict.http_api.handler"
+    shipped = {"DIGITS_MODELS": ""}
+    pointer = {"DIGITS_MODELS": f"s3://{MODELS}", "AWS_ENDPOINT_URL": cloud.endpoint}
+    lite = {"MODEL": str(bundle.SHIPPED / bundle.TFLITE)}
+    # Of what pip installs in an image, the modules are compiled; here the first start does that.
+    keras = {
+        "MODEL": str(bundle.SHIPPED / "mnist_cnn.keras"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(compiled),
+    }
+    packages = Path(sysconfig.get_path("purelib"))
+    return {
+        FLOOR: lambda: _start(emulator, "floor.handler", [built, REFERENCES], lite),
+        OURS: lambda: _start(emulator, ours, [built], shipped),
+        POINTER: lambda: _start(emulator, ours, [built], pointer),
+        TENSORFLOW: lambda: _start(emulator, "reference.handler", [REFERENCES, packages], keras),
+    }
+
+
+def _start(
+    emulator: Emulator, handler: str, folders: list[Path], env: Mapping[str, str]
+) -> Started:
+    """From the first event to its answer, in a process that is ended afterwards."""
+    images, _ = mnist.test_images()
+    headers = {"Content-Type": "image/png"}
+    first = of_gateway("POST", "/classify", headers=headers, body=mnist.png(images[0]))
+    with TemporaryDirectory() as logs, Processes(Path(logs)) as processes:
+        function = emulator.start(processes, "coldstart", handler, folders, env)
+        started = time.perf_counter()
+        answer = function.invoke(first)
+        clock = (time.perf_counter() - started) * 1000
+        if answer.get("statusCode") != 200:
+            raise RuntimeError(f"{handler} answered {answer}")
+        found = machine.resident_megabytes("environ", b"AWS_LAMBDA_FUNCTION_NAME=coldstart")
+        process = max(found, key=found.__getitem__)  # the other is the emulator, a fifth as large
+        return Started(clock, machine.processor_milliseconds(process), found[process])
+
+
+if __name__ == "__main__":
+    typer.run(main)

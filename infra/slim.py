@@ -1,0 +1,63 @@
+"""Make a built artifact smaller and quicker to start, without anything that it uses.
+
+    python infra/slim.py FOLDER SERVICE...
+
+Run by `lambda_predict/Makefile` with whatever Python is there, so it knows the standard library
+alone. `tests/unit/test_artifact.py` lets what is left answer.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def main(artifact: Path, services: Sequence[str]) -> None:
+    """Shorten the descriptions of AWS that botocore reads whenever it makes a client of them."""
+    data = artifact / "botocore/data"
+    for service in services:
+        for path in (data / service).rglob("*.json.gz"):
+            # Most of a description is its documentation. mtime: the same bytes every time.
+            described = _undocumented(json.loads(gzip.decompress(path.read_bytes())))
+            _replace(path, gzip.compress(_compact(described), mtime=0))
+    endpoints = data / "endpoints.json"
+    _replace(endpoints, _compact(_only(services, json.loads(endpoints.read_bytes()))))
+
+
+def _undocumented(described: Any) -> Any:
+    """A description with nothing in it for people; botocore asks for some of the empty texts."""
+    if isinstance(described, list):
+        return [_undocumented(it) for it in described]
+    if not isinstance(described, dict):
+        return described
+    return {
+        # A parameter may have this name, too; then it is no text.
+        name: "" if name == "documentation" and isinstance(value, str) else _undocumented(value)
+        for name, value in described.items()
+    }
+
+
+def _only(services: Sequence[str], endpoints: Any) -> Any:
+    """Where in each partition the services are: of 300, those that are called."""
+    for partition in endpoints["partitions"]:
+        found = partition["services"]
+        partition["services"] = {name: found[name] for name in services if name in found}
+    return endpoints
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put a new file in the place of one that uv may share with its cache and other folders."""
+    path.unlink()
+    path.write_bytes(data)
+
+
+def _compact(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
