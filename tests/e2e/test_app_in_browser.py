@@ -12,15 +12,18 @@ import io
 import os
 import re
 import shutil
+import struct
 import sys
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from digits import bundle
@@ -34,6 +37,7 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -51,19 +55,25 @@ def address(tmp_path_factory) -> Iterator[str]:
         *("--server.port", str(port), "--server.address", "127.0.0.1"),
         *("--server.headless", "true", "--server.fileWatcherType", "none"),
     ]
-    with Processes(tmp_path_factory.mktemp("app")) as processes:
+    logs = tmp_path_factory.mktemp("app")
+    with Processes(logs) as processes:
         processes.start("app", command, env=os.environ, is_up=lambda: is_healthy(url), within=60)
         yield url
+    # Whatever the tests did to it, no session ended in an error that nobody thought of.
+    assert "Traceback" not in "".join(log.read_text() for log in logs.iterdir())
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(tmp_path_factory) -> Iterator[Browser]:
     # Module-scoped: Playwright keeps an event loop running, which no other test should meet.
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
     require(chromium)
     expect.set_options(timeout=PATIENCE)
+    camera = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
+    camera.write_bytes(photo(4, size=(640, 480))[1] * 2)
+    flags = [*FLAGS, *CAMERA, f"--use-file-for-fake-video-capture={camera}"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         yield browser
         browser.close()
 
@@ -102,11 +112,11 @@ def is_healthy(url: str) -> bool:
         return False
 
 
-def photo(index: int) -> tuple[str, bytes]:
+def photo(index: int, size: tuple[int, int] = (400, 520)) -> tuple[str, bytes]:
     """The true digit of one of MNIST's test images, and the image as ink on paper."""
     with np.load(MNIST, allow_pickle=False) as arrays:
         images, truth = arrays["x_test"], str(arrays["y_test"][index])
-    scene = Scene((index,), ground=(240, 238, 230), ink=(30, 60, 50), size=(400, 520), height=0.4)
+    scene = Scene((index,), ground=(240, 238, 230), ink=(30, 60, 50), size=size, height=0.4)
     buffer = io.BytesIO()
     paint(scene, images, np.random.default_rng(index)).save(buffer, "JPEG", quality=85)
     return truth, buffer.getvalue()
@@ -139,6 +149,89 @@ def test_an_uploaded_photo_is_read(browser, address, size):
         )
         for picture in page.locator(".card img").all():
             assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+@SIZES
+def test_what_the_camera_sees_is_read(browser, address, size):
+    truth, _ = photo(4)
+
+    with opened(browser, address, size) as page:
+        page.get_by_text("Camera", exact=True).click()
+        page.get_by_role("button", name="Take Photo").click()
+
+        expect(page.locator(".card")).to_have_attribute(
+            "aria-label", f"Your photo: read as {truth}"
+        )
+        assert overflow(page) == 0
+
+
+def test_hostile_files_get_words_beside_the_answers(browser, address):
+    truth, data = photo(4)
+    hostile = {
+        "bomb.png": huge_png(60_000),
+        "cut.jpg": data[: len(data) // 2],
+        "letter.png": b"Dear Sir or Madam",
+        "empty.png": b"",
+        "bomb.zip": zipped(("zeros.png", b"\0" * (64 * 2**20))),
+        "nested.zip": zipped(("inner.png", zipped(("photo.jpg", data)))),
+        "cut.zip": zipped(("photo.jpg", data))[:-40],
+    }
+
+    with opened(browser, address, DESKTOP) as page:
+        page.get_by_role("link", name="Many at once").click()
+        drop(page, *hostile.items(), ("photo.jpg", data))
+
+        expect(page.locator(".readings tbody tr")).to_have_count(len(hostile) + 1)
+        expect(page.locator(".readings .failed")).to_have_count(len(hostile))
+        expect(page.get_by_label("What photo.jpg says")).to_have_value(truth)
+        for words in ("pixels", "cut short", "convert it", "20 MB", "zip in a zip", "broken"):
+            expect(page.locator(".readings")).to_contain_text(words)
+        expect(page.locator("body")).not_to_contain_text("Traceback")
+
+
+def huge_png(side: int) -> bytes:
+    """A PNG of a few bytes that unpacks to `side` × `side` pixels."""
+    buffer = io.BytesIO()
+    Image.new("1", (8, 8)).save(buffer, "PNG")
+    header = b"IHDR" + struct.pack(">2I", side, side) + buffer.getvalue()[24:29]
+    return (
+        buffer.getvalue()[:12]
+        + header
+        + struct.pack(">I", zlib.crc32(header))
+        + buffer.getvalue()[33:]
+    )
+
+
+def zipped(*files: tuple[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as folder:
+        for name, data in files:
+            folder.writestr(name, data)
+    return packed.getvalue()
+
+
+def test_two_piles_of_a_hundred_do_not_meet_and_a_third_may_be_left(browser, address):
+    piles = {}
+    for name, index in (("mine", 4), ("yours", 7), ("left", 12)):
+        truth, data = photo(index, size=(120, 160))
+        piles[name] = truth, [(f"{name}-{number}.jpg", data) for number in range(100)]
+
+    with opened(browser, address, DESKTOP) as left:
+        left.get_by_role("link", name="Many at once").click()
+        drop(left, *piles["left"][1])
+        expect(left.get_by_text(re.compile(r"^\d+ read$"))).to_be_visible()
+    # Its session is gone, in the middle of its work.
+    with opened(browser, address, DESKTOP) as mine, opened(browser, address, PHONE) as yours:
+        for page, name in ((mine, "mine"), (yours, "yours")):
+            page.get_by_role("link", name="Many at once").click()
+            drop(page, *piles[name][1])
+        for page, name in ((mine, "mine"), (yours, "yours")):
+            expect(page.locator(".figures").first).to_contain_text("100pictures")
+            with page.expect_download() as download:
+                page.get_by_role("button", name="CSV").click()
+            rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+            truth, files = piles[name]
+            assert [(row["file"], row["text"]) for row in rows] == [(f, truth) for f, _ in files]
 
 
 def test_what_is_no_picture_gets_words_beside_the_answers(browser, address):
@@ -211,15 +304,12 @@ def middle(box: dict) -> float:
 @SIZES
 def test_a_zip_becomes_a_table_and_the_table_a_file(browser, address, size):
     truths, pictures = zip(*(photo(index) for index in (4, 7, 12)), strict=True)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as folder:
-        for place, data in enumerate(pictures):
-            folder.writestr(f"photos/{place}.jpg", data)
-        folder.writestr("letter.txt", "Dear Sir or Madam")
+    loose = [(f"photos/{place}.jpg", data) for place, data in enumerate(pictures)]
+    packed = zipped(*loose, ("letter.txt", b"Dear Sir or Madam"))
 
     with opened(browser, address, size) as page:
         page.get_by_role("link", name="Many at once").click()
-        drop(page, ("all.zip", packed.getvalue()))
+        drop(page, ("all.zip", packed))
 
         expect(page.locator(".readings tbody tr")).to_have_count(4)
         page.get_by_text("Not readable (1)").click()
