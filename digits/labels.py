@@ -129,6 +129,10 @@ class Correction(BaseModel):
     truth: Annotated[str, Field(pattern=r"^([0-9?]+(\n[0-9?]+)*)?$")]
     corrected_at: str = Field(default_factory=lambda: _now())  # noqa: PLW0108 - defined below
 
+    def is_of(self, image: Source) -> bool:
+        """Whether it speaks of the picture that is in the image now, by its bytes."""
+        return (self.source.etag, self.source.size) == (image.etag, image.size)
+
 
 def label_key(image_key: str) -> str:
     """The key of the label of `image_key`: ``labels/<image key>.json``.

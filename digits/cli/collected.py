@@ -17,10 +17,20 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import ValidationError
+
 from digits.cli import files
 from digits.cli.stack import answering, client, place
 from digits.errors import BadRequest
-from digits.labels import CORRECTIONS, PREFIX, Correction, Written, label_key
+from digits.labels import (
+    CORRECTIONS,
+    PREFIX,
+    Correction,
+    Source,
+    Written,
+    correction_key,
+    label_key,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -84,7 +94,7 @@ def collect(address: str, out: Path | None) -> Iterator[int]:
         while some := list(islice(keys, _AT_ONCE)):
             labels = readers.map(lambda key: _label(s3, bucket, key), some)
             rows = [
-                _row(label, truths.of(key))
+                _row(label, label.source, truths.of(key, label.source))
                 for key, label in zip(some, labels, strict=True)
                 if label is not None and label.source is not None and not label.deleted
             ]
@@ -100,36 +110,54 @@ def _keys(s3: S3Client, bucket: str, prefix: str) -> Iterator[str]:
 
 def _label(s3: S3Client, bucket: str, key: str) -> Written | None:
     """None where it was deleted since it was listed."""
+    data = _read(s3, bucket, key)
+    return None if data is None else Written.read(data)
+
+
+def _read(s3: S3Client, bucket: str, key: str) -> bytes | None:
     try:
-        return Written.read(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     except s3.exceptions.NoSuchKey:
         return None
 
 
 class _Truths:
-    """The corrections of a prefix, asked for in the order of their keys."""
+    """The corrections of a prefix, asked for in the order of their labels' keys."""
 
     def __init__(self, s3: S3Client, bucket: str, prefix: str) -> None:
         self._s3, self._bucket = s3, bucket
         self._keys = _keys(s3, bucket, prefix)
         self._next = next(self._keys, None)
 
-    def of(self, key: str) -> str:
-        """What a person says is in the image whose label is at `key`; empty if nobody did."""
-        wanted = CORRECTIONS + key.removeprefix(PREFIX)
-        while self._next is not None and self._next.encode() < wanted.encode():
-            self._next = next(self._keys, None)
-        if self._next != wanted:
+    def of(self, label: str, image: Source) -> str:
+        """What a person says is in an image as its label knows it; empty if nobody did.
+
+        What was said of an earlier picture under the same key is not said of this one.
+        """
+        key = correction_key(image.key)
+        if not (_is_elsewhere(label, key) or self._is_there(key)):
             return ""
-        answer = self._s3.get_object(Bucket=self._bucket, Key=wanted)
-        return Correction.model_validate_json(answer["Body"].read()).truth
+        try:
+            said = Correction.model_validate_json(_read(self._s3, self._bucket, key) or b"")
+        except ValidationError:
+            return ""  # somebody else wrote it, or there is none any more
+        return said.truth if said.is_of(image) else ""
+
+    def _is_there(self, key: str) -> bool:
+        while self._next is not None and self._next.encode() < key.encode():
+            self._next = next(self._keys, None)
+        return self._next == key
 
 
-def _row(label: Written, truth: str) -> Row:
-    assert label.source is not None  # noqa: S101 - `collect` leaves out the others
+def _is_elsewhere(label: str, correction: str) -> bool:
+    """Whether a correction is not listed where its label is: a key just too long for it."""
+    return label.removeprefix(PREFIX) != correction.removeprefix(CORRECTIONS)
+
+
+def _row(label: Written, source: Source, truth: str) -> Row:
     least = min((digit.confidence for digit in label.digits), default=None)
     return Row(
-        image=label.source.key,
+        image=source.key,
         text=label.text or "",
         truth=truth,
         needs_review=label.needs_review,

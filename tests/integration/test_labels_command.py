@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 
 import boto3
 import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from digits.cli import backfill, main
+from digits.cli import backfill, collected, main
 from digits.labels import correction_key, label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, describe_stack
@@ -130,6 +131,57 @@ def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, 
     (first, second) = pyarrow.parquet.read_table(tmp_path / "t.parquet").to_pylist()
     assert (first["image"], second["image"]) == ("a.b", "a"), "in the order of the labels' keys"
     assert (second["text"], second["truth"], second["needs_review"]) == ("3", "5", False)
+
+
+def truths(digits):
+    """What `collect` says that people said."""
+    out, _, code = digits("collect", f"s3://{LABELS}")
+    assert code == 0
+    return {row["image"]: row["truth"] for row in csv.DictReader(io.StringIO(out))}
+
+
+def test_a_correction_is_of_the_picture_that_the_person_saw(s3, digits, labelled):
+    labelled(a="seven.png", b="seven.png")
+    for key in "ab":
+        digits("correct", f"s3://{IMAGES}/{key}", "1")
+    labelled(a="three.png", b="seven.png")
+    assert truths(digits) == {"a": "", "b": "1"}
+
+
+def test_corrections_are_found_however_long_the_keys_are(digits, labelled):
+    # Of 1,012 bytes a label's key has just room for, of 1,007 a correction's.
+    keys = [first + "x" * (size - 1) for first in "!a" for size in (1007, 1008, 1012, 1013)]
+    labelled(**dict.fromkeys(["!y", *keys], "seven.png"))
+    for key in ("!y", *keys):
+        digits("correct", f"s3://{IMAGES}/{key}", "1")
+    assert truths(digits) == dict.fromkeys(["!y", *keys], "1")
+
+
+def test_pages_of_labels_and_of_corrections_go_side_by_side(digits, labelled, monkeypatch):
+    monkeypatch.setattr(collected, "_AT_ONCE", 2)
+    keys = [f"{number}" for number in range(7)]
+    labelled(**dict.fromkeys(keys, "seven.png"))
+    for key in ("0", "2", "3", "6"):
+        digits("correct", f"s3://{IMAGES}/{key}", key)
+    assert truths(digits) == {key: key if key in "0236" else "" for key in keys}
+
+
+def test_what_is_no_correction_is_none(s3, digits, labelled):
+    labelled(a="seven.png")
+    s3.put_object(Bucket=LABELS, Key=correction_key("a"), Body=b'{"truth": "x"}')
+    assert truths(digits) == {"a": ""}
+
+
+@pytest.mark.parametrize("command", ["collect", "diff"])
+def test_parquet_without_pyarrow_says_what_to_install(digits, tmp_path, monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    table = tmp_path / "a.parquet"
+    given = (f"s3://{LABELS}", "--out", table) if command == "collect" else (table, table)
+    _, err, code = digits(command, *given)
+    assert code == 2
+    assert "pip install pyarrow" in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_tombstone_and_what_others_wrote_are_no_lines(s3, digits, labelled):
