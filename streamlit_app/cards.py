@@ -94,7 +94,7 @@ def _evidence(result: Result) -> str:
         digit = result.digits[0]
         return (
             f'<div class="evidence"><div><h4>How likely each digit is</h4>{bars(digit)}</div>'
-            f"<div><h4>What the network saw</h4>{_frame(digit)}</div></div>"
+            f"<div><h4>What it saw</h4>{_frame(digit)}</div></div>"
         )
     tiles = "".join(_tile(digit) for digit in result.digits)
     return f'<div class="tiles"><h4>Digit by digit, as the network saw them</h4>{tiles}</div>'

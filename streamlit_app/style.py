@@ -30,12 +30,13 @@ CSS = """
 .stAppHeader { background: transparent; }
 .stAppHeader, .stAppHeader * { pointer-events: none; }
 .stAppHeader button, .stAppHeader button * { pointer-events: auto; }
-.st-key-pages { gap: 0.25rem; margin: 0 3rem 0 -0.5rem; min-height: 2.25rem; }
+.st-key-pages { gap: 0.25rem; margin: 0 3rem -0.5rem -0.5rem; min-height: 2.25rem; }
 .st-key-pages p { white-space: nowrap; }
 .stMainBlockContainer h1 { letter-spacing: -0.015em; padding: 0 0 0.25rem; text-wrap: balance; }
 .lead { color: var(--quiet); font-size: 1.125rem; margin: 0; text-wrap: pretty; }
 .private { color: var(--quiet); font-size: 0.875rem; margin: 0; }
 .label { font-size: 0.875rem; font-weight: 600; margin: 0; }
+.hint { color: var(--quiet); margin: 0; }
 .stHtml { line-height: 1.5; }
 
 /* Inputs */
@@ -46,6 +47,14 @@ CSS = """
 }
 
 .st-key-ways .stButtonGroup button { font-weight: 600; }
+/* As high as the sheet, however it is given: nothing below jumps. */
+.st-key-given { min-height: 16.25rem; }
+.st-key-given .stFileUploader section { min-height: 14.25rem; align-content: center; }
+.stCameraInput > [data-testid="stCameraInputWebcamComponent"] > div:first-child {
+  min-height: 13.75rem; align-content: center;
+}
+/* Streamlit shows it for a moment as large as the camera has it. */
+.stCameraInput video { width: 100% !important; height: auto !important; aspect-ratio: 16 / 9; }
 .sheet {
   position: relative; display: flex; background: var(--card); border: 1px solid var(--line);
   border-radius: 0.75rem 0.75rem 0 0;
@@ -163,11 +172,15 @@ CSS = """
 .tiles h4 { grid-column: 1 / -1; margin: 0; }
 .tile { border: 1px solid var(--line); border-radius: 0.75rem; padding: 0.625rem; }
 .tile.doubt { border-color: var(--doubt); border-style: dashed; }
-.tile .frame { width: 100%; height: auto; aspect-ratio: 1; }
-.tile p { margin: 0.375rem 0 0; color: var(--quiet); font-size: 0.875rem; white-space: nowrap; }
-.tile p b { font-family: var(--serif); font-size: 1.5rem; color: var(--accent); }
+.tile { display: grid; grid-template-columns: 3.5rem 1fr; gap: 0 0.625rem; align-items: center; }
+.tile .frame { width: 3.5rem; height: 3.5rem; border-radius: 0.375rem; }
+.tile p { margin: 0; color: var(--quiet); font-size: 0.8125rem; line-height: 1.2; }
+.tile p b {
+  display: block; font-family: var(--serif); font-size: 1.5rem; line-height: 1;
+  color: var(--accent);
+}
 .tile.doubt p b { color: var(--doubt); }
-.tile .bars { height: 4rem; gap: 0.125rem; margin-top: 0.25rem; }
+.tile .bars { grid-column: 1 / -1; height: 4rem; gap: 0.125rem; margin-top: 0.5rem; }
 .tile .bar { grid-template-rows: 0 1fr 1.125rem; font-size: 0.6875rem; }
 .tile .bar em { display: none; }
 
@@ -196,7 +209,7 @@ CSS = """
   outline: 1px solid var(--line);
 }
 .flow .pixels { image-rendering: pixelated; }
-.flow span { display: block; line-height: 1.35; }
+.flow span { display: block; line-height: 1.35; margin-top: 0.5rem; }
 .flow .bars { height: 9.5rem; gap: 0.125rem; }
 .flow .bar { grid-template-rows: 0 1fr 1.125rem; font-size: 0.75rem; }
 .flow .bar em { display: none; }
@@ -208,6 +221,9 @@ CSS = """
 }
 
 /* Many at once */
+.st-key-tools :is(.stDownloadButton, .stButton) button {
+  min-height: 2rem; padding-block: 0.125rem;
+}
 .readings { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .readings th, .readings td {
   text-align: left; padding: 0.5rem 1rem 0.5rem 0; border: 0;
@@ -264,17 +280,19 @@ CSS = """
 .wide { overflow-x: auto; }
 .refused {
   display: grid; grid-template-columns: max-content 1fr max-content; gap: 0.375rem 1rem; margin: 0;
-  max-width: 44rem; align-items: center; font-variant-numeric: tabular-nums;
+  padding: 0; max-width: 48rem; align-items: center; font-variant-numeric: tabular-nums;
 }
-.refused dd { margin: 0; }
+.refused :is(dt, dd) { margin: 0; padding: 0; font-size: 0.9375rem; font-weight: 400; }
 .refused dd + dd { text-align: right; }
 .refused i { display: block; height: 0.625rem; border-radius: 1rem; background: var(--accent); }
 .plots { columns: 22rem 2; column-gap: 1.5rem; }
 .plots figure { margin: 0 0 1.5rem; break-inside: avoid; }
+.plots :is(.confusion_matrix, .errors) { column-span: all; margin-top: 1.5rem; }
 .plots img {
   width: 100%; padding: 0.75rem; background: #fff;
   border: 1px solid var(--line); border-radius: 1rem;
 }
+.plots > :first-child { margin-top: 0; }
 .plots figcaption { color: var(--quiet); font-size: 0.875rem; padding-top: 0.5rem; }
 
 @media (max-width: 40rem) {
@@ -286,7 +304,13 @@ CSS = """
   .lead { font-size: 1rem; }
   .stMainBlockContainer .stVerticalBlock { gap: 0.75rem; }
   .stFileUploader section { padding: 0.75rem; }
-  .st-key-samples { gap: 0.375rem; }
+  .st-key-given { min-height: 15.625rem; }
+  .st-key-given .stFileUploader section { min-height: 13rem; }
+  .stCameraInput > [data-testid="stCameraInputWebcamComponent"] > div:first-child {
+    min-height: 12.25rem;
+  }
+  .st-key-samples.stHorizontalBlock { gap: 0.5rem; }
+  .st-key-samples .stButton button p { font-size: 0.75rem; }
   .stHorizontalBlock { gap: 1rem; }
   .card { padding: 1rem; }
   .card .body { grid-template-columns: 2fr 3fr; gap: 1rem; }
@@ -305,8 +329,18 @@ CSS = """
   .readings td:first-child { grid-row: 1 / 3; width: auto; }
   .readings td:last-child { grid-column: 2 / -1; font-size: 0.875rem; }
   .readings img { width: 3rem; height: 3rem; }
-  .evidence { grid-template-columns: 1fr; }
-  .evidence .frame { margin: 0 auto; }
+  .readings input { text-align: right; margin: 0; padding: 0 0.25rem; }
+  .readings .read { text-align: right; }
+  .readings .failed i { width: 3rem; height: 3rem; }
+  .figures { grid-template-columns: 1fr 1fr; gap: 0.5rem; }
+  .st-key-figures .figures { grid-template-columns: repeat(4, 1fr); }
+  .figures div { padding: 0.625rem 0.75rem; }
+  .figures b { font-size: 1.5rem; }
+  .figures span { font-size: 0.8125rem; display: block; line-height: 1.25; }
+  .refused { grid-template-columns: 9rem 1fr max-content; gap: 0.375rem 0.75rem; }
+  .evidence { grid-template-columns: 1fr 6rem; gap: 1rem; padding-top: 1rem; }
+  .evidence .bars { height: 6rem; gap: 0.1875rem; }
+  .evidence .frame { width: 6rem; height: 6rem; }
 }
 @media (prefers-reduced-motion: reduce) {
   .st-key-samples .stButton button { transition: none; }

@@ -28,8 +28,7 @@ def show() -> None:
     words = (
         f"Pictures are sent to {escape(service.host)} to be read. This app stores none."
         if service
-        else "Pictures are read in this app’s memory: not stored, not passed on, and forgotten soon"
-        " after you close the page."
+        else "Your pictures are neither stored nor passed on."
     )
     st.html(f'<p class="private"><span aria-hidden="true">🔒</span> {words}</p>')
 

@@ -82,7 +82,8 @@ def _results(rows: list[Reading]) -> None:
     st.session_state.setdefault("group", "all")  # forgotten while another page is open
     counts = Counter(map(table.group_of, rows))
     counts["all"] = len(rows)
-    st.html(_figures(counts))
+    with st.container(key="figures"):
+        st.html(_figures(counts))
     with st.container(horizontal=True, vertical_alignment="bottom", key="tools"):
         group = st.segmented_control(
             "Show",
@@ -109,7 +110,7 @@ def _results(rows: list[Reading]) -> None:
     if not chosen:
         st.caption("None.")
         return
-    st.html('<p class="lead small">Read wrongly? Write the right digits over it.</p>')
+    st.html('<p class="hint">Read wrongly? Write the right digits over it.</p>')
     typeover.shown(
         table.html(chosen[: st.session_state.shown]),
         {place: row.truth for place, row in chosen if row.truth},

@@ -43,14 +43,28 @@ PLOTS = (
         "What the second layer sees",
         "Filters that answer to bends and corners.",
     ),
-    ("errors", "Where it errs", "Test digits that it reads wrongly."),
     ("training_curves", "Training", "Loss and accuracy, pass by pass over the training digits."),
+    ("errors", "Where it errs", "Test digits that it reads wrongly."),
 )
 SETS = {
     "photos easy": "Photos, easy",
     "photos medium": "Photos, of medium difficulty",
     "photos hard": "Photos, hard",
     "uci 8x8": "UCI’s digits, 8 × 8 points",
+}
+OUTLIERS = {
+    "signs": "Signs such as + or %",
+    "merged": "Two digits in one",
+    "stacked": "Two digits, one upon the other",
+    "cut": "Half a digit",
+    "mirrored": "A digit in a mirror",
+    "lying": "A digit on its side",
+    "crossed out": "A digit crossed out",
+    "textures": "Gravel, stains, leaves",
+    "shades": "Shadows and edges",
+    "grids": "Printed lines and squares",
+    "spots": "Specks and dots",
+    "bars": "Dashes",
 }
 LIMITS = """
 - It knows the digits 0 to 9 and nothing else. A letter may be read as the digit it resembles.
@@ -123,7 +137,7 @@ def _measured(report: dict[str, Any]) -> str:
 def _refused(report: dict[str, Any]) -> str:
     """How much of what is no digit is told from one, as bars."""
     rows = "".join(
-        f"<dt>{escape(kind.capitalize())}</dt>"
+        f"<dt>{escape(OUTLIERS.get(kind, kind.capitalize()))}</dt>"
         f'<dd><i style="width:{100 * found["refused"]:.1f}%"></i></dd>'
         f"<dd>{found['refused']:.1%}</dd>"
         for kind, found in report.get("outliers", {}).items()
@@ -189,7 +203,7 @@ def _layer(layer: dict[str, Any]) -> str:
 def _plots() -> str:
     """The bundle's pictures; one that is missing is left out."""
     figures = "".join(
-        f'<figure><img src="{uri}" alt="{title}. {text}">'
+        f'<figure class="{name}"><img src="{uri}" alt="{title}. {text}">'
         f"<figcaption><b>{title}.</b> {text}</figcaption></figure>"
         for name, title, text in PLOTS
         if (uri := shipped.data_uri(name))

@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 def show() -> None:
     """Draw the page."""
     st.title("Which digit is it?", anchor=False)
-    st.html('<p class="lead">Write a digit or a number: a small neural network reads it.</p>')
+    st.html('<p class="lead">A small neural network reads what you write.</p>')
     ask, answer = st.columns([5, 8], gap="large")
     with ask:
         pictures = _ask()
@@ -61,7 +61,8 @@ def _ask() -> list[Picture]:
             label_visibility="collapsed",
             width="stretch",
         )
-    pictures = _given(str(way))
+    with st.container(key="given"):
+        pictures = _given(str(way))
     st.html('<p class="label">Or try one of these</p>')
     with st.container(horizontal=True, key="samples"):
         for sample in SAMPLES:
@@ -84,7 +85,7 @@ def _given(way: str) -> list[Picture]:
             return []
         return [Picture(hashlib.sha256(drawing).hexdigest(), "Your drawing", drawing)]
     if way == CAMERA:
-        photo = st.camera_input("Hold it close, in even light", key=key)
+        photo = st.camera_input("Your camera", key=key, label_visibility="collapsed")
         return [Picture(photo.file_id, "Your photo", photo.getvalue())] if photo else []
     files = st.file_uploader(
         "Drop or choose your pictures",

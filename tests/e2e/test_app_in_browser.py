@@ -152,6 +152,27 @@ def test_an_uploaded_photo_is_read(browser, address, size):
 
 
 @SIZES
+def test_nothing_jumps_when_another_way_is_chosen(browser, address, size):
+    with opened(browser, address, size) as page:
+        before = samples_below_ways(page)
+        for way, there in (
+            ("Upload", "input[type=file]"),
+            ("Camera", ".stCameraInput button:enabled"),
+        ):
+            page.get_by_text(way, exact=True).first.click()
+            page.locator(there).wait_for(state="attached")
+            assert abs(samples_below_ways(page) - before) < 8, way
+
+
+def samples_below_ways(page: Page) -> float:
+    """By how many pixels the samples lie below the choice of ways."""
+    samples, ways = (
+        page.locator(f".st-key-{key}").bounding_box()["y"] for key in ("samples", "ways")
+    )
+    return float(samples - ways)
+
+
+@SIZES
 def test_what_the_camera_sees_is_read(browser, address, size):
     truth, _ = photo(4)
 
