@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,23 +83,42 @@ def collect(address: str, out: Path | None) -> Iterator[int]:
     StorageUnavailable
         If S3 does not answer, or refuses.
     """
+    labels = rows_of(address)
+    with _writer(out) as write:
+        for rows in labels:
+            write(rows)
+            yield len(rows)
+
+
+def rows_of(address: str) -> Iterator[list[Row]]:
+    """The rows of ``s3://<labels bucket>/labels/prefix``, as `collect` writes them, some at a time.
+
+    Raises
+    ------
+    BadRequest
+        At once, if the address holds no labels.
+    StorageUnavailable
+        Later, if S3 does not answer, or refuses.
+    """
     bucket, prefix = place(address)
     prefix = prefix or PREFIX
     if not prefix.startswith(PREFIX):
         raise BadRequest(f"Labels are below s3://{bucket}/{PREFIX}; add that to the address.")
+    return _rows_below(bucket, prefix)
+
+
+def _rows_below(bucket: str, prefix: str) -> Iterator[list[Row]]:
     s3 = client("s3", max_pool_connections=_READERS)
-    with answering(), _writer(out) as write, ThreadPoolExecutor(_READERS) as readers:
+    with answering(), ThreadPoolExecutor(_READERS) as readers:
         keys = _keys(s3, bucket, prefix)
         truths = _Truths(s3, bucket, CORRECTIONS + prefix.removeprefix(PREFIX))
         while some := list(islice(keys, _AT_ONCE)):
             labels = readers.map(lambda key: _label(s3, bucket, key), some)
-            rows = [
+            yield [
                 _row(label, label.source, truths.of(key, label.source))
                 for key, label in zip(some, labels, strict=True)
                 if label is not None and label.source is not None and not label.deleted
             ]
-            write(rows)
-            yield len(rows)
 
 
 def _keys(s3: S3Client, bucket: str, prefix: str) -> Iterator[str]:
@@ -225,6 +244,8 @@ class Difference:
         In both tables.
     same
         Read alike, of these.
+    alike
+        What was read alike, and how often.
     only_before, only_after
         In one table only.
     review_before, review_after
@@ -243,6 +264,7 @@ class Difference:
     only_after: int = 0
     review_before: int = 0
     review_after: int = 0
+    alike: Counter[str] = field(default_factory=Counter)
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
     known: int = 0
     right_before: int = 0
@@ -257,6 +279,7 @@ class Difference:
         self.review_after += after.needs_review
         if before.text == after.text:
             self.same += 1
+            self.alike[_short(before.text)] += 1
         else:
             self.changes[_short(before.text), _short(after.text)] += 1
         if truth := after.truth or before.truth:
@@ -265,13 +288,22 @@ class Difference:
             self.right_after += after.text == truth
 
 
-def diff(before: Path, after: Path) -> Difference:
-    """Compare two tables that `collect` wrote, in one pass through both.
+def diff(before: str, after: str, count: Callable[[int], None]) -> Difference:
+    """Compare two models' labels, in one pass through both.
+
+    Parameters
+    ----------
+    before, after
+        Tables that `collect` wrote, or s3:// addresses of labels.
+    count
+        Told how many more images were compared, now and then.
 
     Raises
     ------
     BadRequest
         If one of them is no such table, or not in the order that `collect` writes.
+    StorageUnavailable
+        If S3 does not answer, or refuses.
     """
     found = Difference()
     one, other = _sorted(before), _sorted(after)
@@ -285,6 +317,8 @@ def diff(before: Path, after: Path) -> Difference:
             right = next(other, None)
         else:
             found.count(left, right)
+            if found.images % _AT_ONCE == 0:
+                count(_AT_ONCE)
             left, right = next(one, None), next(other, None)
     return found
 
@@ -298,11 +332,12 @@ def _short(text: str) -> str:
     return text if len(text) < 2 else "a number"
 
 
-def _sorted(path: Path) -> Iterator[Row]:
+def _sorted(table: str) -> Iterator[Row]:
     last = b""
-    for row in _rows(path):
+    at = table.startswith("s3://")
+    for row in chain.from_iterable(rows_of(table)) if at else _rows(Path(table)):
         if _order(row) < last:
-            raise BadRequest(f"{path} is not in the order that `digits labels collect` writes.")
+            raise BadRequest(f"{table} is not in the order that `digits labels collect` writes.")
         last = _order(row)
         yield row
 

@@ -15,7 +15,9 @@ Stack = Annotated[str, typer.Option("--stack", help="Name of the deployed stack.
 Images = Annotated[
     str, typer.Argument(metavar="IMAGES", help="s3://<images bucket>, or a prefix in it.")
 ]
-Table = Annotated[Path, typer.Argument(help="What `digits labels collect` wrote.")]
+Table = Annotated[
+    str, typer.Argument(help="What `digits labels collect` wrote, or s3://<labels bucket>.")
+]
 
 
 @app.command()
@@ -67,7 +69,7 @@ def collect(
 
 @app.command()
 def diff(before: Table, after: Table, format_: Shape = Format.TABLE) -> None:
-    """Compare two models' labels of the same images, from two collected tables."""
+    """Compare two models' labels of the same images: tables that were collected, or buckets."""
     from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
 
     labels_shown.diff(before, after, as_json=format_ is Format.JSON)

@@ -77,15 +77,21 @@ def collect(labels: str, out: Path | None) -> None:
         typer.echo(f"{total:,} labels in {out}")
 
 
-def diff(before: Path, after: Path, *, as_json: bool) -> None:
+def diff(before: str, after: str, *, as_json: bool) -> None:
     """See `digits labels diff`."""
-    found = collected.diff(before, after)
-    changes = found.changes.most_common(_CHANGES)
+    with _counting("images") as count:
+        found = collected.diff(before, after, count)
     if as_json:
-        told = asdict(found)
-        lists = {"before": sorted(found.before), "after": sorted(found.after)}
-        listed = [{"before": a, "after": b, "images": n} for (a, b), n in changes]
-        tables.write_json({**told, **lists, "changes": listed})
+        told = {
+            **asdict(found),
+            "before": sorted(found.before),
+            "after": sorted(found.after),
+            "alike": found.alike,
+            "changes": [
+                {"before": a, "after": b, "images": n} for (a, b), n in found.changes.most_common()
+            ],
+        }
+        tables.write_json(told)
         return
     table = Table("", _right("before"), _right("after"))
     table.add_row("model", ", ".join(sorted(found.before)), ", ".join(sorted(found.after)))
@@ -100,11 +106,22 @@ def diff(before: Path, after: Path, *, as_json: bool) -> None:
             f"{found.right_after:,}",
         )
     tables.write(table)
-    if changes:
+    if found.changes:
         shown = Table("read as", "now as", _right("images"))
-        for (one, other), number in changes:
+        for (one, other), number in found.changes.most_common(_CHANGES):
             shown.add_row(one or "nothing", other or "nothing", f"{number:,}")
         tables.write(shown)
+        tables.write(_confusion(found))
+
+
+def _confusion(found: collected.Difference) -> Table:
+    """How often each reading (a line) became each (a column)."""
+    counts = found.changes + Counter({(text, text): n for text, n in found.alike.items()})
+    names = sorted({name for pair in counts for name in pair})
+    table = Table("read as ↓ now as →", *(_right(name or "nothing") for name in names))
+    for one in names:
+        table.add_row(one or "nothing", *(f"{counts[one, other]:,}" for other in names))
+    return table
 
 
 def correct(image: str, truth: str, stack: str) -> None:

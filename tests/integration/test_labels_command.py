@@ -225,8 +225,13 @@ def test_two_models_labels_are_compared(s3, digits, labelled, tmp_path):
         ("7", "a number", 1),
     }
     assert "newer" in told["after"]
-    out, _, _ = digits("diff", tmp_path / "before.csv", tmp_path / "before.csv")
-    assert "read alike" in out
+    assert told["alike"] == {"7": 1, "3": 1}
+    out, _, _ = digits("diff", tmp_path / "before.csv", f"s3://{LABELS}", "--format", "json")
+    assert json.loads(out) == told, "a bucket is compared as what is collected of it"
+    out, _, _ = digits("diff", tmp_path / "before.csv", tmp_path / "after.parquet")
+    lines = [line.replace("│", " ").split() for line in out.splitlines()]
+    assert ["7", "1", "0", "1", "1"] in lines, "7 became 1, 3, 7 and a number that often"
+    assert ["3", "0", "1", "0", "0"] in lines
 
 
 def test_a_backfill_is_started_once_and_found_again(digits, machine):
@@ -349,6 +354,8 @@ def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypa
         (("correct", "s3://test-images/none", "7"), "There is no image"),
         (("correct", "s3://test-images/a", "seven"), "is no truth"),
         (("diff", "none.csv", "none.csv"), "Cannot read none.csv"),
+        (("diff", "s3://nobodys-bucket", "none.csv"), "NoSuchBucket"),
+        (("diff", "s3://test-labels/feedback/", "none.csv"), "Labels are below"),
         (("diff", __file__, __file__), "is no table"),
         (("backfill", "s3://test-images", "--inventory", "s3://x/manifest.json"), "/inventory/"),
         (("backfill", "s3://test-images", "--inventory", MANIFEST), "up to 48 hours"),
