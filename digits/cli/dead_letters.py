@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 HIDDEN = 600  # seconds for a person to decide
-_MOST = 10_000  # messages that are looked at in one go
+MOST = 10_000  # messages that are looked at in one go, and a few for a full last batch
 _AT_ONCE = 10  # the most that SQS gives or takes
 _READERS = 32  # images looked into at once: a look is waiting, mostly
 _SEARCHED = 60  # seconds that the log is searched; it is long where a whole night failed
@@ -111,7 +110,8 @@ class DeadLetters:
         messages: list[MessageTypeDef] = []
         try:
             with answering():
-                messages += islice(self._received(), _MOST)
+                while len(messages) < MOST and (batch := self._receive()):
+                    messages += batch
                 return self._letters(messages)
         except BaseException:
             self._show([message["ReceiptHandle"] for message in messages])
@@ -179,19 +179,15 @@ class DeadLetters:
             answer = self._sqs.delete_message_batch(QueueUrl=self._dead, Entries=entries)  # type: ignore[arg-type]
         _must_be_empty(answer)
 
-    def _received(self) -> Iterator[MessageTypeDef]:
-        while True:
-            answer = self._sqs.receive_message(
-                QueueUrl=self._dead,
-                MaxNumberOfMessages=_AT_ONCE,
-                VisibilityTimeout=HIDDEN,
-                WaitTimeSeconds=1,  # or SQS asks a part of its machines only
-                AttributeNames=["SentTimestamp"],
-            )
-            messages = answer.get("Messages", [])
-            if not messages:
-                return
-            yield from messages
+    def _receive(self) -> Sequence[MessageTypeDef]:
+        answer = self._sqs.receive_message(
+            QueueUrl=self._dead,
+            MaxNumberOfMessages=_AT_ONCE,
+            VisibilityTimeout=HIDDEN,
+            WaitTimeSeconds=1,  # or SQS asks a part of its machines only
+            AttributeNames=["SentTimestamp"],
+        )
+        return answer.get("Messages", [])
 
     def _letters(self, messages: Sequence[MessageTypeDef]) -> list[Letter]:
         """What the messages say, and why each died."""

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digits.cli import tables
-from digits.cli.dead_letters import HIDDEN, DeadLetters, Letter, summary
+from digits.cli.dead_letters import HIDDEN, MOST, DeadLetters, Letter, summary
 from digits.errors import BadRequest
 
 _SHOWN = 20
@@ -42,6 +42,8 @@ def retry(dead: DeadLetters, *, dry_run: bool, discard: bool, yes: bool) -> None
             done += count
         kept = [letter for letter in letters if letter not in chosen]
         typer.echo(f"{done:,} {'deleted' if discard else 'sent back'}; {len(kept):,} left.")
+        if len(letters) >= MOST:
+            typer.echo("There may be more; run the command again.")
     finally:
         dead.put_back(kept)
 

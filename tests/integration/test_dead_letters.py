@@ -10,7 +10,7 @@ import time
 import boto3
 import pytest
 
-from digits.cli import dead_letters, main
+from digits.cli import dead_letters, letters, main
 from digits.cli.dead_letters import UNKNOWN
 from digits.labels import label_key
 from tests.conftest import GOLDEN
@@ -153,6 +153,19 @@ def test_two_people_at_once_do_not_send_the_same_back(s3, queues, run, stack):
         QueueUrl=queues.urls["RetryQueue"], AttributeNames=["ApproximateNumberOfMessages"]
     )
     assert retried["Attributes"]["ApproximateNumberOfMessages"] == "23"
+
+
+def test_more_than_is_looked_at_in_one_go_is_said_and_not_hidden(s3, queues, run, monkeypatch):
+    for module in (dead_letters, letters):
+        monkeypatch.setattr(module, "MOST", 10)
+    die(queues, *(s3_event(f"{number}.png") for number in range(13)))
+
+    told, _ = run("--yes")
+
+    assert "10 sent back; 0 left.\nThere may be more" in told
+    told, _ = run("--yes")
+    assert "3 sent back; 0 left." in told
+    assert "more" not in told
 
 
 def test_a_look_that_fails_hides_nothing(s3, queues, run, stack):
