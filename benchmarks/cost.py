@@ -99,11 +99,6 @@ def main() -> None:
     console.print(machine.in_words(machine.described()))
 
 
-def milliseconds_of_small_images() -> float:
-    """One thread's median from bytes to result, of MNIST-size PNG files."""
-    return _milliseconds(Classifier(bundle.load()), _small())
-
-
 def _small() -> list[bytes]:
     images, _ = mnist.test_images()
     return [mnist.png(image) for image in images[:200]]
