@@ -19,11 +19,11 @@ CLOUD_READY := .venvs/sam/.ready .venvs/local-cloud/.ready .venvs/checkov/.ready
 export DIGITS_BUILD_ARCHITECTURE ?= $(ARCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format test-containers train app build deploy destroy training-image deploy-training train-in-cloud lock clean
+.PHONY: help setup run test check format test-containers train app bench build deploy destroy training-image deploy-training train-in-cloud lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
-	@echo "  Settings: ONCE=1 (run), TRAIN=1 (run), PORT, APP_PORT, ARCH=arm64|x86_64, STACK, ARGS (train, destroy)"
+	@echo "  Settings: ONCE=1 (run), TRAIN=1 (run), PORT, APP_PORT, ARCH=arm64|x86_64, STACK, ARGS (train, bench, destroy)"
 
 setup: $(READY) $(CLOUD_READY)  ## Make the environments: development, SAM, local cloud.
 
@@ -50,6 +50,9 @@ train: $(READY)  ## Train a model into bundle/ (ARGS="--seed 2 --publish s3://â€
 
 app: .venvs/app/.ready  ## Serve the app alone, with the model that ships with the code.
 	.venvs/app/bin/streamlit run streamlit_app/app.py --server.port $(APP_PORT)
+
+bench: setup  ## Measure what is quick, print what takes long from its records (ARGS=--record keeps it).
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 build: setup  ## Build the functions for AWS (ARCH=arm64 or x86_64).
 	$(SAM) build

@@ -1,4 +1,4 @@
-"""The functions' artifact, built by the Makefile that `sam build` uses, for this machine."""
+"""The functions' artifact, built by the Makefile that `sam build` uses."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from infra.local.cloud import ROOT, tool
 from infra.local.processes import Processes
 
 
-def build(processes: Processes, folder: Path) -> Path:
-    """Build into an empty folder, for this machine's CPU and this Python; raises `Failed`."""
+def build(processes: Processes, folder: Path, *, cpu: str = "host") -> Path:
+    """Build into a new folder; raises `Failed`.
+
+    `cpu` is one that the template offers, or ``"host"`` for this machine's and this Python.
+    """
     folder.mkdir()
+    home = {"DIGITS_BUILD_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}"}
     processes.run(
         "building",
         ["make", "--silent", "--directory", str(ROOT / "lambda_predict"), "build-HttpApiFunction"],
         env={
             **os.environ,
             "ARTIFACTS_DIR": str(folder),
-            "DIGITS_BUILD_ARCHITECTURE": "host",
-            "DIGITS_BUILD_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
+            "DIGITS_BUILD_ARCHITECTURE": cpu,
             "UV": str(tool(".venvs/uv", "uv")),
+            **(home if cpu == "host" else {}),
         },
     )
     return folder

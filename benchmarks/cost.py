@@ -8,19 +8,17 @@ two megapixels. Assumed, because it cannot be measured here: the time that a fun
 
 from __future__ import annotations
 
-import io
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
 import typer
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import machine, mnist
+from benchmarks import machine, samples
 from digits import Classifier, bundle
-from training_job import photos
 
 PRICES_OF = "us-east-1, November 2026, without free tiers"
 # US dollars, from https://aws.amazon.com/lambda/pricing/ (arm64), /s3/pricing/, /sqs/pricing/,
@@ -33,8 +31,11 @@ API_CALL = 3.50e-6
 LOG_BYTE = 0.50 / 1e9
 TRACE = 5e-6
 
-MEMORY_GB = 1769 / 1024  # template.yaml
-BATCH = 10  # template.yaml; a queue that is never empty hands out whole ones
+MEMORY = 1769  # megabytes; template.yaml
+MEMORY_GB = MEMORY / 1024
+WHOLE_CPU = 1769  # megabytes that have one; fewer have that share of it, more a second, idle one
+SIZES = (512, 1024, 1769, 3008)  # all hold the 400 MB that the largest image takes
+BATCH = 10  # template.yaml; a queue that is never empty hands out whole ones, which wait together
 S3_WAIT_MS = 60  # assumed: label read, image read, label written, 20 ms each
 LOG_BYTES = 900  # a line an image, the metrics of its batch beside it
 TRACED = 0.05  # X-Ray's own sampling of a busy function
@@ -55,7 +56,7 @@ class Cost:
 
 def by_s3(milliseconds: float) -> Cost:
     """A million images dropped in the bucket, each read in `milliseconds` of one thread."""
-    seconds = (milliseconds + S3_WAIT_MS) / 1000 * MILLION
+    seconds = (milliseconds + S3_WAIT_MS / BATCH) / 1000 * MILLION
     batches = MILLION / BATCH
     return Cost(
         {
@@ -82,13 +83,24 @@ def by_http(milliseconds: float) -> Cost:
     )
 
 
+def by_memory(milliseconds: float) -> Iterator[tuple[int, float, float, float]]:
+    """For each size of memory what one image takes, and what the time of a million costs.
+
+    Megabytes, milliseconds, dollars by HTTP and by S3; `milliseconds` are a whole processor's.
+    """
+    for size in SIZES:
+        each = milliseconds * max(1.0, WHOLE_CPU / size)
+        dollars = size / 1024 * GB_SECOND * MILLION / 1000
+        yield size, each, each * dollars, (each + S3_WAIT_MS / BATCH) * dollars
+
+
 def main() -> None:
     """Measure, and print the bill."""
     classifier = Classifier(bundle.load())
     table = Table(title=f"US dollars for a million images ({PRICES_OF})", title_justify="left")
     for name in ("images", "ms each", "door", "in all", "of which"):
         table.add_column(name, justify="right" if name in ("ms each", "in all") else "left")
-    for name, files in (("28×28 PNG", _small()), ("2 MP photo", _photos())):
+    for name, files in (("28×28 PNG", samples.small(200)), ("2 MP photo", _photos())):
         each = _milliseconds(classifier, files)
         for door, cost in (("S3", by_s3(each)), ("HTTP", by_http(each))):
             lines = sorted(cost.lines.items(), key=lambda it: -it[1])
@@ -96,33 +108,30 @@ def main() -> None:
             table.add_row(name, f"{each:.1f}", door, f"{cost.total:.2f}", parts)
     console = Console(soft_wrap=True, width=120)
     console.print(table)
+    console.print(_memory_table(_milliseconds(classifier, samples.small(200))))
     console.print(machine.in_words(machine.described()))
 
 
-def _small() -> list[bytes]:
-    images, _ = mnist.test_images()
-    return [mnist.png(image) for image in images[:200]]
+def _memory_table(milliseconds: float) -> Table:
+    table = Table(title="Lambda's time by memory, 28×28 PNGs", title_justify="left")
+    for name in ("MB", "ms each", "HTTP, dollars a million", "S3, dollars a million"):
+        table.add_column(name, justify="right")
+    for size, each, by_call, by_object in by_memory(milliseconds):
+        name = f"{size} (template)" if size == MEMORY else str(size)
+        table.add_row(name, f"{each:.1f}", f"{by_call:.2f}", f"{by_object:.2f}")
+    return table
 
 
 def _photos() -> list[bytes]:
-    images, truths = mnist.test_images()
-    files = []
-    for number in range(20):
-        sample = photos.photo(images[number], int(truths[number]), level="medium", seed=number)
-        large = io.BytesIO()
-        with Image.open(io.BytesIO(sample.data)) as picture:
-            pixels = picture.convert("RGB").resize((1632, 1224), Image.Resampling.BICUBIC)
-        pixels.save(large, "JPEG", quality=88)
-        files.append(large.getvalue())
-    return files
+    return [samples.photo_jpeg(number, (1632, 1224)) for number in range(20)]
 
 
 def _milliseconds(classifier: Classifier, files: list[bytes]) -> float:
     times = []
     for file in files:
-        started = time.perf_counter()
+        started = time.process_time()
         classifier.classify(file)
-        times.append((time.perf_counter() - started) * 1000)
+        times.append((time.process_time() - started) * 1000)
     return median(times)
 
 

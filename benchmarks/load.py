@@ -30,11 +30,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 import urllib3
+from rich import box
 from rich.console import Console
 from rich.progress import Progress, track
 from rich.table import Table
 
-from benchmarks import machine, mnist
+from benchmarks import machine, mnist, side_by_side
 from digits.labels import label_key
 from infra.local.cloud import ROOT, STACK, Deployment, LocalCloud
 from infra.local.processes import Processes, end_once
@@ -68,9 +69,12 @@ def main(
     count: Annotated[int, typer.Option(help="Images, and calls.")] = 20_000,
     kills: Annotated[int, typer.Option(help="Of the function's process, in each part.")] = 5,
     port: Annotated[int, typer.Option(help="Of the local cloud.")] = 4577,
-    out: Annotated[Path | None, typer.Option(help="Write the figures there, as JSON.")] = None,
+    record: side_by_side.Record = False,
+    recorded: Annotated[bool, typer.Option("--recorded", help="Print the last record.")] = False,
 ) -> None:
     """Print what became of every image and every call."""
+    if recorded:
+        raise typer.Exit(_tell_recorded())
     end_once()
     with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
         cloud = LocalCloud(port)
@@ -88,16 +92,30 @@ def main(
             },
             **{f"HTTP: {name}": it for name, it in _by_http(deployment, pictures, kills).items()},
         }
-    table = Table(title=f"{count:,} images by S3 and {count:,} calls by HTTP", title_justify="left")
-    table.add_column("")
+    told = {"machine": machine.described(), "figures": figures}
+    _tell(told)
+    if record:
+        side_by_side.keep("load", told)
+    raise typer.Exit(1 if figures["S3: lost or wrong"] or figures["HTTP: 5xx not injected"] else 0)
+
+
+def _tell_recorded() -> int:
+    """Print the last record; the exit status."""
+    told = side_by_side.latest("load")
+    if told is None:
+        console.print("Nothing is recorded yet: python -m benchmarks.load --record")
+        return 1
+    _tell(told)
+    return 0
+
+
+def _tell(told: dict[str, Any]) -> None:
+    table = Table("under load", box=box.MARKDOWN)
     table.add_column("figure", justify="right")
-    for name, value in figures.items():
+    for name, value in told["figures"].items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
     console.print(table)
-    console.print(machine.in_words(machine.described()))
-    if out is not None:
-        out.write_text(json.dumps({"machine": machine.described(), **figures}, indent=2) + "\n")
-    raise typer.Exit(1 if figures["S3: lost or wrong"] or figures["HTTP: 5xx not injected"] else 0)
+    console.print(f"\n{machine.in_words(told['machine'])}\n")
 
 
 def _by_s3(

@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Literal
 
 
-def described() -> dict[str, str | int]:
-    """The processor, how many of its cores there are, the system and the UTC date."""
+def described() -> dict[str, str | float]:
+    """The processor, its cores and how many are asked for, the system and the UTC date."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count() or 0,
+        "load": round(os.getloadavg()[0], 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
     }
 
 
-def in_words(told: dict[str, str | int]) -> str:
+def in_words(told: dict[str, str | float]) -> str:
     """What `described` gave, as a line under a table."""
-    return f"{told['cores']} cores of {told['cpu']}, {told['date']}"
+    load = f" at a load of {told['load']}" if "load" in told else ""
+    return f"{told['cores']} cores of {told['cpu']}{load}, {told['date']}"
 
 
 def resident_megabytes(file: Literal["cmdline", "environ"], words: bytes) -> dict[int, float]:

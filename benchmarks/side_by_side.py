@@ -1,7 +1,8 @@
 """Ways of doing one thing, measured in turns; told with their ratios, and kept.
 
 Other work on the machine makes every time longer, but it meets all ways of the same round alike. So
-what is promised is mostly a ratio, and a ratio is the median of those of the rounds.
+what is promised is mostly a ratio, and a ratio is the median of those of the rounds. Where nothing
+is waited for, times are the process's own, in which waiting for a turn on the core does not count.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rich.table import Table
 from benchmarks import machine
 
 RECORDS = Path(__file__).parent / "records"
-console = Console(width=150, soft_wrap=True, highlight=False)
+console = Console(width=220, soft_wrap=True, highlight=False)
 
 Way = Callable[[], float]
 """Does it once, and gives what was measured of it."""
@@ -82,12 +83,12 @@ class Row:
 
 
 def timed(action: Callable[[], object]) -> Way:
-    """Measure the milliseconds that an action takes."""
+    """Measure the milliseconds of this process's time that an action takes."""
 
     def way() -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         action()
-        return (time.perf_counter() - started) * 1000
+        return (time.process_time() - started) * 1000
 
     return way
 
@@ -114,9 +115,14 @@ def tell(name: str, title: str, rows: Sequence[Row], *, record: bool) -> None:
     figures = {"machine": machine.described(), "title": title, "rows": _figures(rows)}
     show(figures)
     if record:
-        RECORDS.mkdir(exist_ok=True)
-        with (RECORDS / f"{name}.jsonl").open("a") as stream:
-            stream.write(json.dumps(figures, ensure_ascii=False) + "\n")
+        keep(name, figures)
+
+
+def keep(name: str, figures: Mapping[str, Any]) -> None:
+    """Add figures to the records."""
+    RECORDS.mkdir(exist_ok=True)
+    with (RECORDS / f"{name}.jsonl").open("a") as stream:
+        stream.write(json.dumps(figures, ensure_ascii=False) + "\n")
 
 
 def latest(name: str) -> dict[str, Any] | None:

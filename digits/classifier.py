@@ -19,7 +19,7 @@ from digits.activations import Activations
 from digits.bundle import Bundle, Decision
 from digits.errors import ModelUnavailable
 from digits.image import Picture
-from digits.reading import Found, Opinions
+from digits.reading import Found, Lines, Opinions
 from digits.results import Digit, Explain, ImageInfo, Mode, Reason, Result
 
 Frames = NDArray[np.float32]
@@ -184,7 +184,30 @@ class Classifier:
         self, picture: Picture, *, mode: Mode = "single", explain: Explain | None = None
     ) -> Result:
         """Read the digit, or all the digits, of a decoded picture; otherwise as `classify`."""
-        lines = reading.read(picture, self.judge)
+        return self._result(picture, reading.read(picture, self.judge), mode, explain)
+
+    def read_all(self, pictures: Sequence[Picture], *, mode: Mode = "single") -> list[Result]:
+        """Read many decoded pictures, each as by `read`.
+
+        Those that are made as MNIST's are go through the network at once, which takes less time;
+        64 of them are enough for that.
+        """
+        return [
+            self._result(picture, lines, mode)
+            for picture, lines in zip(pictures, reading.read_all(pictures, self.judge), strict=True)
+        ]
+
+    def logits(self, frames: Frames) -> Logits:
+        """See `Network.logits`."""
+        return self._network.logits(frames)
+
+    def probabilities(self, frames: Frames) -> Probabilities:
+        """Calibrated probabilities, float64 (n, 10), of float32 frames (n, 28, 28)."""
+        return softmax(self.logits(frames), self.manifest.decision.temperature)
+
+    def _result(
+        self, picture: Picture, lines: Lines, mode: Mode, explain: Explain | None = None
+    ) -> Result:
         several = False
         if mode == "single":
             lines, several = reading.main(lines)
@@ -207,14 +230,6 @@ class Classifier:
             image=ImageInfo(width=picture.width, height=picture.height, format=picture.format),
             model=self.model_info,
         )
-
-    def logits(self, frames: Frames) -> Logits:
-        """See `Network.logits`."""
-        return self._network.logits(frames)
-
-    def probabilities(self, frames: Frames) -> Probabilities:
-        """Calibrated probabilities, float64 (n, 10), of float32 frames (n, 28, 28)."""
-        return softmax(self.logits(frames), self.manifest.decision.temperature)
 
     def _answer(self, found: Found, *, several: bool, explain: Explain | None) -> Digit:
         digit = int(found.probabilities.argmax())

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from digits.errors import TooLarge, UnreadableImage, UnsupportedFormat
+from digits.order import percentile
 
 Grey = NDArray[np.uint8]
 
@@ -274,7 +275,7 @@ def _composite(image: Image.Image) -> Image.Image:
     opaque = grey[alpha > alpha.max() // 2]
     if opaque.size == 0:
         return Image.new("L", image.size, 255)
-    low, middle, high = np.percentile(opaque, (2, 50, 98))
+    low, middle, high = (percentile(opaque, share) for share in (2, 50, 98))
     bare_ink = high - low < 64
     background = (255 if middle < 128 else 0) if bare_ink else middle
     weight = alpha / np.float32(255)

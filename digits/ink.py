@@ -16,6 +16,7 @@ from PIL import Image, ImageFilter
 from digits.components import Components, connected
 from digits.image import MIN_SIDE, Grey
 from digits.morphology import extreme
+from digits.order import percentile
 
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -123,7 +124,7 @@ def _on_crop(grey: Grey, steep: Mask, *, bold: bool) -> Ink:
     It is none where the two are not well apart.
     """
     sample = grey if grey.size < 10_000 else grey[::2, ::2]
-    paper = max(float(np.percentile(sample, 95)), 32.0)
+    paper = max(float(percentile(sample, 95)), 32.0)
     threshold, apart, contrast = _otsu(sample)
     if apart < MIN_APART or contrast < CROP_CONTRAST * paper:
         mask = np.zeros(grey.shape, np.bool_)
@@ -205,7 +206,8 @@ def _darkness(grey: Grey, paper: Grey) -> tuple[Plane, float]:
     ink. Grain also lifts a closing above the paper's mean; the median brings that back to zero.
     """
     share = (paper - grey) / np.maximum(paper, 32).astype(np.float32)
-    below, middle = np.percentile(share[::4, ::4], (16, 50))
+    sample = share[::4, ::4]
+    below, middle = percentile(sample, np.float64(16)), percentile(sample, np.float64(50))
     floor = max(MIN_CONTRAST, NOISE_FACTOR * float(middle - below))
     return np.clip(share - np.float32(middle), 0, 1), floor
 

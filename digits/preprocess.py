@@ -17,6 +17,7 @@ from digits.image import Grey, Picture
 from digits.ink import Ink, Mask, Plane, readings
 from digits.layout import Piece, pieces_of, stroke_width
 from digits.morphology import extreme
+from digits.order import percentile
 
 Box = tuple[int, int, int, int]
 
@@ -139,7 +140,7 @@ def _stroke_shape(amount: Plane, own: Mask, foreign: Mask) -> Plane:
     beyond the mask, but not into `foreign` marks.
     """
     pixel = max(own.shape) / FIT
-    full = max(float(np.percentile(amount[own], 90)), 1e-6)
+    full = max(float(percentile(amount[own], 90)), 1e-6)
     stroke: Plane = np.clip((amount / full - 0.2) / 0.8, 0, 1)
     reach = max(1, round(pixel))
     near = extreme(np.pad(own, reach), 2 * reach + 1, np.logical_or)

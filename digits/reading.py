@@ -117,6 +117,17 @@ def read(picture: Picture, judge: Judge) -> Lines:
     return best[1]
 
 
+def read_all(pictures: Sequence[Picture], judge: Judge) -> list[Lines]:
+    """As `read`, for each of many: those that need no preprocessing are judged at once."""
+    ready = [preprocess.already_normal(picture) for picture in pictures]
+    marks = [mark for mark in ready if mark is not None]
+    judged = iter(_judged(marks, judge) if marks else ())
+    return [
+        read(picture, judge) if mark is None else ((next(judged),),)
+        for picture, mark in zip(pictures, ready, strict=True)
+    ]
+
+
 def _without_holes(lines: Lines, around: Sequence[Box]) -> Lines:
     """Take for no digit what lies inside one of the boxes."""
     return tuple(

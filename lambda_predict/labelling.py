@@ -16,6 +16,9 @@ write is to let a slower function win that looked while the image was something 
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -38,7 +41,10 @@ _MODE: TypeAdapter[Mode] = TypeAdapter(Mode)
 
 
 class Labeller:
-    """Writes labels of images in any bucket to one labels bucket.
+    """Writes labels of images in any bucket to one labels bucket. Safe to share between threads.
+
+    Threads wait for S3 side by side, but read images one at a time: there is one processor, and the
+    memory is measured for the largest image, not for several.
 
     Parameters
     ----------
@@ -54,6 +60,9 @@ class Labeller:
         self._s3 = s3
         self._labels_bucket = labels_bucket
         self._default_mode = default_mode
+        self._reading = threading.Lock()
+        self._busy: set[str] = set()
+        self._free = threading.Condition()
 
     def reconcile(self, bucket: str, key: str, classifier: Classifier) -> None:
         """Write the label that the image at `key` should have now.
@@ -65,12 +74,26 @@ class Labeller:
         ClientError, BotoCoreError
             If S3 cannot be used just now, or may not be; trying again later is safe.
         """
-        for _ in range(_ATTEMPTS):
-            seen = self._tag_of_label(key)
-            if self._write_label(key, self._label_of(bucket, key, classifier), seen):
-                return
-            logger.info("The label changed meanwhile; looking again", key=key)
+        with self._alone_with(key):
+            for _ in range(_ATTEMPTS):
+                seen = self._tag_of_label(key)
+                if self._write_label(key, self._label_of(bucket, key, classifier), seen):
+                    return
+                logger.info("The label changed meanwhile; looking again", key=key)
         raise Conflict(f"The label of {key} kept changing; it is tried again later.")
+
+    @contextmanager
+    def _alone_with(self, key: str) -> Iterator[None]:
+        """Keep other threads from the label of this key: all but one would look in vain."""
+        with self._free:
+            self._free.wait_for(lambda: key not in self._busy)
+            self._busy.add(key)
+        try:
+            yield
+        finally:
+            with self._free:
+                self._busy.discard(key)
+                self._free.notify_all()
 
     def _tag_of_label(self, key: str) -> str | None:
         try:
@@ -96,7 +119,8 @@ class Labeller:
         try:
             mode = self._mode(answer["Metadata"])
             data = _read_body(answer)
-            result = classify(classifier, data, mode=mode)
+            with self._reading:
+                result = classify(classifier, data, mode=mode)
         except (ImageError, BadRequest) as error:
             return error_label(error, source, mode, classifier.model_info)
         return label(result, source, mode)

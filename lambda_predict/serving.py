@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ from lambda_predict.observability import logger, metrics
 
 class ModelInService:
     """Gives the classifier of the promoted model, at most `refresh_seconds` behind the pointer.
+
+    Safe to share between threads: one looks, the others wait for what it finds.
 
     Where nothing is promoted, or there is no store, that is the model that ships with the code. A
     bundle that is broken, half-published or tampered with is refused, logged and counted, and the
@@ -48,6 +51,7 @@ class ModelInService:
         self._classifier: Classifier | None = None
         self._etag: str | None = None
         self._looked_at: float | None = None
+        self._lock = threading.Lock()
 
     def classifier(self) -> Classifier:
         """The classifier to answer with now.
@@ -57,10 +61,11 @@ class ModelInService:
         StoreUnreachable
             If the pointer could never be read so far.
         """
-        if self._classifier is None or self._is_due():
-            self._refresh()
-        assert self._classifier is not None  # noqa: S101 - `_refresh` sets it or raises
-        return self._classifier
+        with self._lock:
+            if self._classifier is None or self._is_due():
+                self._refresh()
+            assert self._classifier is not None  # noqa: S101 - `_refresh` sets it or raises
+            return self._classifier
 
     def look_again(self) -> None:
         """Look at the pointer before the next answer: a restored snapshot's clock tells nothing."""

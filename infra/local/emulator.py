@@ -40,7 +40,7 @@ class Function:
             f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations",
             json.dumps(event).encode(),
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - ours
+        with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310 - ours
             return json.loads(answer.read())
 
 

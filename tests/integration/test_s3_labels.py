@@ -1,6 +1,9 @@
 """The labels function, through the queue's and S3's own event shapes, against moto."""
 
 import json
+import sys
+import threading
+import time
 from urllib.parse import quote_plus
 from uuid import uuid4
 
@@ -53,7 +56,8 @@ def batch(*bodies):
 
 
 def failures(answer):
-    return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+    """In the order of the messages; the function tells them in the order of their failing."""
+    return sorted(item["itemIdentifier"] for item in answer["batchItemFailures"])
 
 
 @pytest.fixture
@@ -288,3 +292,32 @@ def test_models_and_images_are_never_written(s3, put, labelled, seven):
     labelled("a")
     assert [item["Key"] for item in s3.list_objects_v2(Bucket=IMAGES)["Contents"]] == ["a"]
     assert s3.list_objects_v2(Bucket=MODELS)["KeyCount"] == 0
+
+
+def test_images_of_a_batch_wait_for_s3_together_and_are_read_one_at_a_time(
+    s3_labels, context, put, label, seven, monkeypatch
+):
+    together = threading.Barrier(3, timeout=30)
+    client = s3_labels.labeller()._s3
+
+    def wait(**_):
+        together.wait()  # an answer would take the place of S3's
+
+    client.meta.events.register("before-call.s3.GetObject", wait)
+    module = sys.modules["lambda_predict.labelling"]
+    read, alone = module.classify, threading.Lock()
+
+    def watched(*given, **options):
+        assert alone.acquire(blocking=False), "another image was being read"
+        try:
+            time.sleep(0.05)
+            return read(*given, **options)
+        finally:
+            alone.release()
+
+    monkeypatch.setattr(module, "classify", watched)
+    keys = ("a", "b", "c")
+    for key in keys:
+        put(key, seven)
+    assert failures(s3_labels.handler(batch(*(s3_event(key) for key in keys)), context)) == []
+    assert [label(key)["text"] for key in keys] == ["7", "7", "7"]

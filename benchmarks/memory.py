@@ -1,0 +1,103 @@
+"""The most memory that one picture takes, for every format, at the published limits.
+
+    python -m benchmarks.memory
+
+Each in a process of its own that imports the recogniser, loads the model, reads the one picture and
+tells the most that was ever resident (Linux). Pictures are noise, the worst that an encoder can be
+given.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import typer
+from PIL import Image
+from rich.progress import track
+
+from benchmarks import side_by_side
+from benchmarks.side_by_side import Bar, Row
+from digits.image import MAX_PIXELS, MAX_PIXELS_JPEG
+
+FLOOR = "28×28 PNG"
+BIG_JPEG = "50 MP JPEG"
+_PROBE = """
+import sys
+from digits import Classifier, bundle
+print(Classifier(bundle.load()).classify(open(sys.argv[1], "rb").read(), max_bytes=10**9).reason)
+print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
+"""
+
+
+def main(record: side_by_side.Record = False) -> None:
+    """Read one picture of each kind and print the table."""
+    rows = []
+    with TemporaryDirectory() as folder:
+        for name, form, mode, pixels, options in track(
+            _kinds(), "reading", console=side_by_side.console, transient=True
+        ):
+            path = Path(folder) / "picture"
+            _save(path, form, mode, pixels, options)
+            limit = 300 if name == BIG_JPEG else 400
+            rows.append(
+                Row(
+                    name,
+                    [_most(path)],
+                    "MB",
+                    (
+                        Bar(
+                            "median",
+                            "≤",
+                            limit,
+                        ),
+                    ),
+                    (FLOOR,),
+                )
+            )
+    side_by_side.tell("memory", "the most memory", rows, record=record)
+
+
+def _kinds() -> list[tuple[str, str, str, int, dict[str, object]]]:
+    """Name, format, mode, pixels and how to save."""
+    return [
+        (FLOOR, "PNG", "L", 784, {}),
+        (BIG_JPEG, "JPEG", "RGB", MAX_PIXELS_JPEG, {"quality": 60}),
+        ("50 MP JPEG, progressive", "JPEG", "RGB", MAX_PIXELS_JPEG, {"progressive": True}),
+        ("37.5 MP JPEG in CMYK", "JPEG", "CMYK", MAX_PIXELS_JPEG * 3 // 4, {"quality": 60}),
+        ("16 MP PNG", "PNG", "RGB", MAX_PIXELS, {"compress_level": 1}),
+        ("16 MP PNG, transparent", "PNG", "RGBA", MAX_PIXELS, {"compress_level": 1}),
+        ("16 MP WebP", "WEBP", "RGB", MAX_PIXELS, {"quality": 60, "method": 0}),
+        ("16 MP TIFF in CMYK", "TIFF", "CMYK", MAX_PIXELS, {}),
+        ("16 MP GIF", "GIF", "P", MAX_PIXELS, {}),
+        ("16 MP BMP", "BMP", "RGB", MAX_PIXELS, {}),
+    ]
+
+
+def _save(path: Path, form: str, mode: str, pixels: int, options: dict[str, object]) -> None:
+    """Write a picture of noise."""
+    side = int(pixels**0.5)
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    shape = (side, side, bands) if bands > 1 else (side, side)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    data = noise.tobytes()
+    Image.frombytes(mode, (side, side), data).save(path, form, **options)
+
+
+def _most(path: Path) -> float:
+    """Megabytes, while a new process reads the picture."""
+    done = subprocess.run(  # noqa: S603 - ours
+        [sys.executable, "-c", _PROBE, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return int(done.stdout.splitlines()[-1]) * 1024 / 1e6  # it tells kibibytes
+
+
+if __name__ == "__main__":
+    typer.run(main)

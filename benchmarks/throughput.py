@@ -1,0 +1,93 @@
+"""How many MNIST-size PNGs a core reads in a second, from bytes to result.
+
+    python -m benchmarks.throughput
+    python -m benchmarks.throughput --rounds 50 --record
+
+In turns with a function on TensorFlow as AWS's template has it, and with the same network in
+TensorFlow that is given as many pictures at once. What the network alone takes bounds all else: it
+is the one that ships with the code, in float32, and any faster arithmetic would change its answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import typer
+from PIL import Image
+
+from benchmarks import mnist, samples, side_by_side
+from benchmarks.side_by_side import Bar, Row, Way
+from digits import Classifier, bundle, image
+from digits.quiet import nothing_on_stderr
+
+AT_ONCE = 64
+TEMPLATE = "TensorFlow, AWS's template"
+OURS = f"ours, {AT_ONCE} at once"
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="Of all ways in turns.", min=1)] = 30,
+    record: side_by_side.Record = False,
+) -> None:
+    """Read the same pictures in every way in turns and print the table."""
+    side_by_side.on_one_core()
+    files = samples.small(AT_ONCE)
+    with nothing_on_stderr():
+        classifier = Classifier(bundle.load())
+        ways = {**_ours(classifier, files), **_theirs(files)}
+        rates = side_by_side.in_turns(ways, rounds)
+    bars = {OURS: (Bar("median", "≥", 3_000), Bar("ratio", "≥", 15, TEMPLATE))}
+    rows = [Row(name, them, "a second", bars.get(name, ())) for name, them in rates.items()]
+    side_by_side.tell("throughput", "28×28 PNGs, bytes to result, one core", rows, record=record)
+
+
+def _ours(classifier: Classifier, files: list[bytes]) -> dict[str, Way]:
+    frames = mnist.test_images()[0][:AT_ONCE] / np.float32(255)
+    return {
+        OURS: _rate(lambda: classifier.read_all([image.decode(file) for file in files])),
+        "ours, one by one": _rate(lambda: [classifier.classify(file) for file in files]),
+        "decoding alone": _rate(lambda: [image.decode(file) for file in files]),
+        f"the network alone, {AT_ONCE} at once": _rate(lambda: classifier.logits(frames)),
+        "the network alone, one by one": _rate(
+            lambda: [classifier.logits(frame[np.newaxis]) for frame in frames]
+        ),
+    }
+
+
+def _theirs(files: list[bytes]) -> dict[str, Way]:
+    os.environ["MODEL"] = str(bundle.SHIPPED / "mnist_cnn.keras")
+    from benchmarks.references import reference  # noqa: PLC0415 - brings TensorFlow
+
+    events: list[dict[str, Any]] = [{"body": base64.b64encode(file).decode()} for file in files]
+
+    def at_once() -> None:
+        frames = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
+        reference.model(frames[..., np.newaxis].astype(np.float32)).numpy().argmax(axis=1)
+
+    return {
+        TEMPLATE: _rate(lambda: [reference.handler(event, None) for event in events]),
+        f"TensorFlow, {AT_ONCE} at once": _rate(at_once),
+    }
+
+
+def _rate(action: Callable[[], object]) -> Way:
+    """How many pictures a second of this process's time the action reads; it reads `AT_ONCE`."""
+
+    def way() -> float:
+        started = time.process_time()
+        action()
+        return AT_ONCE / (time.process_time() - started)
+
+    return way
+
+
+if __name__ == "__main__":
+    typer.run(main)

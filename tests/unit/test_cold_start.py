@@ -1,0 +1,128 @@
+"""What a start and an answer may cost, in what can be counted: no clock, so no noise.
+
+`python -m benchmarks.coldstart` has the times. A bound is what was counted when it was written, and
+a little: who has to raise one has made every cold start slower.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import samples
+from digits import image
+from infra.local.events import of_gateway
+
+MODULES = 325
+CALLS = 520
+ROOT = Path(__file__).parents[2]
+# Nothing that an answer needs imports these; each takes as long as much of the rest.
+HEAVY = {
+    *("boto3", "s3transfer", "tensorflow", "keras", "pandas", "matplotlib", "scipy", "sklearn"),
+    *("rich", "typer", "streamlit", "pillow_heif", "training_job", "infra", "benchmarks"),
+    *("multiprocessing", "unittest", "pydantic.v1", "pydantic.networks", "numpy.random"),
+    "numpy.ma",
+    *("numpy.testing", "numpy.f2py", "PIL.TiffImagePlugin", "PIL.ImageFont", "PIL.ImageDraw"),
+    *("botocore.session", "botocore.client", "lambda_predict.uploads", "lambda_predict.feedback"),
+}
+FIRST_ANSWER = """
+import json, sys
+from types import SimpleNamespace
+sys.path.insert(0, {root!r})
+event = json.load(sys.stdin)
+from lambda_predict import http_api
+context = SimpleNamespace(
+    function_name="test", function_version="1", memory_limit_in_mb=1769, aws_request_id="1",
+    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:test",
+)
+answer = http_api.handler(event, context)
+assert answer["statusCode"] == 200, answer
+print("\\n" + json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> set[str]:
+    """The modules of a function that has answered its first request."""
+    event = of_gateway(
+        "POST", "/classify", headers={"Content-Type": "image/png"}, body=samples.small(1)[0]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_ANSWER.format(root=str(ROOT))],
+        input=json.dumps(event),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "PATH": os.environ["PATH"],
+            "POWERTOOLS_METRICS_NAMESPACE": "Digits",
+            "POWERTOOLS_SERVICE_NAME": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        },
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_first_answer_imports_nothing_heavy(imported):
+    assert "digits.classifier" in imported
+    assert sorted(name for name in HEAVY if name in imported) == []
+
+
+def test_the_first_answer_imports_few_modules(imported):
+    """Of the standard library's, which differ between Pythons, none is counted."""
+    counted = [it for it in imported if it.partition(".")[0] not in sys.stdlib_module_names]
+    assert 100 < len(counted) <= MODULES
+
+
+def test_an_answer_takes_few_calls(classifier):
+    """Calls in Python are most of what a small picture costs besides the network."""
+    data = samples.small(1)[0]
+    classifier.classify(data)
+    calls = 0
+
+    def count(_: Any, event: str, __: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        classifier.classify(data)
+    finally:
+        sys.setprofile(None)
+    assert 100 < calls <= CALLS
+
+
+def test_many_small_pictures_meet_the_network_once(classifier, monkeypatch):
+    shown = []
+    run = classifier._network.run
+
+    def watched(frames):
+        shown.append(len(frames))
+        return run(frames)
+
+    monkeypatch.setattr(classifier._network, "run", watched)
+    files = samples.small(20)
+    results = classifier.read_all([image.decode(file) for file in files])
+    assert shown == [20]
+    for result, file in zip(results, files, strict=True):
+        alone = classifier.classify(file)
+        assert result.text == alone.text
+        np.testing.assert_allclose(
+            result.digits[0].probabilities, alone.digits[0].probabilities, atol=2e-6
+        )
+
+
+def test_many_pictures_keep_their_order_whatever_they_are(classifier, seven, one):
+    small = samples.small(3)
+    files = [small[0], seven, small[1], one, small[2]]
+    together = classifier.read_all([image.decode(file) for file in files])
+    assert [it.text for it in together] == [classifier.classify(file).text for file in files]
+    assert [it.image.width for it in together] == [image.decode(file).width for file in files]
+    assert classifier.read_all([]) == []
