@@ -2,6 +2,7 @@
 
     make bench                                what stands in README's section on performance
     .venv/bin/python -m benchmarks --record   and keep the figures, dated, in benchmarks/records
+    .venv/bin/python -m benchmarks --recorded print the last of these, and measure nothing
 
 Each benchmark is a command of its own, `python -m benchmarks.NAME`, with its own options.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Annotated
 
 import typer
 
@@ -28,8 +30,16 @@ UNRECORDED = {"cost": ()}
 TOLD = {"accuracy": (), "load": ("--recorded",)}
 
 
-def main(record: side_by_side.Record = False) -> None:
+def main(
+    record: side_by_side.Record = False,
+    recorded: Annotated[bool, typer.Option("--recorded", help="Print the last records.")] = False,
+) -> None:
     """Run one benchmark after the other; each in a process that no other has warmed."""
+    if recorded:
+        for name in MEASURED:
+            if figures := side_by_side.latest(name):
+                side_by_side.show(figures)
+        return
     failed = []
     keep = ("--record",) if record else ()
     wanted = {name: (*options, *keep) for name, options in MEASURED.items()}

@@ -219,9 +219,9 @@ def _strong(amount: Plane, parts: Components, kept: Mask) -> Mask:
     that faint writing survives beside dark, and what clings to dark writing does not.
     """
     labels = parts.labels
-    inside = labels > 0
+    inside = np.flatnonzero(labels)
     peak = np.zeros(len(parts) + 1, np.float32)
-    np.maximum.at(peak, labels[inside], amount[inside])
+    np.maximum.at(peak, labels.ravel()[inside], amount.ravel()[inside])
     limit = np.concatenate([[np.inf], np.where(kept, EDGE * peak[1:], np.inf)]).astype(np.float32)
     return np.asarray(amount > limit[labels])
 
@@ -297,20 +297,26 @@ def _without_lines(mask: Mask) -> Mask:
     if not width // 4 < len(thin) < mask.size // 5:
         return mask
     y, x = np.divmod(thin, width)
+    down, across = y.astype(np.float64), x - width / 2
     slopes = np.linspace(-0.1, 0.1, 41)
-    best = max((_on_lines(x, y, slope, mask.shape) for slope in slopes), key=np.count_nonzero)
+    every = (_on_lines(down - slope * across, mask.shape) for slope in slopes)
+    _, row, full = max(every, key=lambda found: found[0])
+    best = full[row]
     kept: Mask = mask.copy()
     kept[y[best], x[best]] = False
     return kept
 
 
 def _on_lines(
-    x: NDArray[np.intp], y: NDArray[np.intp], slope: float, shape: tuple[int, ...]
-) -> Mask:
-    """Which of the pixels lie on wide lines of this slope, (n,)."""
+    middle: NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[int, NDArray[np.intp], Mask]:
+    """How many pixels lie on wide lines of a slope; the row of each, (n,); which rows are lines.
+
+    `middle` is, for each pixel, where a line of this slope through it crosses the middle column.
+    """
     height, width = shape
     reach = width // 16 + 2  # how far a line of the largest slope leaves its middle row
-    row = np.round(y - slope * (x - width / 2)).astype(np.intp) + reach
+    row = np.rint(middle).astype(np.intp) + reach
     count = np.bincount(row, minlength=height + 2 * reach)
     full = count > width / 2
     several = count > width / 4
@@ -319,4 +325,4 @@ def _on_lines(
     near = full.copy()
     near[1:] |= full[:-1]
     near[:-1] |= full[1:]
-    return np.asarray(near[row])
+    return int(count[near].sum()), row, near

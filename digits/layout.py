@@ -189,7 +189,9 @@ def _strokes(parts: Components, ink: Ink) -> list[int]:
     edge = ((sides > 1) | along_border(parts, 0.5)) & (not ink.tight)
     flat = wide > 14 * high
     speck = extent < max(5, 0.015 * max(height, width))
-    steep = np.bincount(parts.labels[ink.steep], minlength=len(parts) + 1)[1:]
+    steep = np.bincount(parts.labels.ravel()[np.flatnonzero(ink.steep)], minlength=len(parts) + 1)[
+        1:
+    ]
     vague = steep < 0.5 * extent
     possible = ~(edge | (flat & (not ink.tight)) | speck | vague)
     if not possible.any():
