@@ -2,8 +2,9 @@
 
     python -m benchmarks.size
 
-In turns with nothing: a size is the same every time. What was left out, and that the rest still
-answers, is `lambda_predict/Makefile`'s and `tests/unit/test_artifact.py`'s business.
+Packages are compiled where there is a Python of the functions' version; the build for this machine
+and its own Python always has one, and tells what that weighs. What was left out, and that the rest
+still answers, is `lambda_predict/Makefile`'s and `tests/unit/test_artifact.py`'s business.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main(record: side_by_side.Record = False) -> None:
     """Build for each CPU and print the table."""
     rows = []
     with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
-        for cpu in ("arm64", "x86_64"):
+        for cpu in ("arm64", "x86_64", "host"):
             built = artifact.build(processes, Path(folder) / cpu, cpu=cpu)
             whole = _megabytes(built)
             limit = Bar("median", "≤", 100)

@@ -144,7 +144,8 @@ class LocalCloud:
     def build(self, processes: Processes, out: Path) -> bool:
         """Run `sam build` into `out`, unless nothing that goes into it changed; whether it ran."""
         stamp = out.with_name(f"{out.name}-from")
-        inputs = [ROOT / "template.yaml", ROOT / "samconfig.toml", ROOT / "requirements/lambda.txt"]
+        inputs = [ROOT / "template.yaml", ROOT / "samconfig.toml", ROOT / "infra/slim.py"]
+        inputs += [ROOT / "requirements/lambda.txt"]
         inputs += [*_sources("lambda_predict"), *_sources("digits")]
         digest = digest_of(inputs, self.build_env["DIGITS_BUILD_PYTHON"])
         if (out / "template.yaml").exists() and _reads(stamp) == digest:
