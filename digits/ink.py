@@ -27,6 +27,8 @@ BOLD_EDGE = 0.2  # darkness at which ink begins there: a stroke is a pixel or tw
 # Windows of the closing, as shares of the longer side: any marker's stroke is narrower than the
 # first, a pen's than the second, and fewer shadows are.
 WINDOWS = (1 / 4, 1 / 9)
+NEAR = 1 / 6  # the same window where it is known about where the ink is
+LIKELY = 0.35  # from which a pixel may be ink there
 MIN_CONTRAST = 0.06  # of ink, as a share of the paper's brightness
 NOISE_FACTOR = 4.5  # standard deviations of the paper's grain that ink must exceed
 EDGE = 0.34  # of its stroke's darkest: where the stroke ends
@@ -81,6 +83,31 @@ def readings(grey: Grey) -> Iterator[Iterator[Ink]]:
     for light in (not dark, dark):
         turn = np.invert if light else np.asarray
         yield _ways(turn(grey), turn(smooth), turn(calm), steep, tiny=tiny)
+
+
+def where_likely(grey: Grey, likely: Plane) -> Ink:
+    """Tell ink from paper where it is known about where the ink is.
+
+    Ink is what is darker there than the paper around it, or lighter, whichever most of it is.
+
+    Parameters
+    ----------
+    grey : uint8 (h, w)
+        The picture.
+    likely : float32 (h, w)
+        How likely each pixel is ink, 0 to 1; somewhere it must be more than a half.
+    """
+    side = max(grey.shape)
+    inked = likely > 0.5
+    around = _blurred(grey, max(2, side // 40))
+    if float(grey[inked].mean()) > float(around[inked].mean()):
+        grey = ~grey
+    smooth = _blurred(grey, 1)
+    amount, _ = _darkness(smooth, _closing(smooth, _blurred(smooth, 3), round(side * NEAR)))
+    amount *= np.clip(2 * likely / LIKELY - 1, 0, 1)
+    parts = connected((amount > MIN_CONTRAST) & (likely > LIKELY))
+    mask = _strong(amount, parts, np.ones(len(parts), np.bool_))
+    return Ink(smooth, amount, mask, np.ones_like(mask), tight=False, sure=True)
 
 
 def _ways(grey: Grey, smooth: Grey, calm: Grey, steep: Mask, *, tiny: bool) -> Iterator[Ink]:

@@ -97,6 +97,18 @@ def pieces_of(ink: Ink) -> list[Piece]:
     return _stacked([piece for piece in pieces if _stands_out(piece, ink)])
 
 
+def parts_of(mask: Mask) -> list[Piece]:
+    """The pieces of ink that is known to be ink, the largest first: all but specks."""
+    parts = connected(mask)
+    extent = np.maximum(parts.right - parts.left, parts.bottom - parts.top)
+    possible = extent >= max(5, 0.015 * max(mask.shape))
+    if not possible.any():
+        return []
+    possible &= parts.area > 0.01 * parts.area[possible].max()
+    order = np.argsort(-parts.area * possible, kind="stable")[: int(possible.sum())]
+    return _stacked([_piece(parts, int(part)) for part in order[:MAX_PIECES]])
+
+
 def lines_of(pieces: Sequence[Piece], height: int) -> list[list[Piece]]:
     """Order pieces to lines, top to bottom, each left to right.
 
@@ -150,7 +162,7 @@ def cuts(piece: Piece, pen: float) -> list[Piece]:
     side = np.zeros(piece.mask.shape, np.intp)
     for path in np.maximum.accumulate(paths) if paths else ():
         side += np.arange(piece.width) >= path[:, None]
-    found = [_trimmed(piece, piece.mask & (side == number)) for number in range(len(paths) + 1)]
+    found = [trimmed(piece, piece.mask & (side == number)) for number in range(len(paths) + 1)]
     return [part for part in found if part is not None]
 
 
@@ -318,7 +330,8 @@ def _path(step: NDArray[np.intp], end: int) -> NDArray[np.intp]:
     return path
 
 
-def _trimmed(piece: Piece, mask: Mask) -> Piece | None:
+def trimmed(piece: Piece, mask: Mask) -> Piece | None:
+    """The part of a piece that `mask`, as large as its own, leaves; None if that is none."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from digits import finder
 from digits.image import Grey, Picture
 from digits.ink import Ink, Mask, Plane, readings
 from digits.layout import Piece, pieces_of, stroke_width
@@ -56,11 +58,15 @@ class Page:
         What was written.
     pieces : tuple of Piece
         Its connected parts, the largest first.
+    divided : bool
+        Whether what is connected was divided, perhaps too much: to be believed only where all of it
+        is digits.
     """
 
     picture: Picture
     ink: Ink
     pieces: tuple[Piece, ...]
+    divided: bool = False
 
     @property
     def left_out(self) -> float:
@@ -82,9 +88,20 @@ class Page:
 
 
 def pages(picture: Picture) -> Iterator[Iterator[Page]]:
-    """A picture's ink as told from its paper in several ways; see `ink.readings`."""
+    """A picture's ink as told from its paper in several ways; see `ink.readings`.
+
+    After the first way of all come those of `finder`, whose network costs more than it.
+    """
+    learned = _learned(picture)
     for ways in readings(picture.grey):
-        yield (Page(picture, ink, tuple(pieces_of(ink))) for ink in ways)
+        classical = (Page(picture, ink, tuple(pieces_of(ink))) for ink in ways)
+        yield chain(islice(classical, 1), learned, classical)
+
+
+def _learned(picture: Picture) -> Iterator[Page]:
+    if max(picture.grey.shape) >= finder.SMALLEST:
+        for number, (ink, pieces) in enumerate(finder.find(picture.grey)):
+            yield Page(picture, ink, tuple(pieces), divided=number == 0)
 
 
 def largest(picture: Picture) -> Mark | None:

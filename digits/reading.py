@@ -104,10 +104,12 @@ def read(picture: Picture, judge: Judge) -> Lines:
         found: list[Box] = []
         for page in ways:
             lines = _without_holes(_read_page(page, judge), around)
-            if not page.ink.tight:
+            if not (page.ink.tight or page.divided):
                 found += [one.mark.box for line in lines for one in line]
             if page.ink.sure and page.left_out < LEFT_OUT and _all_accepted(lines):
                 return lines
+            if page.divided:
+                continue
             merit = sum(_merit(one) for line in lines for one in line)
             if lines and (merit > best[0] or not best[1]):
                 best = (max(merit, 0.0), lines)

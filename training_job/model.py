@@ -75,7 +75,7 @@ def deep(*, training: bool = False) -> keras.Model:
     pooling and ends in ReLU (Ioffe and Szegedy, "Batch Normalization", ICML 2015). Input as for
     `reference`.
     """
-    norm = _FusedBatchNormalization if training else layers.BatchNormalization
+    norm = FusedBatchNormalization if training else layers.BatchNormalization
     stack: list[Any] = [keras.Input((28, 28, 1), name="image")]
     blocks = [(16, "valid", False), (24, "valid", True), (64, "same", False)]
     blocks += [(64, "same", True), (96, "same", False), (96, "same", True)]
@@ -102,7 +102,7 @@ def deep(*, training: bool = False) -> keras.Model:
     return keras.Sequential(stack, name="mnist_cnn")
 
 
-class _FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
+class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
     """Keras' batch normalisation, trained by TensorFlow's fused kernel: a tenth of an epoch less.
 
     Keras 3 spells the training step out in some ten elementwise operations.

@@ -68,6 +68,8 @@ class _Style:
     pens: Chances = field(default_factory=lambda: {"pen": 4, "marker": 1, "pencil": 1})
 
 
+ROW = 140  # pixels that a row of digits is high, before it is cut to its ink
+
 _STYLES: dict[Level, _Style] = {
     "easy": _Style(
         paper={"plain": 4, "coloured": 1},
@@ -184,7 +186,7 @@ def blank(*, level: Level, seed: int) -> Sample:
     """Paint the paper or board alone: its light, shadow, noise and lines, but no ink."""
     rng = np.random.default_rng(seed)
     height, width = _picture_size(_STYLES[level], rng)
-    return _photograph(np.zeros((height, width)), "", level, {"size": "none", "turn": "none"}, rng)
+    return photograph(np.zeros((height, width)), "", level, {"size": "none", "turn": "none"}, rng)
 
 
 def _strokes(digit: Digits28 | Plane, rng: np.random.Generator) -> Plane:
@@ -222,21 +224,22 @@ def _paint(rows: list[Plane], text: str, level: Level, rng: np.random.Generator)
         "size": "small" if shown < 0.3 else "large" if shown > 0.6 else "middling",
         "turn": f"{int(abs(turn)) // 5 * 5} to {int(abs(turn)) // 5 * 5 + 5} degrees",
     }
-    return _photograph(page, text, level, conditions, rng)
+    return photograph(page, text, level, conditions, rng)
 
 
-def _photograph(
+def photograph(
     page: Plane, text: str, level: Level, conditions: dict[str, str], rng: np.random.Generator
 ) -> Sample:
+    """Photograph a page, float64 (h, w), whose ink is 1: paper, pen, light, camera and file."""
     style = _STYLES[level]
     height, width = page.shape
-    paper, pen, light = (_drawn(chances, rng) for chances in (style.paper, style.pens, style.light))
+    paper, pen, lit = (_drawn(chances, rng) for chances in (style.paper, style.pens, style.light))
     if paper == "board":
         pen = "chalk"
     colour = _coloured(page, paper, pen, style, rng)
     if rng.random() < style.specks:
         colour = _specked(colour, rng)
-    colour = colour * _light(height, width, light, style, rng)[..., None]
+    colour = colour * light(height, width, lit, level, rng)[..., None]
     picture = Image.fromarray(np.clip(colour, 0, 255).astype(np.uint8))
     radius = rng.uniform(*style.blur) * max(height, width) / 1000
     blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32)
@@ -247,7 +250,7 @@ def _photograph(
     conditions = conditions | {
         "paper": paper,
         "pen": pen,
-        "light": light,
+        "light": lit,
         "blur": "sharp" if blur < 1 else "soft" if blur < 2 else "blurred",
         "file": kind,
         "pixels": "under 400" if max(height, width) < 400 else "400 and more",
@@ -305,8 +308,9 @@ def _specked(colour: NDArray[np.float64], rng: np.random.Generator) -> NDArray[n
     return colour
 
 
-def _light(height: int, width: int, kind: str, style: _Style, rng: np.random.Generator) -> Plane:
+def light(height: int, width: int, kind: str, level: Level, rng: np.random.Generator) -> Plane:
     """Light on each pixel, (height, width), 1 where nothing takes any away."""
+    style = _STYLES[level]
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j] - 0.5
     if kind == "even":
         return np.ones((height, width))
@@ -315,15 +319,15 @@ def _light(height: int, width: int, kind: str, style: _Style, rng: np.random.Gen
         return np.asarray(1 - rng.uniform(*style.gradient) * np.clip(far, 0, 1.2) ** 2)
     angle = rng.uniform(0, 2 * np.pi)
     along = x * np.cos(angle) + y * np.sin(angle)
-    light = 1 - rng.uniform(*style.gradient) * (along + 0.71) / 1.42
+    falling = 1 - rng.uniform(*style.gradient) * (along + 0.71) / 1.42
     if "shadow" in kind:
         angle = rng.uniform(0, 2 * np.pi)
         along = x * np.cos(angle) + y * np.sin(angle)
         across = y * np.cos(angle) - x * np.sin(angle)
         edge = along + rng.uniform(-0.3, 0.3) + rng.uniform(-0.8, 0.8) * across**2
         penumbra = rng.uniform(0.1, 0.3) if kind == "soft shadow" else rng.uniform(0.008, 0.05)
-        light *= 1 - rng.uniform(*style.shadow) * np.clip(edge / penumbra + 0.5, 0, 1)
-    return np.asarray(light)
+        falling *= 1 - rng.uniform(*style.shadow) * np.clip(edge / penumbra + 0.5, 0, 1)
+    return np.asarray(falling)
 
 
 def _rules(height: int, width: int, kind: str, rng: np.random.Generator) -> Plane:
@@ -409,8 +413,22 @@ def row(digits: list[Plane], touching: float, rng: np.random.Generator) -> Plane
 
     Gaps are counted between the ink itself, so that slanting neighbours may overlap in x.
     """
+    row = np.zeros((ROW, 0))
+    for start, digit in placed(digits, touching, rng):
+        row = _with(row, digit, start)
+    return np.asarray(row[row.max(axis=1) > 0.1])
+
+
+def placed(
+    digits: list[Plane], touching: float, rng: np.random.Generator
+) -> list[tuple[int, Plane]]:
+    """The digits of a `row`, each `ROW` pixels high with what is above and below it, and where.
+
+    Where is the column of its left side.
+    """
     height = 100
-    row = np.zeros((round(1.4 * height), 0))
+    row = np.zeros((ROW, 0))
+    found = []
     for digit in digits:
         scale = height * rng.uniform(0.85, 1.1) / max(digit.shape)
         size = (max(1, round(digit.shape[1] * scale)), max(1, round(digit.shape[0] * scale)))
@@ -418,16 +436,18 @@ def row(digits: list[Plane], touching: float, rng: np.random.Generator) -> Plane
         small = np.asarray(image, np.float64)
         slack = row.shape[0] - small.shape[0]
         above = int(np.clip(rng.normal(0.5, 0.12), 0, 1) * slack)
-        placed = np.pad(small, ((above, slack - above), (0, 0)))
+        tall = np.pad(small, ((above, slack - above), (0, 0)))
         gap = -rng.uniform(1, 5) if rng.random() < touching else rng.uniform(4, 35)
-        row = _beside(row, placed, round(gap))
-    return np.asarray(row[row.max(axis=1) > 0.1])
+        start = _beside(row, tall, round(gap))
+        row = _with(row, tall, start)
+        found.append((start, tall))
+    return found
 
 
-def _beside(row: Plane, digit: Plane, gap: int) -> Plane:
-    """Put a digit to the right of a row so that their ink is `gap` pixels apart at the nearest."""
+def _beside(row: Plane, digit: Plane, gap: int) -> int:
+    """Where a digit begins to the right of a row if their ink is `gap` pixels apart at least."""
     if row.shape[1] == 0:
-        return digit
+        return 0
     ink, other = row > 0.3, digit > 0.3
     free_right = np.where(ink.any(axis=1), ink[:, ::-1].argmax(axis=1), 10_000)
     free_left = np.where(other.any(axis=1), other.argmax(axis=1), 10_000)
@@ -436,7 +456,10 @@ def _beside(row: Plane, digit: Plane, gap: int) -> Plane:
     apart = int((free_right + near).min())
     if apart > 9_000:  # no row in common
         apart = 0
-    start = max(row.shape[1] // 2, row.shape[1] - apart + gap)
+    return max(int(row.shape[1]) // 2, int(row.shape[1]) - apart + gap)
+
+
+def _with(row: Plane, digit: Plane, start: int) -> Plane:
     together = np.zeros((row.shape[0], max(row.shape[1], start + digit.shape[1])))
     together[:, : row.shape[1]] = row
     part = together[:, start : start + digit.shape[1]]

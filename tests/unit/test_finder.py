@@ -1,0 +1,59 @@
+"""The network that finds ink: what it ships as, what it finds, and what it is taught."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits import finder, image
+from training_job import photos, strokes
+from training_job.finder import HALF, lesson
+
+RNG = np.random.default_rng(20261126)
+
+
+def test_the_ink_is_where_it_was_painted_on_a_ruled_page_in_shadow():
+    digit = strokes.digit(2, RNG)
+    sample = photos.photo(digit, 2, level="hard", seed=3)
+    (ink, _), *_ = finder.find(image.decode(sample.data).grey)
+    rows, columns = np.flatnonzero(ink.mask.any(1)), np.flatnonzero(ink.mask.any(0))
+    x, y, width, height = sample.box
+    with Image.open(io.BytesIO(sample.data)) as picture:
+        scale = max(ink.mask.shape) / max(picture.size)
+    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    painted = np.array([x, y, x + width, y + height]) * scale
+    assert np.abs(found - painted).max() < 0.12 * max(ink.mask.shape)
+
+
+def test_paper_has_no_ink():
+    for level in photos._STYLES:
+        for seed in range(5):
+            grey = image.decode(photos.blank(level=level, seed=seed).data).grey
+            ways = finder.find(grey)
+            assert sum(piece.area for _, pieces in ways for piece in pieces) < 0.01 * grey.size
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (200, 300), (800, 100), (101, 60)])
+def test_any_shape_fits_what_the_network_is_shown(shape):
+    canvas, (height, width) = finder.fitted(np.zeros(shape, np.uint8))
+    assert canvas.shape in ((finder.LONG, finder.SHORT), (finder.SHORT, finder.LONG))
+    assert height / width == pytest.approx(shape[0] / shape[1], rel=0.05)
+
+
+def test_a_lesson_says_where_each_things_middle_is():
+    taught = 0
+    for seed in range(12):
+        one = lesson(seed)
+        rows, columns = np.nonzero(one.size[0])
+        if len(rows) == 0:
+            assert one.centre.max() == 0
+            continue
+        way = one.way[0, rows, columns] / 16
+        middles = np.stack([columns, rows], 1) * HALF + 0.5 + way
+        spots = {tuple(np.round(it).astype(int)) for it in middles}
+        assert len(spots) < 60, "all the ink of a thing points at one place"
+        taught += 1
+    assert taught > 6

@@ -1,0 +1,214 @@
+"""Paints pages of writing with the truth of every pixel, for the network that finds ink.
+
+Seeded, from the digits, strokes and typefaces that are trained with, never from those held out.
+Pages are photographed as `training_job.photos` does it, and then spoilt further.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from digits import image
+from training_job import glyphs, photos, strokes
+from training_job.photos import Level, Plane
+
+_LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
+_SHARES = (0.2, 0.35, 0.45)
+_LONG_SIDE = (150, 480)  # pixels
+_TOUCHING = (0.0, 0.1, 0.3, 0.8)  # how likely two neighbours of a page touch; one is drawn
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One photographed page.
+
+    Attributes
+    ----------
+    grey : uint8 (h, w)
+        The photograph, as the recogniser decodes it.
+    ink : float32 (h, w)
+        What was written, 0 to 1, without paper, light or camera.
+    owner : uint8 (h, w)
+        Which thing the ink at each pixel belongs to, from 1; 0 where there is none.
+    """
+
+    grey: NDArray[np.uint8]
+    ink: NDArray[np.float32]
+    owner: NDArray[np.uint8]
+
+
+def scene(seed: int) -> Scene:
+    """Paint one page: a digit, lines of digits, some of them letters or scribbles, or nothing."""
+    rng = np.random.default_rng([seed, 0x5CE])
+    level = _LEVELS[rng.choice(3, p=_SHARES)]
+    long = np.exp(rng.uniform(*np.log(_LONG_SIDE)))
+    short = long * rng.uniform(0.5, 1.0)
+    height, width = (
+        round(side) for side in ((long, short) if rng.random() < 0.5 else (short, long))
+    )
+    kind = rng.choice(4, p=(0.36, 0.5, 0.07, 0.07))  # one thing, lines, things anywhere, blank
+    if kind == 0:
+        ink, owner = _one(height, width, rng)
+    elif kind == 1:
+        ink, owner = _lines(height, width, rng)
+    elif kind == 2:
+        ink, owner = _scattered(height, width, rng)
+    else:
+        ink, owner = np.zeros((height, width)), np.zeros((height, width), np.uint8)
+    sample = photos.photograph(ink, "", level, {}, rng)
+    grey = _spoilt(image.decode(sample.data).grey, rng)
+    return Scene(grey, ink.astype(np.float32), np.where(ink > 0.05, owner, 0).astype(np.uint8))
+
+
+def _thing(rng: np.random.Generator, odd: float) -> Plane:
+    """A digit, or with a chance of `odd` a letter, a sign or a scribble; float64 (h, w) in 0..1."""
+    chance = rng.random()
+    if chance < odd:
+        kind = rng.choice(3, p=(0.6, 0.15, 0.25))
+        if kind == 0:
+            letters = glyphs.load(held_out=False, digits=False)
+            return photos.stroke(letters.images[rng.integers(len(letters))], rng.uniform(0.3, 0.7))
+        return strokes.sign(rng) if kind == 1 else strokes.scribble(rng)
+    kind = rng.choice(3, p=(0.6, 0.28, 0.12))
+    if kind == 0:
+        pixels, _ = photos.load(held_out=False)
+        return photos.stroke(pixels[rng.integers(len(pixels))], rng.uniform(0.3, 0.7))
+    if kind == 1:
+        return strokes.digit(int(rng.integers(10)), rng)
+    typed = glyphs.load(held_out=False, digits=True)
+    return photos.stroke(typed.images[rng.integers(len(typed))], rng.uniform(0.3, 0.7))
+
+
+Layer = tuple[Plane, NDArray[np.uint8]]
+
+
+def _one(height: int, width: int, rng: np.random.Generator) -> Layer:
+    plane = _thing(rng, odd=0.25)
+    if rng.random() < 0.12:
+        plane = photos.cut(photos.skipped(plane, rng))
+    share = np.exp(rng.uniform(np.log(0.12), np.log(0.92)))
+    scale = share * min(height, width) / max(plane.shape)
+    return _on_page(plane, np.ones(plane.shape, np.uint8), scale, 15, height, width, rng)
+
+
+def _lines(height: int, width: int, rng: np.random.Generator) -> Layer:
+    touching, odd = rng.choice(_TOUCHING), rng.choice((0.0, 0.0, 0.15, 0.6))
+    most = int(rng.integers(1, 7))
+    rows, number = [], 0
+    for _ in range(int(rng.choice((1, 2, 3), p=(0.6, 0.3, 0.1)))):
+        things = [_thing(rng, odd) for _ in range(max(1, most - int(rng.integers(0, 2))))]
+        placed = photos.placed(things, touching, rng)
+        total = max(start + plane.shape[1] for start, plane in placed)
+        ink, owner = np.zeros((photos.ROW, total)), np.zeros((photos.ROW, total), np.uint8)
+        for start, plane in placed:
+            number += 1
+            _lay(plane, number, 0, start, ink, owner)
+        inked = ink.max(axis=1) > 0.1
+        rows.append((ink[inked], owner[inked]))
+    starts = [int(rng.integers(0, 40)) for _ in rows]
+    total = max(row.shape[1] + start for (row, _), start in zip(rows, starts, strict=True))
+    inks, owners = [], []
+    for (ink, owner), start in zip(rows, starts, strict=True):
+        below = int(rng.integers(8, 70))
+        margins = ((0, below), (start, total - ink.shape[1] - start))
+        inks.append(np.pad(ink, margins))
+        owners.append(np.pad(owner, margins))
+    ink, owner = np.concatenate(inks), np.concatenate(owners)
+    room = min(width / ink.shape[1], height / ink.shape[0])
+    scale = min(room * rng.uniform(0.4, 0.95), min(height, width) / photos.ROW)
+    if rng.random() < 0.12:
+        ink = photos.skipped(ink, rng)
+    return _on_page(ink, owner, scale, 9, height, width, rng)
+
+
+def _scattered(height: int, width: int, rng: np.random.Generator) -> Layer:
+    ink, owner = np.zeros((height, width)), np.zeros((height, width), np.uint8)
+    for number in range(1, int(rng.integers(2, 9))):
+        plane = _thing(rng, odd=0.3)
+        scale = rng.uniform(0.08, 0.35) * min(height, width) / max(plane.shape)
+        alone, _ = _on_page(plane, np.ones(plane.shape, np.uint8), scale, 20, height, width, rng)
+        _lay(alone, number, 0, 0, ink, owner)
+    return ink, owner
+
+
+def _lay(
+    plane: Plane, number: int, top: int, left: int, ink: Plane, owner: NDArray[np.uint8]
+) -> None:
+    """Lay a thing over what is there; where they cross, the pixel belongs to the darker one."""
+    window = (slice(top, top + plane.shape[0]), slice(left, left + plane.shape[1]))
+    stronger = plane > ink[window]
+    owner[window][stronger & (plane > 0.05)] = number
+    ink[window][stronger] = plane[stronger]
+
+
+def _on_page(
+    ink: Plane, owner: NDArray[np.uint8], scale: float, most: float, height: int, width: int,
+    rng: np.random.Generator,
+) -> Layer:  # fmt: skip
+    """Scale a block of ink, turn it by up to `most` degrees, and put it somewhere on a page."""
+    size = tuple(max(2, round(side * scale)) for side in ink.shape[::-1])
+    turn = rng.uniform(-most, most)
+    small = Image.fromarray(ink.astype(np.float32)).resize(size, Image.Resampling.BOX)
+    owned = Image.fromarray(owner).resize(size, Image.Resampling.NEAREST)
+    turned = np.asarray(small.rotate(turn, Image.Resampling.BILINEAR, expand=True), np.float64)
+    owner = np.asarray(owned.rotate(turn, Image.Resampling.NEAREST, expand=True))
+    turned, owner = turned[:height, :width].clip(0, 1), owner[:height, :width]
+    page, owners = np.zeros((height, width)), np.zeros((height, width), np.uint8)
+    top, left = (
+        int(rng.integers(0, side - own + 1))
+        for side, own in ((height, turned.shape[0]), (width, turned.shape[1]))
+    )
+    window = (slice(top, top + turned.shape[0]), slice(left, left + turned.shape[1]))
+    page[window], owners[window] = turned, owner
+    # A thin stroke may be left without an owner by the coarser turning of whole numbers.
+    bare = (page > 0.05) & (owners == 0)
+    if bare.any() and (owners > 0).any():
+        grown = np.asarray(Image.fromarray(owners).filter(ImageFilter.MaxFilter(5)))
+        owners = np.where(bare, grown, owners).astype(np.uint8)
+    return page, owners
+
+
+def _spoilt(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """What photographs have besides: texture, more shadows, other rules, borders, other tones."""
+    height, width = grey.shape
+    picture: NDArray[Any] = grey.astype(np.float64)
+    if rng.random() < 0.3:
+        noise = rng.integers(0, 256, (height, width), np.uint8)
+        radius = float(np.exp(rng.uniform(-0.5, 3)))
+        cloud = np.asarray(Image.fromarray(noise).filter(ImageFilter.GaussianBlur(radius)), float)
+        picture *= 1 + rng.uniform(0.01, 0.06) * (cloud - cloud.mean()) / (cloud.std() + 1e-6)
+    if rng.random() < 0.2:
+        kind = str(rng.choice(["lamp", "gradient", "soft shadow", "cast shadow"]))
+        picture *= photos.light(height, width, kind, "hard", rng)
+    if rng.random() < 0.15:
+        picture *= 1 - _lattice(height, width, rng)
+    if rng.random() < 0.1:
+        border = rng.uniform(0.01, 0.12) * max(height, width)
+        y, x = np.mgrid[:height, :width]
+        slope = rng.uniform(-0.1, 0.1)
+        sides = [y + slope * x, x + slope * y, height - y + slope * x, width - x + slope * y]
+        beyond = sides[rng.integers(4)] < border
+        picture = np.where(beyond, rng.uniform(0, 255), picture)
+    if rng.random() < 0.3:  # another camera's tones
+        picture = 255 * (picture.clip(0, 255) / 255) ** np.exp(rng.uniform(-0.5, 0.5))
+    if rng.random() < 0.1:
+        picture = 255 - picture
+    return np.round(picture).clip(0, 255).astype(np.uint8)
+
+
+def _lattice(height: int, width: int, rng: np.random.Generator) -> Plane:
+    """Printed lines of any slope, thickness and distance, as the share of light that they take."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    angle = rng.uniform(-0.15, 0.15) + (np.pi / 2 if rng.random() < 0.3 else 0)
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    spacing = rng.uniform(0.03, 0.3) * max(height, width)
+    thick = max(0.8, rng.uniform(0.002, 0.008) * max(height, width))
+    lines = (across + rng.uniform(0, spacing)) % spacing < thick
+    if rng.random() < 0.5:
+        lines |= (along + rng.uniform(0, spacing)) % spacing < thick
+    return np.asarray(lines * rng.uniform(0.05, 0.45))
