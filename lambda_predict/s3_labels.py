@@ -85,14 +85,14 @@ def label_images(record: SQSRecord, lambda_context: LambdaContext) -> None:
             return
         for event in S3Event(body).records:
             bucket, key = event.s3.bucket.name, unquote_plus(event.s3.get_object.key)
-            logger.append_keys(bucket=bucket, key=key)
+            logger.thread_safe_append_keys(bucket=bucket, key=key)
             labeller().reconcile(bucket, key, models.classifier())
     except Exception:
         # With the image's key still in it: `digits labels retry` looks for that.
         logger.exception("Not labelled; the queue hands the message out again")
         raise
     finally:
-        logger.remove_keys(["bucket", "key"])
+        logger.thread_safe_clear_keys()
 
 
 @cache
