@@ -13,6 +13,7 @@ and where the middle of its thing is; the middles are the peaks of a map of thei
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from functools import cache
 from itertools import permutations
 from pathlib import Path
@@ -26,7 +27,7 @@ from PIL import Image
 from digits.components import connected
 from digits.image import Grey
 from digits.ink import Ink, Mask, Plane, where_likely
-from digits.layout import Piece, parts_of, trimmed
+from digits.layout import Piece, parts_of, smallest, trimmed
 from digits.morphology import extreme
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -42,7 +43,6 @@ INK = 0.5  # likelihood from which a pixel is ink
 MIDDLE = 0.25  # likelihood from which a peak is the middle of a thing
 SCRAP = 0.08  # of a thing's largest part: a smaller one is another thing's
 OVER = 0.5  # of a thing's box: where another's covers more, the two were not told apart
-LEAST = 5  # pixels of the longer side: anything smaller is a speck
 
 
 class _Network:
@@ -82,7 +82,7 @@ def _network() -> _Network:
     return _Network()
 
 
-def find(grey: Grey) -> list[tuple[Ink, list[Piece]]]:
+def find(grey: Grey) -> Iterator[tuple[Ink, list[Piece]]]:
     """Find the ink of a picture and its pieces, in several ways, the likeliest first.
 
     The things that were written, whole though a pen skipped, apart though they touch; then what
@@ -94,10 +94,10 @@ def find(grey: Grey) -> list[tuple[Ink, list[Piece]]]:
     grey : uint8 (h, w)
         The picture, in either polarity.
 
-    Returns
-    -------
-    list of (Ink, list of Piece)
-        The pieces the largest first; an empty list where there is no ink.
+    Yields
+    ------
+    Ink, list of Piece
+        The pieces the largest first; nothing at all where there is no ink.
     """
     canvas, (height, width) = fitted(grey)
     likely, middle, way = _network()(canvas)
@@ -106,13 +106,13 @@ def find(grey: Grey) -> list[tuple[Ink, list[Piece]]]:
     coarse = likely > INK
     large = _scaled(likely, grey.shape, Image.Resampling.BILINEAR)
     if not ((large > INK).any() and coarse.any()):
-        return []
+        return
     sharp = where_likely(grey, large)
-    things = _things(sharp.mask, _scaled(owner, grey.shape, Image.Resampling.NEAREST))
-    drawn = Ink(
-        canvas[:height, :width], likely, coarse, np.ones_like(coarse), tight=False, sure=True
-    )
-    return [(sharp, things), (sharp, parts_of(sharp.mask)), (drawn, parts_of(coarse))]
+    yield sharp, _things(sharp.mask, _scaled(owner, grey.shape, Image.Resampling.NEAREST))
+    yield sharp, parts_of(sharp.mask)
+    shown = canvas[:height, :width]
+    drawn = Ink(shown, likely, coarse, np.ones_like(coarse), tight=False, sure=True)
+    yield drawn, parts_of(coarse)
 
 
 def _scaled(
@@ -129,7 +129,7 @@ def _things(mask: Mask, owner: NDArray[np.int32]) -> list[Piece]:
     pieces = []
     for number in np.unique(owner[mask]):
         thing = trimmed(Piece(0, 0, mask), mask & (owner == number))
-        if thing is None or max(thing.mask.shape) < max(LEAST, 0.015 * max(mask.shape)):
+        if thing is None or max(thing.mask.shape) < smallest(mask.shape):
             continue
         parts = connected(thing.mask)
         kept = np.concatenate([[False], parts.area > SCRAP * parts.area.max()])[parts.labels]

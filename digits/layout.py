@@ -101,12 +101,13 @@ def parts_of(mask: Mask) -> list[Piece]:
     """The pieces of ink that is known to be ink, the largest first: all but specks."""
     parts = connected(mask)
     extent = np.maximum(parts.right - parts.left, parts.bottom - parts.top)
-    possible = extent >= max(5, 0.015 * max(mask.shape))
-    if not possible.any():
-        return []
-    possible &= parts.area > 0.01 * parts.area[possible].max()
-    order = np.argsort(-parts.area * possible, kind="stable")[: int(possible.sum())]
-    return _stacked([_piece(parts, int(part)) for part in order[:MAX_PIECES]])
+    chosen = _largest_first(parts, extent >= smallest(mask.shape))
+    return _stacked([_piece(parts, part) for part in chosen])
+
+
+def smallest(shape: tuple[int, ...]) -> float:
+    """The longer side of the smallest thing in a picture that is no speck, pixels."""
+    return max(5, 0.015 * max(shape))
 
 
 def lines_of(pieces: Sequence[Piece], height: int) -> list[list[Piece]]:
@@ -200,16 +201,19 @@ def _strokes(parts: Components, ink: Ink) -> list[int]:
     ).sum(axis=0)
     edge = ((sides > 1) | along_border(parts, 0.5)) & (not ink.tight)
     flat = wide > 14 * high
-    speck = extent < max(5, 0.015 * max(height, width))
+    speck = extent < smallest(ink.mask.shape)
     steep = np.bincount(parts.labels.ravel()[np.flatnonzero(ink.steep)], minlength=len(parts) + 1)[
         1:
     ]
     vague = steep < 0.5 * extent
-    possible = ~(edge | (flat & (not ink.tight)) | speck | vague)
+    return _largest_first(parts, ~(edge | (flat & (not ink.tight)) | speck | vague))
+
+
+def _largest_first(parts: Components, possible: Mask) -> list[int]:
+    """The possible parts that are not tiny beside the largest of them, at most `MAX_PIECES`."""
     if not possible.any():
         return []
-    largest = parts.area[possible].max()
-    possible &= parts.area > 0.01 * largest
+    possible = possible & (parts.area > 0.01 * parts.area[possible].max())
     order = np.argsort(-parts.area * possible, kind="stable")
     return [int(part) for part in order[: min(MAX_PIECES, int(possible.sum()))]]
 

@@ -107,7 +107,7 @@ def _lines(height: int, width: int, rng: np.random.Generator) -> Layer:
         ink, owner = np.zeros((photos.ROW, total)), np.zeros((photos.ROW, total), np.uint8)
         for start, plane in placed:
             number += 1
-            _lay(plane, number, 0, start, ink, owner)
+            _lay(plane, number, start, ink, owner)
         inked = ink.max(axis=1) > 0.1
         rows.append((ink[inked], owner[inked]))
     starts = [int(rng.integers(0, 40)) for _ in rows]
@@ -132,15 +132,13 @@ def _scattered(height: int, width: int, rng: np.random.Generator) -> Layer:
         plane = _thing(rng, odd=0.3)
         scale = rng.uniform(0.08, 0.35) * min(height, width) / max(plane.shape)
         alone, _ = _on_page(plane, np.ones(plane.shape, np.uint8), scale, 20, height, width, rng)
-        _lay(alone, number, 0, 0, ink, owner)
+        _lay(alone, number, 0, ink, owner)
     return ink, owner
 
 
-def _lay(
-    plane: Plane, number: int, top: int, left: int, ink: Plane, owner: NDArray[np.uint8]
-) -> None:
+def _lay(plane: Plane, number: int, left: int, ink: Plane, owner: NDArray[np.uint8]) -> None:
     """Lay a thing over what is there; where they cross, the pixel belongs to the darker one."""
-    window = (slice(top, top + plane.shape[0]), slice(left, left + plane.shape[1]))
+    window = (slice(None), slice(left, left + plane.shape[1]))
     stronger = plane > ink[window]
     owner[window][stronger & (plane > 0.05)] = number
     ink[window][stronger] = plane[stronger]
