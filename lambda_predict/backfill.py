@@ -27,7 +27,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from digits.classifier import Classifier
 from digits.labels import Source
 from lambda_predict import serving
-from lambda_predict.config import settings
+from lambda_predict.config import buckets_and_queue, settings
 from lambda_predict.labelling import Labeller
 from lambda_predict.labels_queue import send, written
 from lambda_predict.observability import logger, metrics
@@ -188,18 +188,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
 @cache
 def backfill() -> Backfill:
     """The worker of this process, as the environment sets it."""
-    given = settings()
-    if not (given.images_bucket and given.labels_bucket and given.labels_queue_url):
-        raise RuntimeError(
-            "DIGITS_IMAGES_BUCKET, DIGITS_LABELS_BUCKET and DIGITS_LABELS_QUEUE_URL must be set;"
-            " deploy the function by template.yaml."
-        )
+    images, labels, queue = buckets_and_queue()
     s3 = boto3.client("s3", config=_CONFIG)
     return Backfill(
         s3,
         boto3.client("sqs", config=_CONFIG),
-        Labeller(s3, given.labels_bucket, given.label_mode),
-        given.images_bucket,
-        given.labels_bucket,
-        given.labels_queue_url,
+        Labeller(s3, labels, settings().label_mode),
+        images,
+        labels,
+        queue,
     )

@@ -41,3 +41,20 @@ def settings() -> Settings:
         if name.startswith(_PREFIX) and value
     }
     return Settings.model_validate(given)
+
+
+def buckets_and_queue() -> tuple[str, str, str]:
+    """The images bucket, the labels bucket and the labels queue's URL.
+
+    Raises
+    ------
+    RuntimeError
+        If one of them is not set.
+    """
+    given = settings()
+    if not (given.images_bucket and given.labels_bucket and given.labels_queue_url):
+        raise RuntimeError(
+            "DIGITS_IMAGES_BUCKET, DIGITS_LABELS_BUCKET and DIGITS_LABELS_QUEUE_URL must be set;"
+            " deploy the function by template.yaml."
+        )
+    return given.images_bucket, given.labels_bucket, given.labels_queue_url

@@ -27,7 +27,7 @@ from botocore.config import Config
 from pydantic import BaseModel
 
 from digits.labels import Source
-from lambda_predict.config import settings
+from lambda_predict.config import buckets_and_queue, settings
 from lambda_predict.labels_queue import send, written
 from lambda_predict.observability import logger, metrics
 
@@ -170,17 +170,12 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 @cache
 def sweep() -> Sweep:
     """The sweep of this process, as the environment sets it."""
-    given = settings()
-    if not (given.images_bucket and given.labels_bucket and given.labels_queue_url):
-        raise RuntimeError(
-            "DIGITS_IMAGES_BUCKET, DIGITS_LABELS_BUCKET and DIGITS_LABELS_QUEUE_URL must be set;"
-            " deploy the function by template.yaml."
-        )
+    images, labels, queue = buckets_and_queue()
     return Sweep(
         boto3.client("s3", config=_CONFIG),
         boto3.client("sqs", config=_CONFIG),
-        given.images_bucket,
-        given.labels_bucket,
-        given.labels_queue_url,
-        timedelta(seconds=given.sweep_grace_seconds),
+        images,
+        labels,
+        queue,
+        timedelta(seconds=settings().sweep_grace_seconds),
     )
