@@ -46,6 +46,7 @@ CSS = """
   padding: 1.25rem 1rem;
 }
 
+.st-key-ways { max-height: 2rem; } /* what stands there until it is loaded is higher */
 .st-key-ways .stButtonGroup button { font-weight: 600; }
 /* As high as the sheet, however it is given: nothing below jumps. */
 .st-key-given { min-height: 16.25rem; }
