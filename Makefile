@@ -30,8 +30,8 @@ setup: $(READY) $(CLOUD_READY)  ## Make the environments: development, SAM, loca
 run: setup  ## Train, deploy to a local cloud, label real pictures, serve app and API (ONCE=1: no serving).
 	@$(LOCAL) $(if $(ONCE),--once) $(if $(TRAIN),--retrain)
 
-test: check $(CLOUD_READY)  ## Run every test that this machine can run.
-	$(BIN)/python -m pytest
+test: check $(CLOUD_READY)  ## Run every test that this machine can run, on all its cores.
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-containers: setup  ## Run the tests in containers; as root on Debian they bring their own engine.
 	$(BIN)/python -m pytest -m container tests/containers

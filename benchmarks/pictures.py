@@ -3,10 +3,12 @@
     python -m benchmarks.pictures                       the model that ships with the code
     python -m benchmarks.pictures bundle --count 300    another one, on fewer pictures
     python -m benchmarks.pictures --misses misses.png   and a contact sheet of what is read wrongly
+    python -m benchmarks.pictures --development         on other pictures, to tune on
 
 Every picture is a file that goes through `Classifier.classify`, as on Lambda and in the app. Photos
 are painted from MNIST's 5,000 held-out digits, from digits drawn stroke by stroke, and from the
-typefaces that are held out of training; letters are of those typefaces.
+typefaces that are held out of training; letters are of those typefaces. Those for development are
+painted from what is trained with, and MNIST's training images take the place of its test images.
 """
 
 from __future__ import annotations
@@ -77,11 +79,12 @@ def main(
     folder: Annotated[Path, typer.Argument(help="A bundle.")] = bundle.SHIPPED,
     count: Annotated[int, typer.Option(help="Photos of each kind and level.")] = 1_000,
     misses: Annotated[Path | None, typer.Option(help="Where to draw what is read wrongly.")] = None,
+    tune: Annotated[bool, typer.Option("--development", help="On pictures to tune on.")] = False,
 ) -> None:
     """Read every picture and print the tables."""
     console = Console(width=110, highlight=False)
     jobs = [(kind, number) for kind, total in _totals(count).items() for number in range(total)]
-    with ProcessPoolExecutor(initializer=_load, initargs=(folder,)) as pool:
+    with ProcessPoolExecutor(initializer=_load, initargs=(folder, not tune)) as pool:
         done = pool.map(_answers, jobs, chunksize=20)
         shown = track(done, "painting and reading", len(jobs), console=console, transient=True)
         answers = [answer for several in shown for answer in several]
@@ -102,18 +105,18 @@ def _totals(count: int) -> dict[str, int]:
     return totals | {"blank": count // 2, "letter": count // 2, "scribble": count // 2}
 
 
-def _cases(kind: str, number: int) -> Iterator[Case]:
+def _cases(kind: str, number: int, *, held_out: bool) -> Iterator[Case]:
     """The pictures of a kind that one number stands for, the same ones each time."""
-    rng = np.random.default_rng([number, sum(kind.encode())])
+    rng = np.random.default_rng([number, sum(kind.encode()), *([] if held_out else [1])])
     seed = int(rng.integers(2**31))
     what, _, level = kind.partition(" ")
     if what == "photo":
-        plane, truth = _digit(rng)
+        plane, truth = _digit(rng, held_out=held_out)
         sample = photos.photo(plane, truth, level=_level(level), seed=seed)
         yield Case(f"one digit, {level}", sample.data, sample.text, "single", sample.conditions)
         yield Case(f"the same as a number, {level}", sample.data, sample.text, "multiple")
     elif what == "number":
-        pairs = [_digit(rng) for _ in range(int(rng.integers(2, 7)))]
+        pairs = [_digit(rng, held_out=held_out) for _ in range(int(rng.integers(2, 7)))]
         lines = 2 if len(pairs) > 3 and rng.random() < 0.4 else 1
         sample = photos.number(
             [plane for plane, _ in pairs],
@@ -124,7 +127,7 @@ def _cases(kind: str, number: int) -> Iterator[Case]:
         )
         yield Case(f"numbers, {level}", sample.data, sample.text, "multiple", sample.conditions)
     elif what == "mnist":
-        images, truths = mnist.test_images()
+        images, truths = mnist.test_images() if held_out else photos.load(held_out=False)
         pixels, label = images[number], str(truths[number])
         yield Case("MNIST's test images", mnist.png(pixels), label)
         yield Case("MNIST, black on white", mnist.png(255 - pixels), label)
@@ -133,26 +136,28 @@ def _cases(kind: str, number: int) -> Iterator[Case]:
     elif what == "blank":
         yield from _nothing(number, seed, rng)
     else:
-        plane = _letter(rng) if what == "letter" else strokes.scribble(rng)
+        plane = _letter(rng, held_out=held_out) if what == "letter" else strokes.scribble(rng)
         sample = photos.photo(plane, "", level=LEVELS[number % 2], seed=seed)
         yield Case({"letter": "letters and signs", "scribble": "scribbles"}[what], sample.data, "")
 
 
-def _digit(rng: np.random.Generator) -> tuple[photos.Digits28 | photos.Plane, int]:
-    """A digit that no training saw, and which."""
+def _digit(
+    rng: np.random.Generator, *, held_out: bool
+) -> tuple[photos.Digits28 | photos.Plane, int]:
+    """A digit, one that no training saw where it is to be held out, and which."""
     chance = rng.random()
     if chance < _TYPED:
-        typed = glyphs.load(held_out=True, digits=True)
+        typed = glyphs.load(held_out=held_out, digits=True)
         place = int(rng.integers(len(typed)))
         return photos.stroke(typed.images[place]), int(typed.characters[place])
-    pixels, truths = photos.load(held_out=True)
+    pixels, truths = photos.load(held_out=held_out)
     place = int(rng.integers(len(truths)))
     truth = int(truths[place])
     return (strokes.digit(truth, rng) if chance < _TYPED + _OWN else pixels[place]), truth
 
 
-def _letter(rng: np.random.Generator) -> photos.Plane:
-    letters = glyphs.load(held_out=True, digits=False)
+def _letter(rng: np.random.Generator, *, held_out: bool) -> photos.Plane:
+    letters = glyphs.load(held_out=held_out, digits=False)
     return photos.stroke(letters.images[rng.integers(len(letters))])
 
 
@@ -195,18 +200,20 @@ def _level(name: str) -> Level:
 
 
 _classifier: Classifier
+_held_out: bool
 
 
-def _load(folder: Path) -> None:
+def _load(folder: Path, held_out: bool) -> None:
     """Once in each process: a classifier cannot be sent to one."""
-    global _classifier  # noqa: PLW0603
+    global _classifier, _held_out  # noqa: PLW0603
+    _held_out = held_out
     with nothing_on_stderr():
         _classifier = Classifier(bundle.load(folder))
 
 
 def _answers(job: tuple[str, int]) -> list[Answer]:
     answers = []
-    for case in _cases(*job):
+    for case in _cases(*job, held_out=_held_out):
         result = _classifier.classify(case.data, mode=case.mode)
         accepted = result.text is not None and not result.needs_review
         answers.append(Answer(case, result.text, accepted))

@@ -230,7 +230,7 @@ def test_a_retrained_model_takes_over_without_a_failed_request(served, tmp_path)
             *("--out", str(tmp_path / "bundle"), "--publish", models.split()[-1]),
         ]
         done = subprocess.run(
-            job, cwd=ROOT, env=cloud.env, capture_output=True, text=True, timeout=600, check=False
+            job, cwd=ROOT, env=cloud.env, capture_output=True, text=True, timeout=1_200, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         version = bundle.load(tmp_path / "bundle").manifest.version
