@@ -3,7 +3,8 @@
 The classical ways of `digits.ink` know strokes only by their darkness and width. This network has
 seen painted pages and knows them by their looks: it tells faint writing from a shadow's rim, a
 stroke from the printed line that it crosses, and where one digit ends and the next, which it
-touches, begins. It costs more time, so it is asked where they are not sure.
+touches, begins. It costs more time, so it is asked where they are not sure. It looks twice: at the
+whole picture, and then at what is written there, at the size that it knows best.
 
 After Cheng et al., "Panoptic-DeepLab", CVPR 2020: of every pixel the network says whether it is ink
 and where the middle of its thing is; the middles are the peaks of a map of their own.
@@ -13,9 +14,8 @@ and where the middle of its thing is; the middles are the peaks of a map of thei
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from itertools import permutations
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,13 +36,15 @@ MODEL = Path(__file__).with_name("finder.tflite")
 
 LONG, SHORT = 256, 192  # sides of what the network is shown, pixels
 SMALLEST = 100  # pixels of a picture's longer side; what is smaller holds a digit or two
+TALL = 64.0  # pixels that what is written is high when it is looked at closely
+BESIDE = 0.3  # of that height: how much of the page around it is seen then
 CELL = 4  # pixels that one place of the middles' map stands for
 HALF = 2  # pixels that one place of the ways' map stands for
 UNIT = 32.0  # pixels that a way of 1 stands for
 INK = 0.5  # likelihood from which a pixel is ink
+FAINT = 0.05  # likelihood from which it may be the rim of some, and belongs to a thing
 MIDDLE = 0.25  # likelihood from which a peak is the middle of a thing
 SCRAP = 0.08  # of a thing's largest part: a smaller one is another thing's
-OVER = 0.5  # of a thing's box: where another's covers more, the two were not told apart
 
 
 class _Network:
@@ -82,37 +84,103 @@ def _network() -> _Network:
     return _Network()
 
 
-def find(grey: Grey) -> Iterator[tuple[Ink, list[Piece]]]:
-    """Find the ink of a picture and its pieces, in several ways, the likeliest first.
+@dataclass(frozen=True)
+class Seen:
+    """What the network sees in a picture.
 
-    The things that were written, whole though a pen skipped, apart though they touch; then what
-    hangs together of the same ink; and that of the ink as the network itself draws it, which is
-    coarse and knows strokes that are too faint to be told by their darkness.
+    Attributes
+    ----------
+    ink : Ink
+        What was written.
+    parts : list of Piece
+        What of it hangs together, the largest first.
+    things : list of Piece
+        What of it belongs together, the largest first: whole though a pen skipped, apart though
+        they touch.
+    """
+
+    ink: Ink
+    parts: list[Piece]
+    things: list[Piece]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The network's word on a window of a picture.
+
+    Attributes
+    ----------
+    likely : float32 (h, w)
+        How likely each pixel of the picture is ink, 0 outside the window.
+    owner : int32 (h, w)
+        The thing that it belongs to if it is, -1 outside the window or where there is none.
+    """
+
+    likely: Plane
+    owner: NDArray[np.int32]
+
+
+def find(grey: Grey) -> list[Seen]:
+    """Find the ink of a picture and its things, the likeliest way first.
+
+    The ink closely looked at; that as the network itself draws it, which knows strokes that are too
+    faint to be told by their darkness; and the ink of the picture looked at as a whole.
 
     Parameters
     ----------
     grey : uint8 (h, w)
         The picture, in either polarity.
 
-    Yields
-    ------
-    Ink, list of Piece
-        The pieces the largest first; nothing at all where there is no ink.
+    Returns
+    -------
+    list of Seen
+        Empty where there is no ink.
     """
-    canvas, (height, width) = fitted(grey)
+    whole = _look(grey, (slice(0, grey.shape[0]), slice(0, grey.shape[1])))
+    written = parts_of(whole.likely > INK)
+    if not written:
+        return []
+    close = _look(grey, *_around(written, grey.shape))
+    drawn = close.likely > INK
+    if not drawn.any():
+        return [_seen(where_likely(grey, whole.likely), whole)]
+    return [
+        _seen(where_likely(grey, close.likely), close),
+        _seen(Ink(grey, close.likely, drawn, np.ones_like(drawn), tight=False, sure=True), close),
+        _seen(where_likely(grey, whole.likely), whole),
+    ]
+
+
+def _look(grey: Grey, window: tuple[slice, slice], most: float = np.inf) -> _Look:
+    """Look at a window of a picture, enlarged at most `most` times."""
+    seen = grey[window]
+    canvas, (height, width) = fitted(seen, most)
     likely, middle, way = _network()(canvas)
     owner = _owners(likely, middle, way)[:height, :width]
-    likely = likely[:height, :width]
-    coarse = likely > INK
-    large = _scaled(likely, grey.shape, Image.Resampling.BILINEAR)
-    if not ((large > INK).any() and coarse.any()):
-        return
-    sharp = where_likely(grey, large)
-    yield sharp, _things(sharp.mask, _scaled(owner, grey.shape, Image.Resampling.NEAREST))
-    yield sharp, parts_of(sharp.mask)
-    shown = canvas[:height, :width]
-    drawn = Ink(shown, likely, coarse, np.ones_like(coarse), tight=False, sure=True)
-    yield drawn, parts_of(coarse)
+    look = _Look(np.zeros(grey.shape, np.float32), np.full(grey.shape, -1, np.int32))
+    look.likely[window] = _scaled(likely[:height, :width], seen.shape, Image.Resampling.BILINEAR)
+    look.owner[window] = _scaled(owner, seen.shape, Image.Resampling.NEAREST)
+    return look
+
+
+def _around(written: list[Piece], shape: tuple[int, ...]) -> tuple[tuple[slice, slice], float]:
+    """The window of a picture with what is written in it, and how much to enlarge that."""
+    tallest = max(piece.height for piece in written)
+    height = float(np.median([piece.height for piece in written if piece.height > tallest / 2]))
+    margin = round(BESIDE * height)
+    rows = slice(
+        max(0, min(piece.top for piece in written) - margin),
+        min(shape[0], max(piece.bottom for piece in written) + margin),
+    )
+    columns = slice(
+        max(0, min(piece.left for piece in written) - margin),
+        min(shape[1], max(piece.right for piece in written) + margin),
+    )
+    return (rows, columns), TALL / height
+
+
+def _seen(ink: Ink, look: _Look) -> Seen:
+    return Seen(ink, parts_of(ink.mask), _things(ink.mask, look.owner))
 
 
 def _scaled(
@@ -122,32 +190,27 @@ def _scaled(
 
 
 def _things(mask: Mask, owner: NDArray[np.int32]) -> list[Piece]:
-    """Each thing's ink, the largest first, without the scraps of others that voted for it.
-
-    None at all where one thing lies in another.
-    """
+    """Each thing's ink, the largest first, without the scraps of others that voted for it."""
     pieces = []
-    for number in np.unique(owner[mask]):
+    for number in np.unique(owner[mask & (owner >= 0)]):
         thing = trimmed(Piece(0, 0, mask), mask & (owner == number))
         if thing is None or max(thing.mask.shape) < smallest(mask.shape):
             continue
         parts = connected(thing.mask)
         kept = np.concatenate([[False], parts.area > SCRAP * parts.area.max()])[parts.labels]
         pieces.append(trimmed(thing, kept) or thing)
-    if any(_covered(one, other) > OVER for one, other in permutations(pieces, 2)):
-        return []
     return sorted(pieces, key=lambda piece: -piece.area)
 
 
-def _covered(one: Piece, other: Piece) -> float:
-    """How much of one piece's box the other's covers, 0 to 1."""
-    wide = min(one.right, other.right) - max(one.left, other.left)
-    high = min(one.bottom, other.bottom) - max(one.top, other.top)
-    return max(wide, 0) * max(high, 0) / (one.width * one.height)
-
-
-def fitted(grey: Grey) -> tuple[Grey, tuple[int, int]]:
+def fitted(grey: Grey, most: float = np.inf) -> tuple[Grey, tuple[int, int]]:
     """Scale a picture to what the network is shown, upright or lying, and how much of it that is.
+
+    Parameters
+    ----------
+    grey : uint8 (h, w)
+        The picture.
+    most
+        How much it may be enlarged.
 
     Returns
     -------
@@ -158,7 +221,7 @@ def fitted(grey: Grey) -> tuple[Grey, tuple[int, int]]:
     """
     height, width = grey.shape
     sides = (LONG, SHORT) if height >= width else (SHORT, LONG)
-    scale = min(sides[0] / height, sides[1] / width)
+    scale = min(sides[0] / height, sides[1] / width, most)
     size = tuple(
         min(side, max(1, round(own * scale))) for side, own in zip(sides, grey.shape, strict=True)
     )
@@ -175,7 +238,7 @@ def _owners(ink: Plane, middle: Plane, way: Plane) -> NDArray[np.int32]:
     owner = np.full((height, width), -1, np.int32)
     if len(rows):
         blocks = ink.reshape(height, HALF, width, HALF).max(axis=(1, 3))
-        y, x = np.nonzero(blocks > INK / 2)
+        y, x = np.nonzero(blocks > FAINT)
         middles = (np.stack([columns, rows], 1) * CELL + (CELL - 1) / 2).astype(np.float32)
         votes = np.stack([x, y], 1) * HALF + (HALF - 1) / 2 + way[y, x]
         far = ((votes[:, None] - middles) ** 2).sum(-1)

@@ -84,6 +84,19 @@ def together(pieces: Sequence[Piece]) -> Piece:
     return Piece(left, top, mask)
 
 
+def shared(one: Piece, other: Piece) -> int:
+    """Pixels that two pieces have in common."""
+    left, right = max(one.left, other.left), min(one.right, other.right)
+    top, bottom = max(one.top, other.top), min(one.bottom, other.bottom)
+    if left >= right or top >= bottom:
+        return 0
+    ours, theirs = (
+        piece.mask[top - piece.top : bottom - piece.top, left - piece.left : right - piece.left]
+        for piece in (one, other)
+    )
+    return int(np.count_nonzero(ours & theirs))
+
+
 def pieces_of(ink: Ink) -> list[Piece]:
     """The pieces of a picture, the largest first: no specks, no edges of page or shadow.
 

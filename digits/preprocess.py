@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,15 +57,14 @@ class Page:
         What was written.
     pieces : tuple of Piece
         Its connected parts, the largest first.
-    divided : bool
-        Whether what is connected was divided, perhaps too much: to be believed only where all of it
-        is digits.
+    things : tuple of Piece
+        What belongs together of it, the largest first, where that is known.
     """
 
     picture: Picture
     ink: Ink
     pieces: tuple[Piece, ...]
-    divided: bool = False
+    things: tuple[Piece, ...] = ()
 
     @property
     def left_out(self) -> float:
@@ -88,20 +86,21 @@ class Page:
 
 
 def pages(picture: Picture) -> Iterator[Iterator[Page]]:
-    """A picture's ink as told from its paper in several ways; see `ink.readings`.
-
-    After the first way of all come those of `finder`, whose network costs more than it.
-    """
-    learned = _learned(picture)
+    """A picture's ink as told from its paper in several ways; see `ink.readings`."""
     for ways in readings(picture.grey):
-        classical = (Page(picture, ink, tuple(pieces_of(ink))) for ink in ways)
-        yield chain(islice(classical, 1), learned, classical)
+        yield (Page(picture, ink, tuple(pieces_of(ink))) for ink in ways)
 
 
-def _learned(picture: Picture) -> Iterator[Page]:
-    if max(picture.grey.shape) >= finder.SMALLEST:
-        for number, (ink, pieces) in enumerate(finder.find(picture.grey)):
-            yield Page(picture, ink, tuple(pieces), divided=number == 0)
+def found(picture: Picture) -> Iterator[Page]:
+    """A picture's ink as a network of its own finds it; see `finder.find`.
+
+    By the things that it sees, in each of its ways, and by what hangs together in the first.
+    """
+    ways = finder.find(picture.grey)
+    for seen in ways:
+        yield Page(picture, seen.ink, tuple(seen.parts), tuple(seen.things))
+    for seen in ways[:1]:
+        yield Page(picture, seen.ink, tuple(seen.parts))
 
 
 def largest(picture: Picture) -> Mark | None:
@@ -110,8 +109,8 @@ def largest(picture: Picture) -> Mark | None:
     if ready is not None:
         return ready
     every = (page for ways in pages(picture) for page in ways)
-    found = next((page for page in every if page.pieces), None)
-    return found.mark(found.pieces[0]) if found else None
+    inked = next((page for page in every if page.pieces), None)
+    return inked.mark(inked.pieces[0]) if inked else None
 
 
 def frame_of(strokes: Plane) -> Plane:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from digits import layout, preprocess
+from digits import finder, layout, preprocess
 from digits.image import Picture
 from digits.layout import Piece
 from digits.preprocess import Box, Mark, Page
@@ -23,6 +23,12 @@ MOST = 4  # pieces that one digit may be made of
 WIDEST = 1.7  # of a digit, in heights of the line
 TO_CUT = 0.6  # how wide a piece must be to be several digits, in heights of the line
 LEFT_OUT = 0.2  # of the ink: more that is neither stroke nor speck may be writing in a shadow
+SPECKS = 0.02  # of the ink: more beside a digit that seems to be alone may be another
+NONE = -3.0  # log-likelihood of a mark being no digit
+UNSEEN = 1 / 24  # of the picture's longer side: what is smaller a network may not see in it
+ALONE = -1.0  # of a digit that is read in one way of telling ink from paper alone
+LACKING = -1.0  # of having nothing where another way shows a digit
+WITHIN = 0.9  # of a thing that is a part of a piece
 THICKEST = 0.3  # of a pen, in heights of the line: a blot is not cut
 CUT = -2.0  # log-likelihood of one cut being right
 JOIN = -2.0  # of one pair of pieces as tall as the line being one digit
@@ -85,10 +91,9 @@ Lines = tuple[tuple[Found, ...], ...]
 def read(picture: Picture, judge: Judge) -> Lines:
     """Find all the digits of a picture: lines top to bottom, each left to right.
 
-    Ways of telling ink from paper are tried until in one of them everything is a digit; else the
-    one with the most digits and the least besides is taken. What is none is kept where it is as
-    tall as a digit. Light inside a dark mark is the hole of a letter, however like a one it looks,
-    and so the other way round.
+    A digit that plainly stands alone is taken as it is. Otherwise the ink is told from the paper in
+    several ways, and what is read in it is believed where two of them agree. What is no digit is
+    kept where it is as tall as one.
 
     Returns
     -------
@@ -98,18 +103,103 @@ def read(picture: Picture, judge: Judge) -> Lines:
     ready = preprocess.already_normal(picture)
     if ready is not None:
         return (tuple(_judged([ready], judge)),)
+    if max(picture.grey.shape) < finder.SMALLEST:
+        return _read_small(picture, judge)
+    page = next(next(preprocess.pages(picture)))
+    lines = _read_page(page, judge)
+    alone = len(lines) == 1 and len(lines[0]) == 1
+    if alone and page.ink.sure and page.left_out < SPECKS and _all_accepted(lines):
+        return lines
+    every = [lines, *(_read_page(page, judge) for page in preprocess.found(picture))]
+    return _agreed(every, UNSEEN * max(picture.width, picture.height))
+
+
+def _agreed(readings: Sequence[Lines], small: float) -> Lines:
+    """The likeliest of several readings; what of it no other has, too, is not accepted.
+
+    But what is smaller than `small`, pixels, of that the others may say nothing.
+    """
+    some = [lines for lines in readings if lines]
+    some = [lines for lines in some if not any(_are_legs(lines, other) for other in some)] or some
+    if not some:
+        return ()
+    others = [[other for other in some if other is not lines] for lines in some]
+    every = list(zip(some, others, strict=True))
+    lines, rest = max(every, key=lambda one: _likelihood(one[0], one[1], small))
+    return tuple(
+        tuple(replace(one, accepted=False) if _is_alone(one, rest, small) else one for one in line)
+        for line in lines
+    )
+
+
+def _likelihood(lines: Lines, others: Sequence[Lines], small: float) -> float:
+    """Log-likelihood of marks being what they seem, beside other readings of the same picture."""
+    marks = [one for line in lines for one in line]
+    of_each = (
+        _log(one.digit) + _log(float(one.probabilities.max())) if one.is_digit else NONE
+        for one in marks
+    )
+    alone = sum(one.is_digit and _is_alone(one, others, small) for one in marks)
+    lacking = max(
+        (sum(_lacks(lines, one) for line in other for one in line) for other in others), default=0
+    )
+    return sum(of_each) + ALONE * alone + LACKING * lacking
+
+
+def _is_alone(found: Found, others: Sequence[Lines], small: float) -> bool:
+    """Whether no other reading has the same digit in the same place, which it should."""
+    return max(found.mark.box[2:]) >= small and not any(
+        one.is_digit
+        and one.probabilities.argmax() == found.probabilities.argmax()
+        and _centred_in(found.mark.box, one.mark.box)
+        and _centred_in(one.mark.box, found.mark.box)
+        for lines in others
+        for line in lines
+        for one in line
+    )
+
+
+def _lacks(lines: Lines, found: Found) -> bool:
+    """Whether lines have no mark where another reading has a digit."""
+    return found.accepted and not any(
+        _centred_in(found.mark.box, one.mark.box) for line in lines for one in line
+    )
+
+
+def _are_legs(lines: Lines, others: Lines) -> bool:
+    """Whether lines have nothing but ones where others have one mark that is no digit.
+
+    They are more likely the legs of an H, an M or a W.
+    """
+    for mark in (one.mark for line in others for one in line if not one.is_digit):
+        within = [one for line in lines for one in line if _centred_in(one.mark.box, mark.box)]
+        if len(within) > 1 and all(one.probabilities.argmax() == 1 for one in within):
+            return True
+    return False
+
+
+def _centred_in(inner: Box, outer: Box) -> bool:
+    x, y = inner[0] + inner[2] / 2 - outer[0], inner[1] + inner[3] / 2 - outer[1]
+    return 0 <= x <= outer[2] and 0 <= y <= outer[3]
+
+
+def _read_small(picture: Picture, judge: Judge) -> Lines:
+    """Read a picture too small to look for its ink by a network.
+
+    Ways of telling ink from paper are tried until in one of them everything is a digit; else the
+    one with the most digits and the least besides is taken. Light inside a dark mark is the hole of
+    a letter, however like a one it looks, and so the other way round.
+    """
     best: tuple[float, Lines] = (0.0, ())
     around: list[Box] = []
     for ways in preprocess.pages(picture):
         found: list[Box] = []
         for page in ways:
             lines = _without_holes(_read_page(page, judge), around)
-            if not (page.ink.tight or page.divided):
+            if not page.ink.tight:
                 found += [one.mark.box for line in lines for one in line]
             if page.ink.sure and page.left_out < LEFT_OUT and _all_accepted(lines):
                 return lines
-            if page.divided:
-                continue
             merit = sum(_merit(one) for line in lines for one in line)
             if lines and (merit > best[0] or not best[1]):
                 best = (max(merit, 0.0), lines)
@@ -214,21 +304,38 @@ def _read_page(page: Page, judge: Judge) -> Lines:
         return ()
     weighed = _Weighed(page, judge)
     weighed.show([[piece] for piece in page.pieces])
-    if len(page.pieces) == 1 and weighed.of(page.pieces)[1].accepted:
-        return ((weighed.of(page.pieces)[1],),)
-    height = _height(page, weighed)
+    pieces = _apart(page, weighed)
+    if len(pieces) == 1 and weighed.of(pieces)[1].accepted:
+        return ((weighed.of(pieces)[1],),)
+    height = _height(pieces, weighed)
     lines = []
-    for line in layout.lines_of(page.pieces, height):
+    for line in layout.lines_of(pieces, height):
         found = _read_line(line, height, weighed)
         if found:
             lines.append(found)
     return tuple(lines)
 
 
-def _height(page: Page, weighed: _Weighed) -> int:
-    """How tall the page's digits are: the tallest that is surely one, or else the tallest piece."""
-    sure = [piece for piece in page.pieces if weighed.of([piece])[1].accepted]
-    return max(piece.height for piece in sure or page.pieces)
+def _apart(page: Page, weighed: _Weighed) -> Sequence[Piece]:
+    """A page's things where they are known, but in one piece what is a digit as a whole."""
+    if not page.things:
+        return page.pieces
+    wholes: list[Piece] = []
+    things = list(page.things)
+    for piece in page.pieces:
+        of_it = [thing for thing in things if layout.shared(thing, piece) > WITHIN * thing.area]
+        if len(of_it) > 1 and weighed.of([piece])[1].accepted:
+            wholes.append(piece)
+            things = [thing for thing in things if all(thing is not part for part in of_it)]
+    pieces = sorted([*wholes, *things], key=lambda piece: -piece.area)
+    weighed.show([[piece] for piece in pieces])
+    return pieces
+
+
+def _height(pieces: Sequence[Piece], weighed: _Weighed) -> int:
+    """How tall the digits are: the tallest piece that is surely one, or else the tallest."""
+    sure = [piece for piece in pieces if weighed.of([piece])[1].accepted]
+    return max(piece.height for piece in sure or pieces)
 
 
 def _read_line(line: list[Piece], height: int, weighed: _Weighed) -> tuple[Found, ...]:
@@ -249,7 +356,7 @@ def _read_line(line: list[Piece], height: int, weighed: _Weighed) -> tuple[Found
 def _divided(piece: Piece, height: int, weighed: _Weighed) -> list[Piece]:
     """The digits of a piece if it is several that touch, and all of them are; else the piece.
 
-    Nothing but ones are more likely the legs of an H, an M or a W.
+    Nothing but ones are more likely legs; see `_are_legs`.
     """
     pen = layout.stroke_width(piece.mask)
     wide = piece.width > TO_CUT * height and pen < THICKEST * height

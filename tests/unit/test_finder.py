@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from digits import finder, image
 from training_job import photos, strokes
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(20261126)
 def test_the_ink_is_where_it_was_painted_on_a_ruled_page_in_shadow():
     digit = strokes.digit(2, RNG)
     sample = photos.photo(digit, 2, level="hard", seed=3)
-    (ink, _), *_ = finder.find(image.decode(sample.data).grey)
+    ink = finder.find(image.decode(sample.data).grey)[0].ink
     rows, columns = np.flatnonzero(ink.mask.any(1)), np.flatnonzero(ink.mask.any(0))
     x, y, width, height = sample.box
     with Image.open(io.BytesIO(sample.data)) as picture:
@@ -33,7 +33,33 @@ def test_paper_has_no_ink():
         for seed in range(5):
             grey = image.decode(photos.blank(level=level, seed=seed).data).grey
             ways = finder.find(grey)
-            assert sum(piece.area for _, pieces in ways for piece in pieces) < 0.01 * grey.size
+            assert sum(piece.area for seen in ways for piece in seen.parts) < 0.01 * grey.size
+
+
+def test_neighbours_that_touch_are_two_things_and_small_ones_are_looked_at_closely():
+    rows = [photos.row([strokes.digit(digit, RNG) for digit in (3, 8)], 1.0, RNG)]
+    page = np.full((600, 800), 230, np.uint8)
+    small = Image.fromarray((rows[0] * 255).astype(np.uint8)).resize((70, 50))
+    page[200:250, 300:370] -= (np.asarray(small) * 0.7).astype(np.uint8)
+
+    close, _, whole = finder.find(page)
+
+    assert len(close.parts) == 1
+    assert len(close.things) == 2
+    assert all(thing.height > 30 for thing in close.things)
+    assert whole.ink.mask.shape == page.shape
+
+
+def test_a_thing_is_whole_though_the_pen_skipped():
+    ring = Image.new("L", (300, 300), 240)
+    draw = ImageDraw.Draw(ring)
+    draw.ellipse((100, 70, 200, 230), outline=40, width=14)
+    draw.line((150, 60, 150, 240), fill=240, width=5)
+
+    seen = finder.find(np.asarray(ring))[0]
+
+    assert len(seen.parts) == 2
+    assert len(seen.things) == 1
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (200, 300), (800, 100), (101, 60)])

@@ -338,7 +338,7 @@ class TestBesideTheDigit:
         found = single(picture_of(page))
         assert found.mark is not None
         assert not found.several
-        assert found.mark.box == mark_of(page_with(5)).box
+        assert np.abs(np.subtract(found.mark.box, mark_of(page_with(5)).box)).max() <= 3
 
 
 def five(right: int, up: int) -> np.ndarray:
@@ -557,7 +557,7 @@ class TestAnything:
             draw.ellipse((x, y, x + 16, y + 16), outline=INK, width=3)
         assert check(np.asarray(page), 1) > 150
         monkeypatch.setattr(layout, "MAX_PIECES", 50)
-        assert count(np.asarray(page)) == 50
+        assert len(next(next(preprocess.pages(picture_of(np.asarray(page))))).pieces) == 50
 
 
 class TestAccuracy:
