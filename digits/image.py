@@ -25,9 +25,9 @@ MAX_PIXELS_JPEG = 50_000_000  # decoded at 1/2, 1/4 or 1/8 scale, so it never fi
 MAX_PIXELS = 16_000_000  # of the formats that can only be decoded at full size
 MAX_SCANS = 100  # of a JPEG; encoders write a dozen, and each costs a pass over the whole picture
 MIN_SIDE = 8
-# A picture's long side stays at least this many pixels, so that a digit a twentieth of it is still
+# A picture's long side stays at least this many pixels, so that a digit a fifteenth of it is still
 # as tall as the network's frame wants it.
-WORKING_SIDE = 400
+WORKING_SIDE = 300
 
 # What files of the formats read here are called; what counts is what is in them.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
