@@ -85,6 +85,7 @@ def main(
         cloud.build(processes, built)
         deployment = cloud.deploy(processes, built, UNTHROTTLED)
         _shorten_visibility(cloud)
+        _lift_limits(cloud)
         pictures = _pictures(count)
         figures = {
             **{
@@ -274,6 +275,24 @@ def _pictures(count: int) -> list[tuple[bytes, int]]:
     images, truths = mnist.test_images()
     files = [mnist.png(image) for image in images[:count]]
     return [(files[it % len(files)], int(truths[it % len(files)])) for it in range(count)]
+
+
+def _lift_limits(cloud: LocalCloud) -> None:
+    """The usage plan's, which the local cloud takes from the parameters' defaults."""
+    gateway = cloud.client("apigateway")
+    operations = {
+        "/throttle/rateLimit": UNTHROTTLED["ThrottleRate"],
+        "/throttle/burstLimit": UNTHROTTLED["ThrottleBurst"],
+        "/quota/limit": UNTHROTTLED["DailyQuota"],
+    }
+    for plan in gateway.get_usage_plans()["items"]:
+        gateway.update_usage_plan(
+            usagePlanId=plan["id"],
+            patchOperations=[
+                {"op": "replace", "path": path, "value": value}
+                for path, value in operations.items()
+            ],
+        )
 
 
 def _shorten_visibility(cloud: LocalCloud) -> None:
