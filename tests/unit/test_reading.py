@@ -140,3 +140,69 @@ class TestPieces:
         lines = layout.lines_of([*upper, *lower, dash, far], 40)
         assert [len(line) for line in lines] == [3, 1]
         assert dash in lines[0]
+
+
+LEFT, MIDDLE, RIGHT = (10, 10, 20, 30), (40, 10, 20, 30), (70, 10, 20, 30)
+ALL = (10, 10, 80, 30)
+
+
+def read_as(*marks: tuple[int | None, tuple[int, int, int, int]]) -> reading.Lines:
+    """A line of digits in boxes; None is a mark that is none."""
+    line = []
+    for digit, box in marks:
+        probabilities = np.full(10, 0.001)
+        probabilities[digit or 0] = 0.99
+        there = digit is not None
+        mark = Mark(np.zeros((28, 28), np.float32), box)
+        line.append(Found(mark, probabilities, 0.98 if there else 0.01, there, there))
+    return (tuple(line),)
+
+
+def text_of(lines: reading.Lines) -> str:
+    """Digits, in brackets what is not accepted, ? what is none."""
+    words = (
+        "?" if not one.is_digit
+        else f"{one.probabilities.argmax()}" if one.accepted
+        else f"({one.probabilities.argmax()})"
+        for line in lines for one in line
+    )  # fmt: skip
+    return "".join(words)
+
+
+@pytest.mark.parametrize(
+    ("readings", "said"),
+    [
+        pytest.param([], "", id="nothing is read anywhere"),
+        pytest.param([read_as((7, LEFT)), ()], "(7)", id="one way alone is not believed"),
+        pytest.param([read_as((7, LEFT)), read_as((7, LEFT))], "7", id="two are"),
+        pytest.param(
+            [read_as((1, LEFT)), read_as((7, LEFT)), read_as((7, LEFT))], "7", id="two outvote one"
+        ),
+        pytest.param(
+            [read_as((4, LEFT), (2, RIGHT)), read_as((4, LEFT), (3, RIGHT))],
+            "4(2)",
+            id="what is agreed on of a line is believed",
+        ),
+        pytest.param(
+            [
+                read_as((6, RIGHT)),
+                read_as((6, RIGHT)),
+                read_as((1, LEFT), (0, MIDDLE), (6, RIGHT)),
+                read_as((1, LEFT), (0, MIDDLE), (6, RIGHT)),
+            ],
+            "106",
+            id="what one way lacks is not lost",
+        ),
+        pytest.param(
+            [read_as((1, LEFT), (1, RIGHT)), read_as((1, LEFT), (1, RIGHT)), read_as((None, ALL))],
+            "?",
+            id="legs of a letter are no ones",
+        ),
+    ],
+)
+def test_of_several_readings_that_is_believed_which_two_share(readings, said):
+    assert text_of(reading._agreed(readings, small=5)) == said
+
+
+def test_what_is_too_small_for_the_finder_is_believed_of_one_way():
+    assert text_of(reading._agreed([read_as((7, LEFT)), ()], small=50)) == "7"
