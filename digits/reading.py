@@ -25,6 +25,7 @@ TO_CUT = 0.6  # how wide a piece must be to be several digits, in heights of the
 LEFT_OUT = 0.2  # of the ink: more that is neither stroke nor speck may be writing in a shadow
 SPECKS = 0.02  # of the ink: more beside a digit that seems to be alone may be another
 NONE = -3.0  # log-likelihood of a mark being no digit
+ENOUGH = 120  # pieces looked at, in all ways together, to try no further way; bounds the work
 UNSEEN = 1 / 24  # of the picture's longer side: what is smaller a network may not see in it
 ALONE = -1.0  # of a digit that is read in one way of telling ink from paper alone
 LACKING = -1.0  # of having nothing where another way shows a digit
@@ -110,7 +111,12 @@ def read(picture: Picture, judge: Judge) -> Lines:
     alone = len(lines) == 1 and len(lines[0]) == 1
     if alone and page.ink.sure and page.left_out < SPECKS and _all_accepted(lines):
         return lines
-    every = [lines, *(_read_page(page, judge) for page in preprocess.found(picture))]
+    every, looked_at = [lines], len(page.pieces)
+    for page in preprocess.found(picture):
+        if looked_at > ENOUGH:
+            break
+        every.append(_read_page(page, judge))
+        looked_at += len(page.things or page.pieces)
     return _agreed(every, UNSEEN * max(picture.width, picture.height))
 
 
