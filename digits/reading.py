@@ -140,15 +140,10 @@ def _agreed(readings: Sequence[Lines], small: float) -> Lines:
 
 def _likelihood(lines: Lines, others: Sequence[Lines], small: float) -> float:
     """Log-likelihood of marks being what they seem, beside other readings of the same picture."""
-    marks = [one for line in lines for one in line]
-    of_each = (
-        _log(one.digit) + _log(float(one.probabilities.max())) if one.is_digit else NONE
-        for one in marks
-    )
+    marks = _marks(lines)
+    of_each = (_right(one) if one.is_digit else NONE for one in marks)
     alone = sum(one.is_digit and _is_alone(one, others, small) for one in marks)
-    lacking = max(
-        (sum(_lacks(lines, one) for line in other for one in line) for other in others), default=0
-    )
+    lacking = max((sum(_lacks(lines, one) for one in _marks(other)) for other in others), default=0)
     return sum(of_each) + ALONE * alone + LACKING * lacking
 
 
@@ -160,15 +155,14 @@ def _is_alone(found: Found, others: Sequence[Lines], small: float) -> bool:
         and _centred_in(found.mark.box, one.mark.box)
         and _centred_in(one.mark.box, found.mark.box)
         for lines in others
-        for line in lines
-        for one in line
+        for one in _marks(lines)
     )
 
 
 def _lacks(lines: Lines, found: Found) -> bool:
     """Whether lines have no mark where another reading has a digit."""
     return found.accepted and not any(
-        _centred_in(found.mark.box, one.mark.box) for line in lines for one in line
+        _centred_in(found.mark.box, one.mark.box) for one in _marks(lines)
     )
 
 
@@ -177,8 +171,8 @@ def _are_legs(lines: Lines, others: Lines) -> bool:
 
     They are more likely the legs of an H, an M or a W.
     """
-    for mark in (one.mark for line in others for one in line if not one.is_digit):
-        within = [one for line in lines for one in line if _centred_in(one.mark.box, mark.box)]
+    for mark in (one.mark for one in _marks(others) if not one.is_digit):
+        within = [one for one in _marks(lines) if _centred_in(one.mark.box, mark.box)]
         if len(within) > 1 and all(one.probabilities.argmax() == 1 for one in within):
             return True
     return False
@@ -203,10 +197,10 @@ def _read_small(picture: Picture, judge: Judge) -> Lines:
         for page in ways:
             lines = _without_holes(_read_page(page, judge), around)
             if not page.ink.tight:
-                found += [one.mark.box for line in lines for one in line]
+                found += [one.mark.box for one in _marks(lines)]
             if page.ink.sure and page.left_out < LEFT_OUT and _all_accepted(lines):
                 return lines
-            merit = sum(_merit(one) for line in lines for one in line)
+            merit = sum(_merit(one) for one in _marks(lines))
             if lines and (merit > best[0] or not best[1]):
                 best = (max(merit, 0.0), lines)
         if _all_accepted(best[1]):
@@ -245,7 +239,11 @@ def _inside(inner: Box, outer: Box) -> bool:
 
 
 def _all_accepted(lines: Lines) -> bool:
-    return bool(lines) and all(one.accepted for line in lines for one in line)
+    return bool(lines) and all(one.accepted for one in _marks(lines))
+
+
+def _marks(lines: Lines) -> list[Found]:
+    return [one for line in lines for one in line]
 
 
 def _merit(found: Found) -> float:
@@ -259,7 +257,7 @@ def main(lines: Lines) -> tuple[Lines, bool]:
 
     It is not accepted beside something as tall that is no digit: it may be a part of that.
     """
-    found = [one for line in lines for one in line]
+    found = _marks(lines)
     if not found:
         return (), False
     some = [one for one in found if one.accepted] or found
@@ -424,7 +422,12 @@ def _worth(whole: Piece, found: Found, height: int) -> float:
     """Log-likelihood of a piece being the digit that it seems, and as low as it is."""
     share = min(1.0, max(whole.height, whole.width) / height)
     odd = -0.5 * float(np.log(share) / 0.35) ** 2
-    return _log(found.digit) + _log(float(found.probabilities.max())) + odd
+    return _right(found) + odd
+
+
+def _right(found: Found) -> float:
+    """Log-likelihood of a mark being the digit that it seems."""
+    return _log(found.digit) + _log(float(found.probabilities.max()))
 
 
 def _junk(whole: Piece, height: int) -> float:
