@@ -178,6 +178,8 @@ def test_what_the_camera_sees_is_read(browser, address, size):
 
     with opened(browser, address, size) as page:
         page.get_by_text("Camera", exact=True).click()
+        # The button is there before the camera's first frame, and would take a black picture.
+        page.wait_for_function("document.querySelector('video')?.readyState >= 2")
         page.get_by_role("button", name="Take Photo").click()
 
         expect(page.locator(".card")).to_have_attribute(
