@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ MIN_SIDE = 8
 # A picture's long side stays at least this many pixels, so that a digit a fifteenth of it is still
 # as tall as the network's frame wants it.
 WORKING_SIDE = 300
+COARSE = 32  # pixels of the longer side; a larger picture that shows no more is an enlargement
+ENLARGEMENT = 0.015  # of the contrast: how far one is at most from the coarse picture, enlarged
 
 # What files of the formats read here are called; what counts is what is in them.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
@@ -141,6 +143,35 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
         if turn in _QUARTER_TURNS:
             width, height = height, width
     return Picture(np.asarray(reduced), width, height, name)
+
+
+def without_enlargement(picture: Picture) -> Picture:
+    """Undo an enlargement: its hard squares would pass for strokes, its blur for shadows.
+
+    Of squares it is undone whatever their size; smoothed, where a picture of `COARSE` pixels, once
+    enlarged, looks the same.
+    """
+    grey = _without_squares(picture.grey)
+    scale = COARSE / max(grey.shape)
+    if scale <= 0.5 and min(grey.shape) * scale >= MIN_SIDE:
+        image = Image.fromarray(grey)
+        size = (round(image.width * scale), round(image.height * scale))
+        coarse = image.resize(size, Image.Resampling.BOX)
+        again = np.asarray(coarse.resize(image.size, Image.Resampling.BICUBIC), np.float32)
+        limit = ENLARGEMENT * max(int(np.ptp(grey)), 1)
+        if float(((again - grey) ** 2).mean()) < limit**2:
+            grey = np.asarray(coarse)
+    return picture if grey is picture.grey else replace(picture, grey=grey)
+
+
+def _without_squares(grey: Grey) -> Grey:
+    for axis in (0, 1):
+        turned = np.moveaxis(grey, axis, 0)
+        edges = np.flatnonzero((turned[1:] != turned[:-1]).any(axis=1)) + 1
+        times = int(np.gcd.reduce(edges, initial=len(turned)))
+        if len(edges) and times > 1 and len(turned) // times >= MIN_SIDE:
+            grey = np.moveaxis(turned[times // 2 :: times], 0, axis)
+    return np.ascontiguousarray(grey)
 
 
 def _format_of(data: bytes) -> str | None:

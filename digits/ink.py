@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from digits.components import Components, connected
-from digits.image import MIN_SIDE, Grey
+from digits.image import Grey
 from digits.morphology import extreme
 from digits.order import percentile
 
@@ -73,7 +73,6 @@ def readings(grey: Grey) -> Iterator[Iterator[Ink]]:
     As dark on light or light on dark, whichever there is more sign of, then the other way round;
     each by wide strokes, by narrow ones, and as a tight crop on paper of one brightness.
     """
-    grey = _whole_pixels(grey)
     tiny = max(grey.shape) < TINY
     grey = _enlarged(grey)
     smooth = _blurred(grey, 1)
@@ -162,17 +161,6 @@ def _on_crop(grey: Grey, steep: Mask, *, bold: bool) -> Ink:
         mask = np.concatenate([[False], ~_along_a_side(parts)])[parts.labels]
     amount = np.clip(1 - grey / np.float32(paper), 0, 1)
     return Ink(grey, amount, mask, steep, tight=True, sure=bold)
-
-
-def _whole_pixels(grey: Grey) -> Grey:
-    """Undo an enlargement without smoothing, whose hard squares would pass for strokes."""
-    for axis in (0, 1):
-        turned = np.moveaxis(grey, axis, 0)
-        edges = np.flatnonzero((turned[1:] != turned[:-1]).any(axis=1)) + 1
-        times = int(np.gcd.reduce(edges, initial=len(turned)))
-        if len(edges) and times > 1 and len(turned) // times >= MIN_SIDE:
-            grey = np.moveaxis(turned[times // 2 :: times], 0, axis)
-    return np.ascontiguousarray(grey)
 
 
 def _enlarged(grey: Grey) -> Grey:

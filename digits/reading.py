@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits import finder, layout, preprocess
-from digits.image import Picture
+from digits.image import Picture, without_enlargement
 from digits.layout import Piece
 from digits.preprocess import Box, Mark, Page
 
@@ -104,6 +104,7 @@ def read(picture: Picture, judge: Judge) -> Lines:
     ready = preprocess.already_normal(picture)
     if ready is not None:
         return (tuple(_judged([ready], judge)),)
+    picture = without_enlargement(picture)
     if max(picture.grey.shape) < finder.SMALLEST:
         return _read_small(picture, judge)
     page = next(next(preprocess.pages(picture)))

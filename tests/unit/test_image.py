@@ -20,11 +20,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw
+from sklearn.datasets import load_digits
 
 from digits import image as limits
 from digits.errors import ImageError, TooLarge, UnreadableImage, UnsupportedFormat
-from digits.image import decode
+from digits.image import Picture, decode, without_enlargement
 from tests.conftest import require
+from training_job import photos
 
 # Pillow warns of broken metadata and reads on; in service that is a line in a log.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -699,3 +701,33 @@ class TestThreads:
             check=True,
         )
         assert done.stdout.strip() == str(len(files)), done.stderr
+
+
+class TestEnlargements:
+    @pytest.mark.parametrize("times", [8, 12, 50])
+    @pytest.mark.parametrize("how", ["NEAREST", "BILINEAR", "BICUBIC", "LANCZOS"])
+    def test_a_picture_that_was_tiny_is_so_again(self, times, how):
+        small = Image.fromarray(np.round(load_digits().images[3] * 255 / 16).astype(np.uint8))
+        large = small.resize((8 * times, 8 * times), Image.Resampling[how])
+        picture = Picture(np.asarray(large), 8 * times, 8 * times, "PNG")
+
+        undone = without_enlargement(picture)
+
+        expected = 8 if how == "NEAREST" else 32
+        assert undone.grey.shape == (expected, expected)
+        assert (undone.width, undone.height) == (8 * times, 8 * times)
+
+    @pytest.mark.parametrize("level", ["easy", "medium", "hard"])
+    def test_a_photo_stays_as_it_is(self, level):
+        digits, truths = photos.load(held_out=False)
+        for seed in range(20):
+            sample = photos.photo(digits[seed], int(truths[seed]), level=level, seed=seed)
+            picture = decode(sample.data)
+            assert without_enlargement(picture) is picture
+
+    @pytest.mark.parametrize("size", [(8, 8), (8, 300), (300, 8), (300, 200)])
+    def test_a_picture_of_one_shade_is_no_trouble(self, size):
+        grey = np.full(size, 90, np.uint8)
+        undone = without_enlargement(Picture(grey, size[1], size[0], "PNG"))
+        assert min(undone.grey.shape) >= 8
+        assert set(undone.grey.ravel().tolist()) == {90}
