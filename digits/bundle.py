@@ -53,7 +53,8 @@ FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
 class _Part(BaseModel):
     """Fields of a later writer are kept, so that a manifest is shown whole."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # Deferred, parts are built with the manifest as a whole and not each by itself before.
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
 class FileInfo(_Part):

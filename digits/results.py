@@ -20,7 +20,8 @@ _OPTIONAL = Field(exclude_if=lambda value: value is None)
 
 
 class _Contract(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first needed: what an answer does not hold costs no start.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class FeatureMaps(_Contract):

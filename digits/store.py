@@ -49,7 +49,7 @@ POINTER = "models/current.json"
 class Pointer(BaseModel):
     """`models/current.json`: which version is in service."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     version: Version
     manifest_sha256: Sha256

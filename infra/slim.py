@@ -8,12 +8,32 @@ alone. `tests/unit/test_artifact.py` lets what is left answer.
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+# Packages that import all their modules to offer what is in them, of which one or two are used.
+GATHERING = (
+    "aws_lambda_powertools.event_handler",
+    "aws_lambda_powertools.utilities.data_classes",
+)
+_LAZY = """\
+import importlib
+
+_MODULES = {modules}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+    if name not in _MODULES:
+        raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
+    globals()[name] = value = getattr(importlib.import_module(_MODULES[name]), name)
+    return value
+"""
 
 
 def main(artifact: Path, services: Sequence[str]) -> None:
@@ -26,6 +46,9 @@ def main(artifact: Path, services: Sequence[str]) -> None:
             _replace(path, gzip.compress(_compact(described), mtime=0))
     endpoints = data / "endpoints.json"
     _replace(endpoints, _compact(_only(services, json.loads(endpoints.read_bytes()))))
+    for package in GATHERING:
+        path = artifact / package.replace(".", "/") / "__init__.py"
+        _replace(path, _lazy(path.read_text(), package).encode())
 
 
 def _undocumented(described: Any) -> Any:
@@ -47,6 +70,29 @@ def _only(services: Sequence[str], endpoints: Any) -> Any:
         found = partition["services"]
         partition["services"] = {name: found[name] for name in services if name in found}
     return endpoints
+
+
+def _lazy(source: str, package: str) -> str:
+    """A package that imports what it offers when that is asked for (PEP 562), and not before.
+
+    Raises
+    ------
+    ValueError
+        If it does anything but offer what is in its modules under its own name.
+    """
+    modules = {}
+    for statement in ast.parse(source).body:
+        match statement:
+            case ast.ImportFrom(module=str(module), names=names, level=level) if level < 2:
+                for alias in names:
+                    if alias.asname not in (None, alias.name):
+                        raise ValueError(f"{package} renames {alias.name}")
+                    modules[alias.name] = f"{package}.{module}" if level else module
+            case ast.Expr() | ast.Assign(targets=[ast.Name(id="__all__")]):
+                pass
+            case _:
+                raise ValueError(f"{package} does more than gather: line {statement.lineno}")
+    return _LAZY.format(modules=modules)
 
 
 def _replace(path: Path, data: bytes) -> None:

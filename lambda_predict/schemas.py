@@ -26,7 +26,11 @@ def _encoded_without_default(schema: dict[str, Any]) -> None:
     schema["contentEncoding"] = "base64"
 
 
-class EncodedImage(BaseModel):
+class _Body(BaseModel):
+    model_config = ConfigDict(defer_build=True)  # until one is sent
+
+
+class EncodedImage(_Body):
     """One image of a JSON request."""
 
     model_config = ConfigDict(extra="forbid")
@@ -41,7 +45,7 @@ class EncodedImage(BaseModel):
     ]
 
 
-class ClassifyRequest(BaseModel):
+class ClassifyRequest(_Body):
     """A JSON request for several images."""
 
     model_config = ConfigDict(extra="forbid")
@@ -55,20 +59,20 @@ class IdentifiedResult(Result):
     id: str
 
 
-class IdentifiedError(BaseModel):
+class IdentifiedError(_Body):
     """Why one image of several has no result."""
 
     id: str
     error: ErrorInfo
 
 
-class ClassifyResponse(BaseModel):
+class ClassifyResponse(_Body):
     """One answer for each image, in the order of the request."""
 
     results: tuple[IdentifiedResult | IdentifiedError, ...]
 
 
-class UploadRequest(BaseModel):
+class UploadRequest(_Body):
     """What is to be uploaded."""
 
     model_config = ConfigDict(extra="forbid")
@@ -95,7 +99,7 @@ class UploadRequest(BaseModel):
     ] = None
 
 
-class Upload(BaseModel):
+class Upload(_Body):
     """Where to put the image, and under which key its label is found."""
 
     key: Annotated[str, Field(pattern=UPLOAD_KEY, examples=[_EXAMPLE_KEY])]
@@ -108,13 +112,13 @@ class Upload(BaseModel):
     ]
 
 
-class Waiting(BaseModel):
+class Waiting(_Body):
     """The image is there, its label is not yet."""
 
     status: Literal["waiting"] = "waiting"
 
 
-class FeedbackRequest(BaseModel):
+class FeedbackRequest(_Body):
     """What is truly in a picture: sent as `image`, or uploaded before under `key`; not both."""
 
     model_config = ConfigDict(
@@ -171,20 +175,20 @@ class FeedbackRequest(BaseModel):
         return self
 
 
-class FeedbackKept(BaseModel):
+class FeedbackKept(_Body):
     """The correction is kept until a person looks at it."""
 
     id: str
 
 
-class Health(BaseModel):
+class Health(_Body):
     """A model is loaded."""
 
     status: Literal["ok"] = "ok"
     model: Annotated[str, Field(description="Version of the model in service.")]
 
 
-class Problem(BaseModel):
+class Problem(_Body):
     """An error as RFC 9457 has it, with our stable `code` and the request's id."""
 
     type: str = "about:blank"

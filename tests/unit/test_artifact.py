@@ -203,6 +203,10 @@ def test_what_is_shortened_is_shared_with_no_other_folder(tmp_path):
     described = data / "s3/2006/service-2.json.gz"
     described.write_bytes(gzip.compress(b'{"documentation": "long"}'))
     (data / "endpoints.json").write_text('{"partitions": [{"services": {"s3": 1, "ec2": 2}}]}')
+    for package in slim.GATHERING:
+        folder = tmp_path / "artifact" / package.replace(".", "/")
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("from .event import Event")
     for path in (described, data / "endpoints.json"):
         (tmp_path / path.name).hardlink_to(path)
     slim.main(tmp_path / "artifact", ["s3"])
@@ -212,6 +216,26 @@ def test_what_is_shortened_is_shared_with_no_other_folder(tmp_path):
     shared = tmp_path / "service-2.json.gz"
     assert json.loads(gzip.decompress(shared.read_bytes())) == {"documentation": "long"}
     assert "ec2" in (tmp_path / "endpoints.json").read_text()
+
+
+@pytest.mark.parametrize("package", slim.GATHERING)
+def test_what_a_package_gathers_is_imported_when_it_is_asked_for(at_home, package):
+    probe = f"""
+import {package} as package
+assert not [name for name in sys.modules if name.startswith("{package}.")]
+assert len([getattr(package, name) for name in package.__all__]) > 15
+try:
+    package.Nonsense
+except AttributeError as error:
+    print(error)
+"""
+    assert "no attribute 'Nonsense'" in run(at_home, probe)
+
+
+@pytest.mark.parametrize("source", ["import os", "from .event import Event as Other", "x = 1"])
+def test_a_package_that_does_more_than_gather_is_not_changed_unseen(source):
+    with pytest.raises(ValueError, match=r"package\.name"):
+        slim._lazy(source, "package.name")
 
 
 def test_the_page_to_try_the_api_is_in_it(at_home):
