@@ -1,13 +1,13 @@
 """The further opinion: whether a frame shows a digit at all.
 
 It is a small head on the digit network's own features, trained after that network is done and
-changing nothing in it, on digits and on what is none (`outliers`, and whatever the preprocessing
-finds on painted photographs beside the digit).
+changing nothing in it, on digits and on what is none: drawn (`outliers`), and found by the
+preprocessing on painted pages (`found`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -15,26 +15,27 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from digits import image, preprocess
 from digits.reading import Judge
-from training_job import hands, outliers, photos
+from training_job import hands, outliers
 from training_job.augment import Ranges, augmented
 from training_job.data import Mnist
+from training_job.found import Found
 from training_job.progress import Progress
 from training_job.recipes import Schooling
 
 Frames = NDArray[np.float32]
 
-TAPS = {"reference": "pool2", "deep": "relu4"}  # the layer whose maps the opinion is formed from
+# The layers whose maps the opinion is formed from.
+TAPS = {"reference": ("pool2",), "deep": ("relu4", "relu6")}
 ACCEPTED_SHARE = 0.998  # of held-out digits
 _BATCH = 128
-_LEVELS: tuple[photos.Level, ...] = ("medium", "hard")
 
 
 def train(
     model: keras.Model,
-    tap: str,
+    taps: Sequence[str],
     mnist: Mnist,
+    found: Found,
     schooling: Schooling,
     ranges: Ranges,
     seed: int,
@@ -48,8 +49,8 @@ def train(
         From images, float32 (n, 28, 28, 1), to the log-odds of being a digit, (n, 1).
     """
     keras.utils.set_random_seed(seed)
-    digits, others = _examples(mnist, schooling, seed, progress)
-    opinion = head(model, tap)
+    digits, others = _examples(mnist, found, schooling, seed, progress)
+    opinion = head(model, taps)
     steps = schooling.frames // _BATCH
     opinion.compile(
         keras.optimizers.AdamW(
@@ -87,18 +88,19 @@ def refused(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[str, float
     }
 
 
-def head(model: keras.Model, tap: str) -> keras.Model:
-    """A hidden layer and a neuron on the maps of the layer `tap`, which stay as they are."""
-    features = keras.Model(model.inputs[0], model.get_layer(tap).output, name="features")
+def head(model: keras.Model, taps: Sequence[str]) -> keras.Model:
+    """A hidden layer and a neuron on the maps of some layers, which stay as they are."""
+    outputs = [layers.Flatten()(model.get_layer(tap).output) for tap in taps]
+    features = keras.Model(model.inputs[0], layers.concatenate(outputs), name="features")
     features.trainable = False
     frame = keras.Input((28, 28, 1), name="image")
-    flat = layers.Flatten()(features(frame, training=False))
+    flat = features(frame, training=False)
     hidden = layers.Dense(64, activation="relu", name="opinion_hidden")(layers.Dropout(0.3)(flat))
     return keras.Model(frame, layers.Dense(1, name="opinion")(hidden), name="opinion")
 
 
 def _examples(
-    mnist: Mnist, schooling: Schooling, seed: int, progress: Progress
+    mnist: Mnist, found: Found, schooling: Schooling, seed: int, progress: Progress
 ) -> tuple[Frames, Frames]:
     """Digits and others to learn from, each float32 (n, 28, 28, 1)."""
     rng = np.random.default_rng([seed, 1_000])
@@ -106,44 +108,6 @@ def _examples(
     progress.say("drawing what is no digit")
     drawn = outliers.frames(schooling.outliers, pixels, truths, rng)
     other_hands = hands.frames(schooling.hands, rng).x
-    found, besides = _on_photos(schooling.photos, pixels, truths, rng)
-    digits = np.concatenate([mnist.train.x, *[other_hands] * 2, *[found] * 4])
-    others = np.concatenate([*drawn.values(), *[besides] * 2])[..., np.newaxis]
+    digits = np.concatenate([mnist.train.x, *[other_hands] * 2, found.digits.x])
+    others = np.concatenate([*drawn.values(), *[found.others] * 2])[..., np.newaxis]
     return digits, others
-
-
-def _on_photos(
-    count: int, pixels: photos.Digits28, truths: NDArray[np.uint8], rng: np.random.Generator
-) -> tuple[Frames, Frames]:
-    """Frames of digits, (n, 28, 28, 1), and of what else is found on photos, (n, 28, 28)."""
-    digits, others = [], []
-    for number in range(count):
-        level, seed = _LEVELS[number % 2], int(rng.integers(2**31))
-        if number % 4 < 2:
-            sample = photos.blank(level=level, seed=seed)
-        else:
-            place = int(rng.integers(len(truths)))
-            sample = photos.photo(pixels[place], int(truths[place]), level=level, seed=seed)
-        for mark in _marks(sample):
-            shared = _shared(mark.box, sample.box) if sample.box else 0.0
-            if shared > 0.75:
-                digits.append(mark.frame)
-            elif shared < 0.2 and mark.box[2] > 0.5 * mark.box[3]:  # a slim one may pass for a 1
-                others.append(mark.frame)
-    return np.stack(digits)[..., np.newaxis], np.stack(others)
-
-
-def _marks(sample: photos.Sample) -> Iterator[preprocess.Mark]:
-    picture = image.decode(sample.data)
-    for ways in preprocess.pages(picture):
-        for page in ways:
-            for piece in page.pieces[:6]:
-                yield page.mark(piece)
-
-
-def _shared(one: preprocess.Box, other: preprocess.Box) -> float:
-    """Intersection over union of two boxes of x, y, width and height."""
-    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    both = max(width, 0) * max(height, 0)
-    return both / (one[2] * one[3] + other[2] * other[3] - both)

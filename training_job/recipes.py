@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from training_job.augment import Ranges
@@ -18,15 +18,12 @@ class Schooling:
         Drawn; each is moved and bent anew in every epoch.
     hands
         Digits by other hands than MNIST's, drawn as well.
-    photos
-        Painted, half of them blank, for what is found on them.
     epochs, frames
         Passes, and frames in each: half of them digits.
     """
 
     outliers: int
     hands: int
-    photos: int
     epochs: int
     frames: int
 
@@ -57,6 +54,10 @@ class Recipe:
         place (Polyak and Juditsky, 1992).
     hands
         Digits of other hands and pens that are drawn and shown beside MNIST's.
+    pages, blanks
+        Painted with writing and without, for what the preprocessing finds on them.
+    found
+        Digits of those that are shown beside MNIST's.
     ranges
         How far images are moved, bent and thickened.
     schooling
@@ -71,12 +72,13 @@ class Recipe:
     weight_decay: float = 5e-3
     label_smoothing: float = 0.03
     average: float = 0.998
-    hands: int = 9_000
+    hands: int = 12_000
+    pages: int = 3_000
+    blanks: int = 600
+    found: int = 10_000
     ranges: Ranges = field(default_factory=Ranges)
     schooling: Schooling = field(
-        default_factory=lambda: Schooling(
-            outliers=40_000, hands=8_000, photos=1_200, epochs=9, frames=102_400
-        )
+        default_factory=lambda: Schooling(outliers=40_000, hands=8_000, epochs=9, frames=102_400)
     )
 
 
@@ -93,14 +95,15 @@ _WIDER = Ranges(
     thickness=0.2,
 )
 
-_BRIEF = Schooling(outliers=8_000, hands=1_500, photos=100, epochs=5, frames=25_600)
+_BRIEF = Schooling(outliers=8_000, hands=1_500, epochs=5, frames=25_600)
+_QUICK = Recipe(epochs=6, hands=1_500, pages=100, blanks=30, found=500, schooling=_BRIEF)
 
 RECIPES: dict[tuple[str, str], Recipe] = {
-    ("reference", "quick"): Recipe(epochs=6, hands=1_500, schooling=_BRIEF),
+    ("reference", "quick"): _QUICK,
     ("reference", "release"): Recipe(epochs=20, ranges=_WORLD),
-    ("deep", "quick"): Recipe(epochs=3, hands=1_500, ranges=_WORLD, schooling=_BRIEF),
+    ("deep", "quick"): replace(_QUICK, epochs=3, ranges=_WORLD),
     ("deep", "release"): Recipe(
-        epochs=36,
+        epochs=24,
         optimizer="sgd",
         peak_rate=0.1,
         weight_decay=5e-3,

@@ -35,11 +35,14 @@ class Scene:
         What was written, 0 to 1, without paper, light or camera.
     owner : uint8 (h, w)
         Which thing the ink at each pixel belongs to, from 1; 0 where there is none.
+    things : tuple of int or None
+        Which digit the first thing is, the second, and so on; None where it is none.
     """
 
     grey: NDArray[np.uint8]
     ink: NDArray[np.float32]
     owner: NDArray[np.uint8]
+    things: tuple[int | None, ...]
 
 
 def scene(seed: int) -> Scene:
@@ -53,61 +56,75 @@ def scene(seed: int) -> Scene:
     )
     kind = rng.choice(4, p=(0.36, 0.5, 0.07, 0.07))  # one thing, lines, things anywhere, blank
     if kind == 0:
-        ink, owner = _one(height, width, rng)
+        ink, owner, things = _one(height, width, rng)
     elif kind == 1:
-        ink, owner = _lines(height, width, rng)
+        ink, owner, things = _lines(height, width, rng)
     elif kind == 2:
-        ink, owner = _scattered(height, width, rng)
+        ink, owner, things = _scattered(height, width, rng)
     else:
-        ink, owner = np.zeros((height, width)), np.zeros((height, width), np.uint8)
+        ink, owner, things = np.zeros((height, width)), np.zeros((height, width), np.uint8), []
     sample = photos.photograph(ink, "", level, {}, rng)
     grey = _spoilt(image.decode(sample.data).grey, rng)
-    return Scene(grey, ink.astype(np.float32), np.where(ink > 0.05, owner, 0).astype(np.uint8))
+    owner = np.where(ink > 0.05, owner, 0).astype(np.uint8)
+    return Scene(grey, ink.astype(np.float32), owner, tuple(things))
 
 
-def _thing(rng: np.random.Generator, odd: float) -> Plane:
-    """A digit, or with a chance of `odd` a letter, a sign or a scribble; float64 (h, w) in 0..1."""
+Thing = tuple[Plane, int | None]
+
+
+def _thing(rng: np.random.Generator, odd: float) -> Thing:
+    """A digit, and which, or with a chance of `odd` a letter, a sign or a scribble.
+
+    It is float64 (h, w) in 0..1.
+    """
     chance = rng.random()
     if chance < odd:
         kind = rng.choice(3, p=(0.6, 0.15, 0.25))
         if kind == 0:
             letters = glyphs.load(held_out=False, digits=False)
-            return photos.stroke(letters.images[rng.integers(len(letters))], rng.uniform(0.3, 0.7))
-        return strokes.sign(rng) if kind == 1 else strokes.scribble(rng)
+            letter = letters.images[rng.integers(len(letters))]
+            return photos.stroke(letter, rng.uniform(0.3, 0.7)), None
+        return strokes.sign(rng) if kind == 1 else strokes.scribble(rng), None
     kind = rng.choice(3, p=(0.6, 0.28, 0.12))
     if kind == 0:
-        pixels, _ = photos.load(held_out=False)
-        return photos.stroke(pixels[rng.integers(len(pixels))], rng.uniform(0.3, 0.7))
+        pixels, truths = photos.load(held_out=False)
+        place = rng.integers(len(pixels))
+        return photos.stroke(pixels[place], rng.uniform(0.3, 0.7)), int(truths[place])
     if kind == 1:
-        return strokes.digit(int(rng.integers(10)), rng)
+        digit = int(rng.integers(10))
+        return strokes.digit(digit, rng), digit
     typed = glyphs.load(held_out=False, digits=True)
-    return photos.stroke(typed.images[rng.integers(len(typed))], rng.uniform(0.3, 0.7))
+    place = rng.integers(len(typed))
+    return photos.stroke(typed.images[place], rng.uniform(0.3, 0.7)), int(typed.characters[place])
 
 
 Layer = tuple[Plane, NDArray[np.uint8]]
+Written = tuple[Plane, NDArray[np.uint8], list[int | None]]
 
 
-def _one(height: int, width: int, rng: np.random.Generator) -> Layer:
-    plane = _thing(rng, odd=0.25)
+def _one(height: int, width: int, rng: np.random.Generator) -> Written:
+    plane, digit = _thing(rng, odd=0.25)
     if rng.random() < 0.12:
         plane = photos.cut(photos.skipped(plane, rng))
     share = np.exp(rng.uniform(np.log(0.12), np.log(0.92)))
     scale = share * min(height, width) / max(plane.shape)
-    return _on_page(plane, np.ones(plane.shape, np.uint8), scale, 15, height, width, rng)
+    layer = _on_page(plane, np.ones(plane.shape, np.uint8), scale, 15, height, width, rng)
+    return *layer, [digit]
 
 
-def _lines(height: int, width: int, rng: np.random.Generator) -> Layer:
+def _lines(height: int, width: int, rng: np.random.Generator) -> Written:
     touching, odd = rng.choice(_TOUCHING), rng.choice((0.0, 0.0, 0.15, 0.6))
     most = int(rng.integers(1, 7))
-    rows, number = [], 0
+    rows: list[Layer] = []
+    digits: list[int | None] = []
     for _ in range(int(rng.choice((1, 2, 3), p=(0.6, 0.3, 0.1)))):
         things = [_thing(rng, odd) for _ in range(max(1, most - int(rng.integers(0, 2))))]
-        placed = photos.placed(things, touching, rng)
+        placed = photos.placed([plane for plane, _ in things], touching, rng)
         total = max(start + plane.shape[1] for start, plane in placed)
         ink, owner = np.zeros((photos.ROW, total)), np.zeros((photos.ROW, total), np.uint8)
-        for start, plane in placed:
-            number += 1
-            _lay(plane, number, start, ink, owner)
+        for (start, plane), (_, digit) in zip(placed, things, strict=True):
+            digits.append(digit)
+            _lay(plane, len(digits), start, ink, owner)
         inked = ink.max(axis=1) > 0.1
         rows.append((ink[inked], owner[inked]))
     starts = [int(rng.integers(0, 40)) for _ in rows]
@@ -123,17 +140,19 @@ def _lines(height: int, width: int, rng: np.random.Generator) -> Layer:
     scale = min(room * rng.uniform(0.4, 0.95), min(height, width) / photos.ROW)
     if rng.random() < 0.12:
         ink = photos.skipped(ink, rng)
-    return _on_page(ink, owner, scale, 9, height, width, rng)
+    return *_on_page(ink, owner, scale, 9, height, width, rng), digits
 
 
-def _scattered(height: int, width: int, rng: np.random.Generator) -> Layer:
+def _scattered(height: int, width: int, rng: np.random.Generator) -> Written:
     ink, owner = np.zeros((height, width)), np.zeros((height, width), np.uint8)
+    digits: list[int | None] = []
     for number in range(1, int(rng.integers(2, 9))):
-        plane = _thing(rng, odd=0.3)
+        plane, digit = _thing(rng, odd=0.3)
+        digits.append(digit)
         scale = rng.uniform(0.08, 0.35) * min(height, width) / max(plane.shape)
         alone, _ = _on_page(plane, np.ones(plane.shape, np.uint8), scale, 20, height, width, rng)
         _lay(alone, number, 0, ink, owner)
-    return ink, owner
+    return ink, owner, digits
 
 
 def _lay(plane: Plane, number: int, left: int, ink: Plane, owner: NDArray[np.uint8]) -> None:

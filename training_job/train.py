@@ -21,7 +21,7 @@ from digits import gate, runs, storage, store
 from digits.bundle import TFLITE, Decision, Manifest, Rejector, Training
 from digits.classifier import Network, NetworkJudge, softmax
 from digits.storage import Store
-from training_job import data, evaluate, export, extra, hands, outside, plots, report
+from training_job import data, evaluate, export, extra, found, hands, outside, plots, report
 from training_job import opinion as opinions
 from training_job.checkpoint import Checkpoint
 from training_job.data import Split
@@ -118,7 +118,9 @@ def _make(
     started = time.perf_counter()
     mnist = data.load(job.data)
     own = _own_pictures(job, progress)
-    shown = data.joined(mnist.train, hands.frames(recipe.hands, np.random.default_rng(job.seed)))
+    progress.say("painting pages")
+    pages = found.frames(recipe.pages, recipe.blanks, job.seed)
+    shown = data.joined(mnist.train, _from_elsewhere(recipe, pages.digits, job.seed))
     if own is not None:
         shown = data.joined(shown, own.split)
     origin = data.DIGESTS | ({} if own is None else {"extra": own.sha256})
@@ -128,8 +130,8 @@ def _make(
         architecture, shown, mnist.held_out, recipe, job.seed, progress, checkpoint
     )
     opinion = opinions.train(
-        model, opinions.TAPS[job.architecture], mnist, recipe.schooling, recipe.ranges, job.seed,
-        progress,
+        model, opinions.TAPS[job.architecture], mnist, pages, recipe.schooling, recipe.ranges,
+        job.seed, progress,
     )  # fmt: skip
     fitted = time.perf_counter()
 
@@ -185,6 +187,14 @@ def _make(
         test=figures["test"],
         origin=origin,
     )
+
+
+def _from_elsewhere(recipe: Recipe, on_pages: Split, seed: int) -> Split:
+    """Digits to show beside MNIST's: of other hands, and as they are found on pages."""
+    rng = np.random.default_rng(seed)
+    drawn = hands.frames(recipe.hands, rng)
+    chosen = rng.permutation(len(on_pages))[: recipe.found]
+    return data.joined(drawn, Split(on_pages.x[chosen], on_pages.y[chosen]))
 
 
 def _answers(
@@ -284,7 +294,8 @@ def _checkpoint(
 def _sources() -> str:
     """SHA-256 over the code that decides the weights."""
     folder = Path(__file__).parent
-    names = ("augment.py", "fit.py", "glyphs.py", "hands.py", "model.py", "strokes.py")
+    names = ("augment.py", "fit.py", "found.py", "glyphs.py", "hands.py", "model.py", "photos.py",
+             "scenes.py", "strokes.py")  # fmt: skip
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
 
 

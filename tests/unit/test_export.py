@@ -32,7 +32,7 @@ def model(images) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def opinion(model) -> keras.Model:
-    return opinions.head(model, "pool2")
+    return opinions.head(model, ["pool2"])
 
 
 @pytest.fixture(scope="module")

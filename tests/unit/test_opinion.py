@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from training_job import data, glyphs, hands, opinion, outliers, photos, strokes
+from digits import image
+from digits.layout import Piece
+from training_job import data, found, glyphs, hands, opinion, outliers, photos, scenes, strokes
 from training_job.augment import Ranges
 from training_job.model import reference
 from training_job.progress import Progress
@@ -78,11 +80,44 @@ def test_other_hands_give_every_digit_and_sound_frames():
 
 def test_a_photo_tells_where_its_ink_is():
     sample = photos.photo(strokes.digit(0, np.random.default_rng(0)), 0, level="easy", seed=3)
-    found = [mark.box for mark in opinion._marks(sample)]
     assert sample.box is not None
-    assert max(opinion._shared(box, sample.box) for box in found) > 0.9
-    assert opinion._shared((0, 0, 10, 10), (20, 20, 5, 5)) == 0
+    boxes = [mark.box for mark in found._marks(image.decode(sample.data))]
+    assert min(np.abs(np.subtract(box, sample.box)).max() for box in boxes) < 0.05 * max(sample.box)
     assert photos.blank(level="easy", seed=0).box is None
+
+
+def test_what_is_found_on_pages_are_frames_of_digits_and_of_others():
+    pages = found.frames(24, 6, seed=3)
+    assert sound(pages.digits.x[..., 0])
+    assert sound(pages.others)
+    assert len(pages.digits) > 60
+    assert len(set(pages.digits.y)) == 10
+    assert len(pages.others) > 20
+    again = found.frames(24, 6, seed=3)
+    np.testing.assert_array_equal(pages.digits.x, again.digits.x)
+    np.testing.assert_array_equal(pages.others, again.others)
+
+
+def test_a_piece_is_the_thing_that_it_holds_and_no_digit_where_it_holds_two():
+    ink = np.zeros((20, 60), np.float32)
+    owner = np.zeros((20, 60), np.uint8)
+    for number, left in enumerate((5, 25, 45), start=1):
+        ink[4:16, left : left + 8] = 1
+        owner[4:16, left : left + 8] = number
+    scene = scenes.Scene(np.zeros((20, 60), np.uint8), ink, owner, (7, 3, None))
+
+    def truth(top: int, bottom: int, left: int, right: int) -> int | None:
+        mask = ink[top:bottom, left:right] > 0
+        mask |= ~mask.any()  # on bare paper, whatever was taken for ink
+        return found._truth(Piece(left, top, mask), scene)
+
+    assert truth(4, 16, 5, 13) == 7
+    assert truth(4, 16, 25, 33) == 3
+    assert truth(4, 16, 45, 53) == found._OTHER  # a letter
+    assert truth(4, 16, 5, 33) == found._OTHER  # two that touch
+    assert truth(4, 9, 5, 13) is None  # half of one may be another
+    assert truth(0, 3, 0, 30) == found._OTHER  # a shadow
+    assert truth(0, 3, 0, 1) is None  # that may pass for a 1
 
 
 def test_the_opinion_learns_and_changes_nothing_in_the_network():
@@ -90,8 +125,9 @@ def test_the_opinion_learns_and_changes_nothing_in_the_network():
     model = reference()
     before = [weight.copy() for weight in model.get_weights()]
     mnist = data.load()
-    brief = Schooling(outliers=400, hands=50, photos=12, epochs=2, frames=2_560)
-    learnt = opinion.train(model, "pool2", mnist, brief, Ranges(), 1, Progress())
+    pages = found.frames(8, 4, seed=1)
+    brief = Schooling(outliers=400, hands=50, epochs=2, frames=2_560)
+    learnt = opinion.train(model, ["pool2"], mnist, pages, brief, Ranges(), 1, Progress())
     for was, weight in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(was, weight)
     rng = np.random.default_rng(2)
