@@ -145,6 +145,11 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
     return Picture(np.asarray(reduced), width, height, name)
 
 
+def halved(picture: Picture) -> Picture:
+    """The picture at half its working size."""
+    return replace(picture, grey=np.asarray(Image.fromarray(picture.grey).reduce(2)))
+
+
 def without_enlargement(picture: Picture) -> Picture:
     """Undo an enlargement: its hard squares would pass for strokes, its blur for shadows.
 
@@ -265,6 +270,8 @@ def _reduced(image: Image.Image) -> Image.Image:
         factor //= scale
     image.load()
     image = _plain_mode(image)
+    if image.mode == "RGB":  # one channel is averaged in a third of the time
+        image = image.convert("L")
     if factor > 1:
         image = image.reduce(factor)
     if image.mode == "F":
