@@ -25,7 +25,7 @@ TFLITE = "mnist_cnn.tflite"
 REPORT = "report.json"
 SHIPPED = Path(__file__).parent / "model"
 
-SURE_DIGIT = 0.2  # how likely a frame must be a digit at all, whatever it looks like
+SURE_DIGIT = 0.3  # how likely a frame must be a digit at all, whatever it looks like
 
 ReadFile = Callable[[str], bytes]
 """Gives the bytes of a file of one bundle by its name."""

@@ -103,7 +103,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("reference", "release"): Recipe(epochs=20, ranges=_WORLD),
     ("deep", "quick"): replace(_QUICK, epochs=3, ranges=_WORLD),
     ("deep", "release"): Recipe(
-        epochs=24,
+        epochs=36,
         optimizer="sgd",
         peak_rate=0.1,
         weight_decay=5e-3,
