@@ -145,11 +145,6 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
     return Picture(np.asarray(reduced), width, height, name)
 
 
-def halved(picture: Picture) -> Picture:
-    """The picture at half its working size."""
-    return replace(picture, grey=np.asarray(Image.fromarray(picture.grey).reduce(2)))
-
-
 def without_enlargement(picture: Picture) -> Picture:
     """Undo an enlargement: its hard squares would pass for strokes, its blur for shadows.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits import finder, layout, preprocess
-from digits.image import Picture, halved, without_enlargement
+from digits.image import Picture, without_enlargement
 from digits.layout import Piece
 from digits.preprocess import Box, Mark, Page
 
@@ -25,9 +25,6 @@ TO_CUT = 0.6  # how wide a piece must be to be several digits, in heights of the
 LEFT_OUT = 0.2  # of the ink: more that is neither stroke nor speck may be writing in a shadow
 SPECKS = 0.02  # of the ink: more beside a digit that seems to be alone may be another
 NONE = -3.0  # log-likelihood of a mark being no digit
-LARGE = 300  # pixels of a picture's longer side; half of it shows a digit that is big
-BIG = 1 / 4  # of the picture's longer side
-CERTAIN = 0.99  # probability of a digit that is read in half of the pixels
 ENOUGH = 120  # pieces looked at, in all ways together, to try no further way; bounds the work
 UNSEEN = 1 / 24  # of the picture's longer side: what is smaller a network may not see in it
 ALONE = -1.0  # of a digit that is read in one way of telling ink from paper alone
@@ -95,9 +92,9 @@ Lines = tuple[tuple[Found, ...], ...]
 def read(picture: Picture, judge: Judge) -> Lines:
     """Find all the digits of a picture: lines top to bottom, each left to right.
 
-    A digit that plainly stands alone is taken as it is, and soon where it is big. Otherwise the ink
-    is told from the paper in several ways, and what is read in it is believed where two of them
-    agree. What is no digit is kept where it is as tall as one.
+    A digit that plainly stands alone is taken as it is. Otherwise the ink is told from the paper in
+    several ways, and what is read in it is believed where two of them agree. What is no digit is
+    kept where it is as tall as one.
 
     Returns
     -------
@@ -110,12 +107,10 @@ def read(picture: Picture, judge: Judge) -> Lines:
     picture = without_enlargement(picture)
     if max(picture.grey.shape) < finder.SMALLEST:
         return _read_small(picture, judge)
-    if max(picture.grey.shape) >= LARGE:
-        page, lines = _first_look(halved(picture), judge)
-        if _is_plain(page, lines) and _is_beyond_doubt(lines[0][0], picture):
-            return lines
-    page, lines = _first_look(picture, judge)
-    if _is_plain(page, lines):
+    page = next(next(preprocess.pages(picture)))
+    lines = _read_page(page, judge)
+    alone = len(lines) == 1 and len(lines[0]) == 1
+    if alone and page.ink.sure and page.left_out < SPECKS and _all_accepted(lines):
         return lines
     every, looked_at = [lines], len(page.pieces)
     for page in preprocess.found(picture):
@@ -123,29 +118,7 @@ def read(picture: Picture, judge: Judge) -> Lines:
             break
         every.append(_read_page(page, judge))
         looked_at += len(page.things or page.pieces)
-    return _agreed(every, UNSEEN * _longer_side(picture))
-
-
-def _first_look(picture: Picture, judge: Judge) -> tuple[Page, Lines]:
-    """The ink as it is most likely told from the paper, and what is read in it."""
-    page = next(next(preprocess.pages(picture)))
-    return page, _read_page(page, judge)
-
-
-def _is_plain(page: Page, lines: Lines) -> bool:
-    """Whether there is a digit and nothing else, without doubts."""
-    alone = len(lines) == 1 and len(lines[0]) == 1
-    return alone and page.ink.sure and page.left_out < SPECKS and _all_accepted(lines)
-
-
-def _is_beyond_doubt(found: Found, picture: Picture) -> bool:
-    """Whether a digit would be read the same in more pixels."""
-    big = max(found.mark.box[2:]) > BIG * _longer_side(picture)
-    return big and float(found.probabilities.max()) > CERTAIN
-
-
-def _longer_side(picture: Picture) -> int:
-    return max(picture.width, picture.height)
+    return _agreed(every, UNSEEN * max(picture.width, picture.height))
 
 
 def _agreed(readings: Sequence[Lines], small: float) -> Lines:
