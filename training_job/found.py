@@ -7,6 +7,7 @@ is blank.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def frames(pages: int, blanks: int, seed: int) -> Found:
         Of all chance; another one paints other pages.
     """
     # Spawned: a process that has loaded TensorFlow cannot be forked safely.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_silent) as pool:
         written = pool.map(_on_scene, range(seed * pages, (seed + 1) * pages), chunksize=20)
         empty = pool.map(partial(_on_blank, seed), range(blanks), chunksize=20)
         every = [one for page in (written, empty) for found in page for one in found]
@@ -73,6 +74,12 @@ def frames(pages: int, blanks: int, seed: int) -> Found:
     y = np.array([truth for _, truth in every])
     digits = y != _OTHER
     return Found(Split(x[digits, ..., np.newaxis], y[digits].astype(np.uint8)), x[~digits])
+
+
+def _silent() -> None:
+    """Drop what LiteRT says of itself; what fails is raised where the pages are asked for."""
+    with open(os.devnull, "w") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 2)
 
 
 def _on_scene(seed: int) -> list[tuple[Frames, int]]:

@@ -412,6 +412,7 @@ app()
         cwd=ROOT,
     ) as process:
         assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["message"] == "painting pages"
         assert json.loads(process.stdout.readline())["epoch"] == 1
         yield process
         process.kill()
