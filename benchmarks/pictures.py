@@ -147,13 +147,10 @@ def _digit(
     """A digit, one that no training saw where it is to be held out, and which."""
     chance = rng.random()
     if chance < _TYPED:
-        typed = glyphs.load(held_out=held_out, digits=True)
-        place = int(rng.integers(len(typed)))
-        return photos.stroke(typed.images[place]), int(typed.characters[place])
-    pixels, truths = photos.load(held_out=held_out)
-    place = int(rng.integers(len(truths)))
-    truth = int(truths[place])
-    return (strokes.digit(truth, rng) if chance < _TYPED + _OWN else pixels[place]), truth
+        drawing, truth = glyphs.any_digit(rng, held_out=held_out)
+        return photos.stroke(drawing), truth
+    drawing, truth = photos.any_digit(rng, held_out=held_out)
+    return (strokes.digit(truth, rng) if chance < _TYPED + _OWN else drawing), truth
 
 
 def _letter(rng: np.random.Generator, *, held_out: bool) -> photos.Plane:

@@ -37,7 +37,7 @@ def __getattr__(name):
 
 
 def main(artifact: Path, services: Sequence[str]) -> None:
-    """Shorten the descriptions of AWS that botocore reads whenever it makes a client of them."""
+    """Shorten what botocore reads for each client; let packages import what is asked for alone."""
     data = artifact / "botocore/data"
     for service in services:
         for path in (data / service).rglob("*.json.gz"):

@@ -7,7 +7,6 @@ is blank.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.typing import NDArray
 
-from digits import image, preprocess
+from digits import finder, image, preprocess
 from digits.image import Picture
 from digits.layout import Piece
 from digits.preprocess import Mark, Page
+from digits.quiet import nothing_on_stderr
 from training_job import photos, scenes
 from training_job.data import Split
 from training_job.scenes import Scene
@@ -66,7 +66,7 @@ def frames(pages: int, blanks: int, seed: int) -> Found:
         Of all chance; another one paints other pages.
     """
     # Spawned: a process that has loaded TensorFlow cannot be forked safely.
-    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_silent) as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_load) as pool:
         written = pool.map(_on_scene, range(seed * pages, (seed + 1) * pages), chunksize=20)
         empty = pool.map(partial(_on_blank, seed), range(blanks), chunksize=20)
         every = [one for page in (written, empty) for found in page for one in found]
@@ -76,20 +76,21 @@ def frames(pages: int, blanks: int, seed: int) -> Found:
     return Found(Split(x[digits, ..., np.newaxis], y[digits].astype(np.uint8)), x[~digits])
 
 
-def _silent() -> None:
-    """Drop what LiteRT says of itself; what fails is raised where the pages are asked for."""
-    with open(os.devnull, "w") as nothing:  # noqa: PTH123
-        os.dup2(nothing.fileno(), 2)
+def _load() -> None:
+    """Once in each process: the finder's network, of which LiteRT tells when it first runs."""
+    with nothing_on_stderr():
+        finder.find(np.zeros((finder.SMALLEST, finder.SMALLEST), np.uint8))
 
 
 def _on_scene(seed: int) -> list[tuple[Frames, int]]:
     scene = scenes.scene(seed)
     height, width = scene.grey.shape
     picture = Picture(scene.grey, width, height, "PNG")
+    areas = _areas(scene)
     found = []
     for page in (next(next(preprocess.pages(picture))), *preprocess.found(picture)):
         for piece in _pieces(page):
-            truth = _truth(piece, scene)
+            truth = _truth(piece, scene, areas)
             if truth is not None:
                 found.append((page.mark(piece).frame, truth))
     return found
@@ -98,7 +99,8 @@ def _on_scene(seed: int) -> list[tuple[Frames, int]]:
 def _on_blank(seed: int, number: int) -> list[tuple[Frames, int]]:
     rng = np.random.default_rng([seed, number, 0xB1A])
     sample = photos.blank(level=_LEVELS[number % 2], seed=int(rng.integers(2**31)))
-    return [(mark.frame, _OTHER) for mark in _marks(image.decode(sample.data)) if not _slim(mark)]
+    marks = _marks(image.decode(sample.data))
+    return [(mark.frame, _OTHER) for mark in marks if not _slim(*mark.box[2:])]
 
 
 def _marks(picture: Picture) -> Iterator[Mark]:
@@ -109,8 +111,8 @@ def _marks(picture: Picture) -> Iterator[Mark]:
             yield page.mark(piece)
 
 
-def _slim(mark: Mark) -> bool:
-    return mark.box[2] <= _SLIM * mark.box[3]
+def _slim(width: int, height: int) -> bool:
+    return width <= _SLIM * height
 
 
 def _pieces(page: Page) -> Sequence[Piece]:
@@ -118,15 +120,18 @@ def _pieces(page: Page) -> Sequence[Piece]:
     return [piece for piece in pieces[:_MOST] if max(piece.height, piece.width) >= _SMALLEST]
 
 
-def _truth(piece: Piece, scene: Scene) -> int | None:
+def _areas(scene: Scene) -> NDArray[np.intp]:
+    """Pixels of what is written of no thing, of the first, of the second, and so on."""
+    return np.bincount(scene.owner[scene.ink > _WRITTEN], minlength=len(scene.things) + 1)
+
+
+def _truth(piece: Piece, scene: Scene, areas: NDArray[np.intp]) -> int | None:
     """Which digit a piece of a scene is, `_OTHER` if it is none, None if that cannot be said."""
     window = (slice(piece.top, piece.bottom), slice(piece.left, piece.right))
-    count = len(scene.things) + 1
-    within = np.bincount(scene.owner[window][piece.mask], minlength=count)
-    of_all = np.bincount(scene.owner[scene.ink > _WRITTEN], minlength=count)
+    within = np.bincount(scene.owner[window][piece.mask], minlength=len(areas))
     if within[0] > 0.8 * piece.area:
-        return None if piece.width <= _SLIM * piece.height else _OTHER
-    shares = within[1:] / of_all[1:].clip(1)
+        return None if _slim(piece.width, piece.height) else _OTHER
+    shares = within[1:] / areas[1:].clip(1)
     whole = np.flatnonzero(shares > _WHOLE)
     if len(whole) > 1:
         return _OTHER

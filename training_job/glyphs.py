@@ -54,6 +54,13 @@ def load(*, held_out: bool, digits: bool) -> Glyphs:
     return Glyphs(images[chosen], characters[chosen])
 
 
+def any_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[NDArray[np.uint8], int]:
+    """A digit of some typeface, uint8 (40, 40), and which; see `load`."""
+    typed = load(held_out=held_out, digits=True)
+    place = int(rng.integers(len(typed)))
+    return typed.images[place], int(typed.characters[place])
+
+
 def drawn(font: Path, character: str) -> NDArray[np.uint8] | None:
     """Draw a character, uint8 (40, 40) white on black; None where the font has none."""
     face = ImageFont.truetype(str(font), _FINE)

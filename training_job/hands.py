@@ -25,19 +25,15 @@ _SMOOTH = 0.4  # share of those that comes enlarged
 
 def frames(count: int, rng: np.random.Generator, *, held_out: bool = False) -> Split:
     """Draw `count` digits; those of typefaces are of the ones to train with, or those held out."""
-    typed = glyphs.load(held_out=held_out, digits=True)
-    pixels, truths = photos.load(held_out=held_out)
     x, y = np.empty((count, 28, 28, 1), np.float32), np.empty(count, np.uint8)
     for number in range(count):
         coarse = rng.random() < _COARSE
         if coarse and rng.random() < _MNIST:
-            place = int(rng.integers(len(truths)))
-            truth = int(truths[place])
-            plane = photos.stroke(pixels[place])
+            drawing, truth = photos.any_digit(rng, held_out=held_out)
+            plane = photos.stroke(drawing)
         elif rng.random() < _TYPED:
-            place = int(rng.integers(len(typed)))
-            truth = int(typed.characters[place])
-            plane = photos.stroke(typed.images[place], rng.uniform(0.3, 0.7))
+            drawing, truth = glyphs.any_digit(rng, held_out=held_out)
+            plane = photos.stroke(drawing, rng.uniform(0.3, 0.7))
         else:
             truth = int(rng.integers(10))
             plane = strokes.digit(truth, rng)

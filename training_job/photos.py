@@ -136,6 +136,13 @@ def load(*, held_out: bool) -> tuple[Digits28, NDArray[np.uint8]]:
         return arrays["x_train"][chosen], arrays["y_train"][chosen]
 
 
+def any_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[Digits28, int]:
+    """One of MNIST's training images, uint8 (28, 28), and which digit it is; see `load`."""
+    pixels, truths = load(held_out=held_out)
+    place = int(rng.integers(len(truths)))
+    return pixels[place], int(truths[place])
+
+
 def stroke(digit: Digits28, edge: float = 0.5) -> Plane:
     """Enlarge a small drawing to strokes with a pen's sharp edge, float64 (h, w) in 0..1.
 

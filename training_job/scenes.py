@@ -86,16 +86,12 @@ def _thing(rng: np.random.Generator, odd: float) -> Thing:
             return photos.stroke(letter, rng.uniform(0.3, 0.7)), None
         return strokes.sign(rng) if kind == 1 else strokes.scribble(rng), None
     kind = rng.choice(3, p=(0.6, 0.28, 0.12))
-    if kind == 0:
-        pixels, truths = photos.load(held_out=False)
-        place = rng.integers(len(pixels))
-        return photos.stroke(pixels[place], rng.uniform(0.3, 0.7)), int(truths[place])
     if kind == 1:
         digit = int(rng.integers(10))
         return strokes.digit(digit, rng), digit
-    typed = glyphs.load(held_out=False, digits=True)
-    place = rng.integers(len(typed))
-    return photos.stroke(typed.images[place], rng.uniform(0.3, 0.7)), int(typed.characters[place])
+    source = photos if kind == 0 else glyphs
+    drawing, digit = source.any_digit(rng, held_out=False)
+    return photos.stroke(drawing, rng.uniform(0.3, 0.7)), digit
 
 
 Layer = tuple[Plane, NDArray[np.uint8]]

@@ -109,7 +109,7 @@ def test_a_piece_is_the_thing_that_it_holds_and_no_digit_where_it_holds_two():
     def truth(top: int, bottom: int, left: int, right: int) -> int | None:
         mask = ink[top:bottom, left:right] > 0
         mask |= ~mask.any()  # on bare paper, whatever was taken for ink
-        return found._truth(Piece(left, top, mask), scene)
+        return found._truth(Piece(left, top, mask), scene, found._areas(scene))
 
     assert truth(4, 16, 5, 13) == 7
     assert truth(4, 16, 25, 33) == 3
