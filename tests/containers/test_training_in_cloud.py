@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from digits import bundle, runs, store
+from digits.cli import stack
 from digits.store import S3Store
 from infra.local.cloud import ROOT, STACK, Deployment, LocalCloud, tool
 from infra.local.engine import Engine
@@ -147,7 +148,7 @@ def current(models: S3Store) -> str:
 
 def history(cloud: LocalCloud, name: str) -> list[dict[str, Any]]:
     machine = cloud.client("stepfunctions")
-    (arn,) = [it["stateMachineArn"] for it in machine.list_state_machines()["stateMachines"]]
+    arn = stack.outputs(TRAINING, cloud.client("cloudformation"))["StateMachineArn"]
     (execution,) = [
         it["executionArn"]
         for it in machine.list_executions(stateMachineArn=arn)["executions"]
