@@ -16,6 +16,7 @@ from training_job.errors import TrainingError
 
 BUNDLED = Path(__file__).parent / "data/mnist.npz"
 HELD_OUT = 5_000
+NONE = 10  # the label of what is no digit
 
 SHAPES = {
     "x_train": (60_000, 28, 28),
@@ -36,7 +37,10 @@ DIGESTS = {
 
 @dataclass(frozen=True)
 class Split:
-    """Images, float32 (n, 28, 28, 1) in 0..1, white on black, and labels, uint8 (n,)."""
+    """Images, float32 (n, 28, 28, 1) in 0..1, white on black, and labels, uint8 (n,).
+
+    The label is `NONE` for what is no digit, of which only training sets have some.
+    """
 
     x: NDArray[np.float32]
     y: NDArray[np.uint8]

@@ -34,12 +34,12 @@ _TIMED = 300
 _INGREDIENTS = ("digits", "training_job", "requirements/training.txt")
 
 
-def save_models(model: keras.Model, opinion: keras.Model, folder: Path) -> None:
+def save_models(network: keras.Model, whole: keras.Model, folder: Path) -> None:
     """Write the network: Keras and HDF5 to the softmax; LiteRT to the logits and the opinion."""
-    model.save(folder / "mnist_cnn.keras")
+    network.save(folder / "mnist_cnn.keras")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises against HDF5 each time
-    model.save(folder / "mnist_cnn.h5")
-    (folder / TFLITE).write_bytes(_litert(model, opinion))
+    network.save(folder / "mnist_cnn.h5")
+    (folder / TFLITE).write_bytes(_litert(whole))
 
 
 def save_history(history: Sequence[dict[str, float]], folder: Path) -> None:
@@ -151,7 +151,7 @@ def serving(folder: Path) -> dict[str, float]:
     milliseconds would say more about the machine and its other work.
     """
     served = (folder / TFLITE).read_bytes()
-    yardstick = _litert(reference())
+    yardstick = _litert(up_to(reference(), "logits"))
     networks = (Network(served), Network(yardstick))
     frame = np.zeros((1, 28, 28), np.float32)
     seconds = np.empty((_TIMED, 2))
@@ -164,14 +164,10 @@ def serving(folder: Path) -> dict[str, float]:
     return {"bytes": len(served), "latency_ratio": round(float(own / textbook), 3)}
 
 
-def _litert(model: keras.Model, opinion: keras.Model | None = None) -> bytes:
-    """The network as far as its logits, and the opinion beside them, in LiteRT's form."""
-    image = keras.Input((28, 28, 1), name="image")
-    ends = [up_to(model, "logits"), *([opinion] if opinion else [])]
-    whole = keras.Model(image, [end(image) for end in ends])
+def _litert(model: keras.Model) -> bytes:
     # The exporter prints the signature, which is no news to anyone.
     with redirect_stdout(io.StringIO()):
-        converted: bytes = tf.lite.TFLiteConverter.from_keras_model(whole).convert()
+        converted: bytes = tf.lite.TFLiteConverter.from_keras_model(model).convert()
     return converted
 
 

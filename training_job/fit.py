@@ -1,5 +1,9 @@
 """Training itself: one compiled function runs a stretch of steps, an epoch is ten of them.
 
+The digits and the opinion on what is none are learnt together, from the same batches: the ten
+logits from what is a digit, the opinion from everything. That is outlier exposure (see `outliers`)
+by an output of its own, so the digits' probabilities stay those of ten digits.
+
 The weights that are kept are a running average of those that were trained. All chance comes from
 the seed and the number of the epoch, so a run that goes on from a checkpoint ends where it would
 have.
@@ -16,15 +20,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from digits.classifier import softmax
 from training_job import evaluate
 from training_job.augment import augmented
 from training_job.checkpoint import Checkpoint
 from training_job.data import Split
-from training_job.model import Architecture, up_to
+from training_job.model import Architecture, with_opinion
 from training_job.progress import Progress
 from training_job.recipes import Recipe
 
 _STRETCHES = 10  # an epoch; between them the bar moves and a signal is heard
+_OPINION = 0.5  # of the loss, beside that of the digits
+_DOUBT = 0.01  # left to the opinion: some of what is drawn as no digit may pass for one
 
 Row = dict[str, float]
 
@@ -37,10 +44,25 @@ def fit(
     seed: int,
     progress: Progress,
     checkpoint: Checkpoint | None = None,
-) -> tuple[keras.Model, list[Row]]:
-    """Train from one seed; gives the network with the averaged weights, and a row an epoch.
+) -> tuple[keras.Model, keras.Model, list[Row]]:
+    """Train from one seed; gives the networks with the averaged weights, and a row an epoch.
 
     The incomplete batch at an epoch's end, another one each time, is left out.
+
+    Parameters
+    ----------
+    train
+        Digits, and what is none; see `training_job.data.NONE`.
+
+    Returns
+    -------
+    keras.Model
+        From images, float32 (n, 28, 28, 1), to the probabilities of ten digits, (n, 10).
+    keras.Model
+        The same network to its logits, with the opinion beside them; see
+        `training_job.model.with_opinion`.
+    list of dict
+        Loss and accuracy by epoch.
 
     Raises
     ------
@@ -55,7 +77,7 @@ def fit(
         run.restore(state.arrays)
         history = state.history
         progress.say(f"going on after epoch {state.epoch}", epoch=state.epoch)
-    truths = keras.utils.to_categorical(train.y, 10)
+    truths = keras.utils.to_categorical(train.y, 11)[:, :10]
     with progress.bar(recipe.epochs * _STRETCHES, done=len(history) * _STRETCHES) as advance:
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             generator = np.random.default_rng([seed, epoch])
@@ -66,7 +88,8 @@ def fit(
             if checkpoint:
                 checkpoint.save(epoch, run.state(), history)
             progress.epoch(history[-1], recipe.epochs)
-    return run.averaged(), history
+    whole = run.averaged()
+    return run.network, whole, history
 
 
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
@@ -86,14 +109,15 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore
 class Run:
     """A network in training: its variables, its optimizer and the average of its weights.
 
-    `images` is how many an epoch shows.
+    `images` is how many an epoch shows; `network` is what is served, without the opinion.
     """
 
     def __init__(self, architecture: Architecture, recipe: Recipe, images: int) -> None:
         self._recipe = recipe
         self._steps = max(1, images // recipe.batch_size)  # an epoch
-        self._model = architecture(training=True)
-        self._served = architecture(training=False)
+        self._model = with_opinion(architecture(training=True))
+        self.network = architecture(training=False)
+        self._served = with_opinion(self.network)
         self._average = [tf.Variable(weight.value) for weight in self._model.weights]
         self._optimizer = _optimizer(recipe, self._steps * recipe.epochs)
         self._optimizer.build(self._model.trainable_variables)
@@ -106,18 +130,21 @@ class Run:
         order: NDArray[np.intp],
         advance: Callable[[], None],
     ) -> Row:
-        """Show every image once, in `order`; the mean loss and the share of right answers."""
+        """Show every image once, in `order`; the mean losses and the share of right answers.
+
+        A row of `truths`, (n, 10), is all zero where an image shows no digit.
+        """
         truths = tf.constant(truths, tf.float32)
         batches = order[: self._steps * self._recipe.batch_size].reshape(self._steps, -1)
-        sums = np.zeros(2)
+        sums = np.zeros(3)
         for stretch in np.array_split(batches, _STRETCHES):
             sums += np.array(self._stretch(images, truths, tf.constant(stretch, tf.int32)))
             advance()
-        loss, right = (sums / len(batches)).tolist()
-        return {"loss": loss, "accuracy": right}
+        loss, opinion_loss, right = (sums / len(batches)).tolist()
+        return {"loss": loss, "accuracy": right, "opinion_loss": opinion_loss}
 
     def averaged(self) -> keras.Model:
-        """The network as it is served, with the averaged weights so far."""
+        """The network and its opinion as they are served, with the averaged weights so far."""
         self._served.set_weights([average.numpy() for average in self._average])
         return self._served
 
@@ -135,7 +162,6 @@ class Run:
 
     def _compiled(self) -> Callable[..., Any]:
         """One function for many steps: Keras' own loop costs a third more for nets this small."""
-        to_logits = up_to(self._model, "logits")
         trained = self._model.trainable_variables
         smoothing = self._recipe.label_smoothing
 
@@ -147,20 +173,27 @@ class Run:
             ]
         )
         def stretch(images: tf.Tensor, truths: tf.Tensor, batches: tf.Tensor) -> Any:
-            losses, right = tf.constant(0.0), tf.constant(0.0)
+            sums = tf.zeros(3)
             for batch in batches:
                 shown, truth = tf.gather(images, batch), tf.gather(truths, batch)
+                digit = tf.reduce_sum(truth, 1)
+                digits = tf.maximum(tf.reduce_sum(digit), 1)
                 with tf.GradientTape() as tape:
-                    logits = to_logits(shown, training=True)
+                    logits, log_odds = self._model(shown, training=True)
                     target = truth * (1 - smoothing) + smoothing / 10
-                    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
-                gradients = tape.gradient(loss, [variable.value for variable in trained])
+                    each = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+                    loss = tf.reduce_sum(each * digit) / digits
+                    likely = digit * (1 - 2 * _DOUBT) + _DOUBT
+                    opinion_loss = tf.reduce_mean(
+                        tf.nn.sigmoid_cross_entropy_with_logits(likely, log_odds[:, 0])
+                    )
+                    whole = loss + _OPINION * opinion_loss
+                gradients = tape.gradient(whole, [variable.value for variable in trained])
                 self._optimizer.apply(gradients, trained)
                 self._update_average()
-                losses += loss
-                hits = tf.equal(tf.argmax(logits, 1), tf.argmax(truth, 1))
-                right += tf.reduce_mean(tf.cast(hits, tf.float32))
-            return losses, right
+                hits = tf.cast(tf.equal(tf.argmax(logits, 1), tf.argmax(truth, 1)), tf.float32)
+                sums += tf.stack([loss, opinion_loss, tf.reduce_sum(hits * digit) / digits])
+            return sums
 
         return stretch  # type: ignore[no-any-return]
 
@@ -185,7 +218,8 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
 
 
 def _on(held_out: Split, model: keras.Model) -> Row:
-    probabilities = model.predict(held_out.x, batch_size=1000, verbose=0).astype(np.float64)
+    logits, _ = model.predict(held_out.x, batch_size=1000, verbose=0)
+    probabilities = softmax(logits)
     return {
         "held_out_loss": evaluate.negative_log_likelihood(probabilities, held_out.y),
         "held_out_accuracy": float((probabilities.argmax(axis=1) == held_out.y).mean()),

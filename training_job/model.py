@@ -126,6 +126,19 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
         return normal
 
 
+def with_opinion(network: keras.Model) -> keras.Model:
+    """A network with the opinion beside it: whether an image shows a digit at all.
+
+    A small head on the maps that the logits are made of. Gives logits, (n, 10), and log-odds,
+    (n, 1), from a layer called `opinion`.
+    """
+    flat = network.get_layer("flatten").output
+    dropped = layers.Dropout(0.3, name="opinion_dropout")(flat)
+    hidden = layers.Dense(64, activation="relu", name="opinion_hidden")(dropped)
+    log_odds = layers.Dense(1, name="opinion")(hidden)
+    return keras.Model(network.inputs[0], [network.get_layer("logits").output, log_odds])
+
+
 ARCHITECTURES: dict[str, Architecture] = {"reference": reference, "deep": deep}
 
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from digits import preprocess
+from digits.reading import Judge
 from training_job import glyphs, photos, strokes
+from training_job.data import Mnist
 from training_job.glyphs import Glyphs
 
 Plane = NDArray[np.float64]
@@ -69,6 +71,20 @@ def frames(
         ])
         for kind, (share, draw) in _KINDS.items()
     }  # fmt: skip
+
+
+def refused(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[str, float]]:
+    """How many of about `count` outliers, of each kind, a model does not accept.
+
+    They are made of the digits and the typefaces that are held out.
+    """
+    pixels = np.round(mnist.held_out.x[..., 0] * 255).astype(np.uint8)
+    rng = np.random.default_rng(count)
+    drawn = frames(count, pixels, mnist.held_out.y, rng, held_out=True)
+    return {
+        kind: {"frames": len(made), "refused": float((~judge(made).accepted).mean())}
+        for kind, made in drawn.items()
+    }
 
 
 def _letter(source: _Source, rng: np.random.Generator) -> Plane:

@@ -9,35 +9,15 @@ from training_job.augment import Ranges
 
 
 @dataclass(frozen=True)
-class Schooling:
-    """How much the opinion is shown.
-
-    Attributes
-    ----------
-    outliers
-        Drawn; each is moved and bent anew in every epoch.
-    hands
-        Digits by other hands than MNIST's, drawn as well.
-    epochs, frames
-        Passes, and frames in each: half of them digits.
-    """
-
-    outliers: int
-    hands: int
-    epochs: int
-    frames: int
-
-
-@dataclass(frozen=True)
 class Recipe:
     """The settings of a run that a person would want to change.
 
     Attributes
     ----------
     epochs
-        Times that every training image is shown, moved differently each time.
+        Times that every image is shown, moved differently each time.
     batch_size
-        Images a step.
+        Images a step, digits and what is none together.
     optimizer
         AdamW, or stochastic gradient descent with Nesterov's momentum of 0.9.
     peak_rate
@@ -58,10 +38,10 @@ class Recipe:
         Painted with writing and without, for what the preprocessing finds on them.
     found
         Digits of those that are shown beside MNIST's.
+    outliers
+        Drawn and shown for the opinion on what is no digit, beside those found on the pages.
     ranges
         How far images are moved, bent and thickened.
-    schooling
-        How much the opinion on what is no digit is shown.
     """
 
     epochs: int
@@ -76,10 +56,8 @@ class Recipe:
     pages: int = 3_000
     blanks: int = 600
     found: int = 10_000
+    outliers: int = 40_000
     ranges: Ranges = field(default_factory=Ranges)
-    schooling: Schooling = field(
-        default_factory=lambda: Schooling(outliers=40_000, hands=8_000, epochs=9, frames=102_400)
-    )
 
 
 # Other hands and pens than MNIST's; it is the bending that also helps on MNIST itself.
@@ -95,15 +73,15 @@ _WIDER = Ranges(
     thickness=0.2,
 )
 
-_BRIEF = Schooling(outliers=8_000, hands=1_500, epochs=5, frames=25_600)
-_QUICK = Recipe(epochs=6, hands=1_500, pages=100, blanks=30, found=500, schooling=_BRIEF)
+_QUICK = Recipe(epochs=6, hands=1_500, pages=100, blanks=30, found=500, outliers=8_000)
 
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("reference", "quick"): _QUICK,
     ("reference", "release"): Recipe(epochs=20, ranges=_WORLD),
     ("deep", "quick"): replace(_QUICK, epochs=3, ranges=_WORLD),
     ("deep", "release"): Recipe(
-        epochs=36,
+        epochs=20,
+        batch_size=192,
         optimizer="sgd",
         peak_rate=0.1,
         weight_decay=5e-3,

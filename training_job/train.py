@@ -21,8 +21,7 @@ from digits import gate, runs, storage, store
 from digits.bundle import TFLITE, Decision, Manifest, Rejector, Training
 from digits.classifier import Network, NetworkJudge, softmax
 from digits.storage import Store
-from training_job import data, evaluate, export, extra, found, hands, outside, plots, report
-from training_job import opinion as opinions
+from training_job import data, elsewhere, evaluate, export, extra, outliers, outside, plots, report
 from training_job.checkpoint import Checkpoint
 from training_job.data import Split
 from training_job.draft import new_folder
@@ -35,6 +34,7 @@ from training_job.progress import Progress
 from training_job.recipes import RECIPES, Recipe
 
 _SHOWN = (0, 1, 2, 3)  # the test images, a 7, 2, 1 and 0, whose feature maps are drawn
+_ACCEPTED_SHARE = 0.998  # of held-out digits that are to be taken for digits
 _OUTLIERS = {"quick": 500, "release": 4_000}  # drawn from held-out digits and typefaces, for report
 _PHOTOS = {"quick": 50, "release": 300}  # painted of each level to measure on: seconds, not minutes
 
@@ -118,37 +118,28 @@ def _make(
     started = time.perf_counter()
     mnist = data.load(job.data)
     own = _own_pictures(job, progress)
-    progress.say("painting pages")
-    pages = found.frames(recipe.pages, recipe.blanks, job.seed)
-    shown = data.joined(mnist.train, _from_elsewhere(recipe, pages.digits, job.seed))
+    shown = data.joined(mnist.train, elsewhere.shown(mnist, recipe, job.seed, progress))
     if own is not None:
         shown = data.joined(shown, own.split)
     origin = data.DIGESTS | ({} if own is None else {"extra": own.sha256})
     checkpoint = _checkpoint(job, recipe, target, origin)
     architecture = ARCHITECTURES[job.architecture]
-    model, history = fit(
+    network, whole, history = fit(
         architecture, shown, mnist.held_out, recipe, job.seed, progress, checkpoint
     )
-    opinion = opinions.train(
-        model, opinions.TAPS[job.architecture], mnist, pages, recipe.schooling, recipe.ranges,
-        job.seed, progress,
-    )  # fmt: skip
     fitted = time.perf_counter()
 
     progress.say("calibrating and evaluating")
-    export.save_models(model, opinion, folder)
-    to_logits = up_to(model, "logits")
-    held_out, held_out_digit = _answers(to_logits, opinion, mnist.held_out)
+    export.save_models(network, whole, folder)
+    held_out, held_out_digit = _answers(whole, mnist.held_out)
     temperature = evaluate.fit_temperature(held_out, mnist.held_out.y)
     calibrated = softmax(held_out, temperature)
     decision = Decision(
         temperature=temperature,
         threshold=evaluate.threshold_for(calibrated.max(axis=1)),
-        rejector=Rejector(
-            threshold=evaluate.threshold_for(held_out_digit, opinions.ACCEPTED_SHARE)
-        ),
+        rejector=Rejector(threshold=evaluate.threshold_for(held_out_digit, _ACCEPTED_SHARE)),
     )
-    logits, digit = _answers(to_logits, opinion, mnist.test)
+    logits, digit = _answers(whole, mnist.test)
     probabilities = softmax(logits, temperature)
     judge = NetworkJudge(Network((folder / TFLITE).read_bytes()), decision)
     others = outside.sets(mnist, judge, _PHOTOS[job.recipe])
@@ -156,13 +147,13 @@ def _make(
         "test": _report(probabilities, digit, mnist.test, decision),
         "held_out": _report(calibrated, held_out_digit, mnist.held_out, decision),
         "outside": {name: _outside(other) for name, other in others.items()},
-        "outliers": opinions.refused(judge, mnist, _OUTLIERS[job.recipe]),
-        "layers": described(model),
+        "outliers": outliers.refused(judge, mnist, _OUTLIERS[job.recipe]),
+        "layers": described(network),
     }
 
     progress.say("drawing and exporting")
     export.save_history(history, folder)
-    draw(model, mnist.test, probabilities, history, figures, folder / "images")
+    draw(network, mnist.test, probabilities, history, figures, folder / "images")
     _draw_photos(others, folder / "images")
     difference = export.parity(folder, mnist.test.x, probabilities, digit, temperature)
     figures["parity"] = {"labels": 0, "probability": difference}
@@ -172,7 +163,7 @@ def _make(
         batch_size=recipe.batch_size,
         seed=job.seed,
         settings=asdict(recipe),
-        parameters=model.count_params(),
+        parameters=network.count_params(),
         seconds=round(fitted - started, 1),
         versions=_versions(),
     )
@@ -189,21 +180,10 @@ def _make(
     )
 
 
-def _from_elsewhere(recipe: Recipe, on_pages: Split, seed: int) -> Split:
-    """Digits to show beside MNIST's: of other hands, and as they are found on pages."""
-    rng = np.random.default_rng(seed)
-    drawn = hands.frames(recipe.hands, rng)
-    chosen = rng.permutation(len(on_pages))[: recipe.found]
-    return data.joined(drawn, Split(on_pages.x[chosen], on_pages.y[chosen]))
-
-
-def _answers(
-    to_logits: keras.Model, opinion: keras.Model, split: Split
-) -> tuple[Any, NDArray[np.float64]]:
+def _answers(whole: keras.Model, split: Split) -> tuple[Any, NDArray[np.float64]]:
     """Logits, (n, 10), and how likely each is a digit at all, (n,)."""
-    logits = to_logits.predict(split.x, batch_size=1000, verbose=0)
-    log_odds = opinion.predict(split.x, batch_size=1000, verbose=0)[:, 0]
-    return logits, expit(log_odds.astype(np.float64))
+    logits, log_odds = whole.predict(split.x, batch_size=1000, verbose=0)
+    return logits, expit(log_odds[:, 0].astype(np.float64))
 
 
 def _report(
@@ -294,8 +274,8 @@ def _checkpoint(
 def _sources() -> str:
     """SHA-256 over the code that decides the weights."""
     folder = Path(__file__).parent
-    names = ("augment.py", "fit.py", "found.py", "glyphs.py", "hands.py", "model.py", "photos.py",
-             "scenes.py", "strokes.py")  # fmt: skip
+    names = ("augment.py", "elsewhere.py", "fit.py", "found.py", "glyphs.py", "hands.py",
+             "model.py", "outliers.py", "photos.py", "scenes.py", "strokes.py")  # fmt: skip
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
 
 

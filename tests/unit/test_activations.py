@@ -14,8 +14,7 @@ from digits import activations, bundle
 from digits.activations import Activations
 from digits.classifier import Network
 from training_job import export
-from training_job.model import ARCHITECTURES, activation_of, up_to
-from training_job.opinion import TAPS, head
+from training_job.model import ARCHITECTURES, activation_of, up_to, with_opinion
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def test_the_maps_are_those_that_keras_gives_and_training_draws(name, frames):
     for layer in model.layers:  # a normalisation that does nothing could be left out unseen
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights(np.random.default_rng(1).uniform(0.2, 1, (4, *layer.gamma.shape)))
-    inside = Activations(export._litert(model, head(model, TAPS[name])))
+    inside = Activations(export._litert(with_opinion(model)))
 
     for frame in frames:
         found = inside(frame)

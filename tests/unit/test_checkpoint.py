@@ -93,12 +93,12 @@ def test_a_run_that_was_killed_ends_with_the_weights_that_it_would_have(
 ):
     recipe = Recipe(epochs=3, batch_size=64)
     run = (architecture, some_digits, some_digits, recipe, 5)
-    straight, history = fit(*run, Progress())
+    _, straight, history = fit(*run, Progress())
 
     with pytest.raises(_Killed):
         fit(*run, _KilledAfter(2), checkpoint)
     assert checkpoint.load().epoch == 2
-    resumed, resumed_history = fit(*run, Progress(), checkpoint)
+    _, resumed, resumed_history = fit(*run, Progress(), checkpoint)
 
     assert resumed_history == history
     for one, other in zip(straight.get_weights(), resumed.get_weights(), strict=True):

@@ -13,9 +13,8 @@ from scipy.special import expit
 from digits.bundle import TFLITE
 from digits.classifier import softmax
 from training_job import export
-from training_job import opinion as opinions
 from training_job.errors import TrainingError
-from training_job.model import reference, up_to
+from training_job.model import reference, up_to, with_opinion
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +30,14 @@ def model(images) -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def opinion(model) -> keras.Model:
-    return opinions.head(model, ["pool2"])
+def whole(model) -> keras.Model:
+    return with_opinion(model)
 
 
 @pytest.fixture(scope="module")
-def digit(opinion, images) -> np.ndarray:
+def digit(whole, images) -> np.ndarray:
     """How likely each is a digit."""
-    return expit(opinion.predict(images, verbose=0)[:, 0].astype(np.float64))
+    return expit(whole.predict(images, verbose=0)[1][:, 0].astype(np.float64))
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +46,9 @@ def probabilities(model, images) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def folder(model, opinion, tmp_path_factory):
+def folder(model, whole, tmp_path_factory):
     made = tmp_path_factory.mktemp("models")
-    export.save_models(model, opinion, made)
+    export.save_models(model, whole, made)
     return made
 
 
