@@ -5,10 +5,10 @@
 
 Each start is a new process under Lambda's runtime interface emulator: from the event that starts it
 to its answer, so the time holds the interpreter, the runtime, the imports, the model and one image.
-The functions are the artifact's own; the floor is `references/floor.py` on the artifact's packages,
-the reference `references/tensorflow.py` on this environment's. Processor time is what the process
-itself used until it answered; other work on the machine, which stretches the clock, hardly shows in
-it.
+The functions are the artifact's own; the floor is `references/floor.py` on the artifact's packages;
+the references, on TensorFlow and on ONNX Runtime, run on this environment's. Processor time is what
+the process itself used until it answered; other work on the machine, which stretches the clock,
+hardly shows in it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import artifact, machine, mnist, side_by_side
+from benchmarks import artifact, machine, mnist, onnx_model, side_by_side
 from benchmarks.side_by_side import Bar, Row, Way
 from digits import bundle, store
 from infra.local.cloud import LocalCloud
@@ -34,6 +34,7 @@ from infra.local.processes import Processes
 MODELS = "models"
 REFERENCES = Path(__file__).parent / "references"
 FLOOR, OURS, POINTER, TENSORFLOW = "floor", "ours", "ours, pointer in S3", "TensorFlow"
+ONNX = "ONNX Runtime, no checks"
 LIMITS = {OURS: 2.5, POINTER: 3.5}  # times the floor
 
 
@@ -56,7 +57,7 @@ def main(
         runtime.mkdir()
         built = artifact.build(processes, Path(folder) / "artifact")
         cloud = _with_pointer(processes, Path(folder) / "state")
-        starts = _starts(Emulator(runtime), built, cloud, Path(folder) / "compiled")
+        starts = _starts(Emulator(runtime), built, cloud, Path(folder))
         started: dict[str, list[Started]] = {name: [] for name in starts}
         ways = {name: _kept(start, started[name]) for name, start in starts.items()}
         side_by_side.in_turns(ways, rounds)
@@ -99,25 +100,25 @@ def _with_pointer(processes: Processes, state: Path) -> LocalCloud:
 
 
 def _starts(
-    emulator: Emulator, built: Path, cloud: LocalCloud, compiled: Path
+    emulator: Emulator, built: Path, cloud: LocalCloud, folder: Path
 ) -> dict[str, Callable[[], Started]]:
     ours = "lambda_predict.http_api.handler"
     shipped = {"DIGITS_MODELS": ""}
     pointer = {"DIGITS_MODELS": f"s3://{MODELS}", "AWS_ENDPOINT_URL": cloud.endpoint}
     lite = {"MODEL": str(bundle.SHIPPED / bundle.TFLITE)}
     # Of what pip installs in an image, the modules are compiled; here the first start does that.
-    keras = {
-        "MODEL": str(bundle.SHIPPED / "mnist_cnn.keras"),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONDONTWRITEBYTECODE": "",
-        "PYTHONPYCACHEPREFIX": str(compiled),
-    }
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    saved = bundle.SHIPPED / "mnist_cnn.keras"
+    keras = {"MODEL": str(saved), "TF_CPP_MIN_LOG_LEVEL": "3", **compiled}
+    onnx = {"MODEL": str(folder / "model.onnx"), **compiled}
+    onnx_model.write(saved, folder / "model.onnx")
     packages = Path(sysconfig.get_path("purelib"))
     return {
         FLOOR: lambda: _start(emulator, "floor.handler", [built, REFERENCES], lite),
         OURS: lambda: _start(emulator, ours, [built], shipped),
         POINTER: lambda: _start(emulator, ours, [built], pointer),
         TENSORFLOW: lambda: _start(emulator, "reference.handler", [REFERENCES, packages], keras),
+        ONNX: lambda: _start(emulator, "onnx_runtime.handler", [REFERENCES, packages], onnx),
     }
 
 

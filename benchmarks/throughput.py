@@ -4,8 +4,9 @@
     python -m benchmarks.throughput --rounds 50 --record
 
 In turns with a function on TensorFlow as AWS's template has it, and with the same network in
-TensorFlow that is given as many pictures at once. What the network alone takes bounds all else: it
-is the one that ships with the code, in float32, and any faster arithmetic would change its answers.
+TensorFlow and in ONNX Runtime that are given as many pictures at once. What the network alone takes
+bounds all else: it is the one that ships with the code, in float32, and any faster arithmetic would
+change its answers.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import io
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks import mnist, samples, side_by_side
+from benchmarks import mnist, onnx_model, samples, side_by_side
 from benchmarks.side_by_side import Bar, Row, Way
 from digits import Classifier, bundle, image
 from digits.quiet import nothing_on_stderr
@@ -63,18 +67,29 @@ def _ours(classifier: Classifier, files: list[bytes]) -> dict[str, Way]:
 
 
 def _theirs(files: list[bytes]) -> dict[str, Way]:
-    os.environ["MODEL"] = str(bundle.SHIPPED / "mnist_cnn.keras")
+    keras = bundle.SHIPPED / "mnist_cnn.keras"
+    os.environ["MODEL"] = str(keras)
     from benchmarks.references import reference  # noqa: PLC0415 - brings TensorFlow
+
+    with TemporaryDirectory() as folder:
+        onnx_model.write(keras, Path(folder) / "model.onnx")
+        os.environ["MODEL"] = str(Path(folder) / "model.onnx")
+        from benchmarks.references import onnx_runtime  # noqa: PLC0415 - loads the model
 
     events: list[dict[str, Any]] = [{"body": base64.b64encode(file).decode()} for file in files]
 
-    def at_once() -> None:
-        frames = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
-        reference.model(frames[..., np.newaxis].astype(np.float32)).numpy().argmax(axis=1)
+    def frames() -> NDArray[np.float32]:
+        planes = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
+        return planes[..., np.newaxis].astype(np.float32)
 
     return {
         TEMPLATE: _rate(lambda: [reference.handler(event, None) for event in events]),
-        f"TensorFlow, {AT_ONCE} at once": _rate(at_once),
+        f"TensorFlow, {AT_ONCE} at once": _rate(
+            lambda: reference.model(frames()).numpy().argmax(axis=1)
+        ),
+        f"ONNX Runtime, {AT_ONCE} at once": _rate(
+            lambda: onnx_runtime.session.run(None, {"image": frames() / 255})[0].argmax(axis=1)
+        ),
     }
 
 
