@@ -52,11 +52,11 @@ class Recipe:
     weight_decay: float = 5e-3
     label_smoothing: float = 0.03
     average: float = 0.998
-    hands: int = 12_000
-    pages: int = 3_000
-    blanks: int = 600
-    found: int = 10_000
-    outliers: int = 40_000
+    hands: int = 6_000
+    pages: int = 600
+    blanks: int = 120
+    found: int = 2_000
+    outliers: int = 12_000
     ranges: Ranges = field(default_factory=Ranges)
 
 
@@ -77,7 +77,7 @@ _QUICK = Recipe(epochs=6, hands=1_500, pages=100, blanks=30, found=500, outliers
 
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("reference", "quick"): _QUICK,
-    ("reference", "release"): Recipe(epochs=20, ranges=_WORLD),
+    ("reference", "release"): Recipe(epochs=16, ranges=_WORLD),
     ("deep", "quick"): replace(_QUICK, epochs=3, ranges=_WORLD),
     ("deep", "release"): Recipe(
         epochs=20,
@@ -86,6 +86,11 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         peak_rate=0.1,
         weight_decay=5e-3,
         average=0.999,
+        hands=12_000,
+        pages=3_000,
+        blanks=600,
+        found=10_000,
+        outliers=40_000,
         ranges=_WIDER,
     ),
 }
