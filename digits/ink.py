@@ -312,9 +312,11 @@ def _without_lines(mask: Mask) -> Mask:
     if not width // 4 < len(thin) < mask.size // 5:
         return mask
     y, x = np.divmod(thin, width)
-    down, across = y.astype(np.float64), x - width / 2
+    # How far a line of each slope is below its middle, at each column; in whole rows, so that the
+    # pixels themselves need no arithmetic but a subtraction.
     slopes = np.linspace(-0.1, 0.1, 41)
-    every = (_on_lines(down - slope * across, mask.shape) for slope in slopes)
+    below = np.rint(np.outer(slopes, np.arange(width) - width / 2)).astype(np.intp)
+    every = (_on_lines(y - falls[x], mask.shape) for falls in below)
     _, row, full = max(every, key=lambda found: found[0])
     best = full[row]
     kept: Mask = mask.copy()
@@ -323,15 +325,16 @@ def _without_lines(mask: Mask) -> Mask:
 
 
 def _on_lines(
-    middle: NDArray[np.float64], shape: tuple[int, ...]
+    middle: NDArray[np.intp], shape: tuple[int, ...]
 ) -> tuple[int, NDArray[np.intp], Mask]:
     """How many pixels lie on wide lines of a slope; the row of each, (n,); which rows are lines.
 
-    `middle` is, for each pixel, where a line of this slope through it crosses the middle column.
+    `middle` is, for each pixel, the row in which a line of this slope through it crosses the middle
+    column.
     """
     height, width = shape
     reach = width // 16 + 2  # how far a line of the largest slope leaves its middle row
-    row = np.rint(middle).astype(np.intp) + reach
+    row = middle + reach
     count = np.bincount(row, minlength=height + 2 * reach)
     full = count > width / 2
     several = count > width / 4

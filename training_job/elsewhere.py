@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial, reduce
+from multiprocessing import get_context
 
 import numpy as np
 
-from training_job import found, hands, outliers
-from training_job.data import NONE, Mnist, Split, joined
+from digits import finder
+from digits.quiet import nothing_on_stderr
+from training_job import found, hands, outliers, photos
+from training_job.data import NONE, Split, joined
 from training_job.progress import Progress
 from training_job.recipes import Recipe
 
+_AT_ONCE = 500  # drawn by one process before the next takes its turn
 
-def shown(mnist: Mnist, recipe: Recipe, seed: int, progress: Progress) -> Split:
-    """Draw and paint all of it; minutes of work for the release recipes.
+
+def shown(recipe: Recipe, seed: int, progress: Progress) -> Split:
+    """Draw and paint all of it, on every core; minutes of work for the release recipes.
 
     What is none is labelled `training_job.data.NONE`: letters, scribbles, cut and merged digits,
     and whatever else the preprocessing finds on pages and takes for a mark.
     """
-    rng = np.random.default_rng(seed)
-    progress.say("painting pages")
-    pages = found.frames(recipe.pages, recipe.blanks, seed)
-    chosen = rng.permutation(len(pages.digits))[: recipe.found]
-    progress.say("drawing digits of other hands, and what is no digit")
-    pixels = np.round(mnist.train.x[..., 0] * 255).astype(np.uint8)
-    drawn = outliers.frames(recipe.outliers, pixels, mnist.train.y, rng)
-    others = np.concatenate([*drawn.values(), pages.others])[..., np.newaxis]
-    splits = (
-        hands.frames(recipe.hands, rng),
-        Split(pages.digits.x[chosen], pages.digits.y[chosen]),
-        Split(others, np.full(len(others), NONE, np.uint8)),
+    with workers() as pool:
+        progress.say("painting pages")
+        pages = found.frames(recipe.pages, recipe.blanks, seed, pool)
+        progress.say("drawing digits of other hands, and what is no digit")
+        drawn = [
+            *pool.map(partial(_hands, seed), *_parts(recipe.hands)),
+            *pool.map(partial(_outliers, seed), *_parts(recipe.outliers)),
+        ]
+    chosen = np.random.default_rng(seed).permutation(len(pages.digits))[: recipe.found]
+    return reduce(
+        joined,
+        [
+            *drawn,
+            Split(pages.digits.x[chosen], pages.digits.y[chosen]),
+            _none(pages.others),
+        ],
     )
-    return reduce(joined, splits)
+
+
+@contextmanager
+def workers() -> Iterator[Executor]:
+    """A process for every core; spawned, as one that has loaded TensorFlow cannot be forked."""
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_load) as pool:
+        yield pool
+
+
+def _load() -> None:
+    """Once in each process: the finder's network, of which LiteRT tells when it first runs."""
+    with nothing_on_stderr():
+        finder.find(np.zeros((finder.SMALLEST, finder.SMALLEST), np.uint8))
+
+
+def _parts(count: int) -> tuple[list[int], list[int]]:
+    """Numbers and sizes of the parts in which so many are drawn."""
+    sizes = [min(_AT_ONCE, count - start) for start in range(0, count, _AT_ONCE)]
+    return list(range(len(sizes))), sizes
+
+
+def _hands(seed: int, part: int, count: int) -> Split:
+    return hands.frames(count, np.random.default_rng([seed, part, 0x4A]))
+
+
+def _outliers(seed: int, part: int, count: int) -> Split:
+    rng = np.random.default_rng([seed, part, 0x0D])
+    drawn = outliers.frames(count, *photos.load(held_out=False), rng)
+    return _none(np.concatenate(list(drawn.values())))
+
+
+def _none(frames: outliers.Frames) -> Split:
+    return Split(frames[..., np.newaxis], np.full(len(frames), NONE, np.uint8))

@@ -8,19 +8,17 @@ is blank.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 from numpy.typing import NDArray
 
-from digits import finder, image, preprocess
+from digits import image, preprocess
 from digits.image import Picture
 from digits.layout import Piece
 from digits.preprocess import Mark, Page
-from digits.quiet import nothing_on_stderr
 from training_job import photos, scenes
 from training_job.data import Split
 from training_job.scenes import Scene
@@ -53,8 +51,8 @@ class Found:
     others: Frames
 
 
-def frames(pages: int, blanks: int, seed: int) -> Found:
-    """Paint pages and find what is on them; work for every core, a tenth of a second each.
+def frames(pages: int, blanks: int, seed: int, workers: Executor) -> Found:
+    """Paint pages and find what is on them, a tenth of a second each.
 
     Parameters
     ----------
@@ -64,22 +62,16 @@ def frames(pages: int, blanks: int, seed: int) -> Found:
         Painted without.
     seed
         Of all chance; another one paints other pages.
+    workers
+        Who does it.
     """
-    # Spawned: a process that has loaded TensorFlow cannot be forked safely.
-    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_load) as pool:
-        written = pool.map(_on_scene, range(seed * pages, (seed + 1) * pages), chunksize=20)
-        empty = pool.map(partial(_on_blank, seed), range(blanks), chunksize=20)
-        every = [one for page in (written, empty) for found in page for one in found]
+    written = workers.map(_on_scene, range(seed * pages, (seed + 1) * pages), chunksize=20)
+    empty = workers.map(partial(_on_blank, seed), range(blanks), chunksize=20)
+    every = [one for page in (written, empty) for found in page for one in found]
     x = np.stack([frame for frame, _ in every])
     y = np.array([truth for _, truth in every])
     digits = y != _OTHER
     return Found(Split(x[digits, ..., np.newaxis], y[digits].astype(np.uint8)), x[~digits])
-
-
-def _load() -> None:
-    """Once in each process: the finder's network, of which LiteRT tells when it first runs."""
-    with nothing_on_stderr():
-        finder.find(np.zeros((finder.SMALLEST, finder.SMALLEST), np.uint8))
 
 
 def _on_scene(seed: int) -> list[tuple[Frames, int]]:

@@ -118,7 +118,7 @@ def _make(
     started = time.perf_counter()
     mnist = data.load(job.data)
     own = _own_pictures(job, progress)
-    shown = data.joined(mnist.train, elsewhere.shown(mnist, recipe, job.seed, progress))
+    shown = data.joined(mnist.train, elsewhere.shown(recipe, job.seed, progress))
     if own is not None:
         shown = data.joined(shown, own.split)
     origin = data.DIGESTS | ({} if own is None else {"extra": own.sha256})

@@ -89,13 +89,13 @@ def test_a_photo_tells_where_its_ink_is():
 
 
 def test_what_is_found_on_pages_are_frames_of_digits_and_of_others():
-    pages = found.frames(24, 6, seed=3)
+    with elsewhere.workers() as pool:
+        pages, again = (found.frames(24, 6, 3, pool) for _ in range(2))
     assert sound(pages.digits.x[..., 0])
     assert sound(pages.others)
     assert len(pages.digits) > 60
     assert len(set(pages.digits.y)) == 10
     assert len(pages.others) > 20
-    again = found.frames(24, 6, seed=3)
     np.testing.assert_array_equal(pages.digits.x, again.digits.x)
     np.testing.assert_array_equal(pages.others, again.others)
 
@@ -126,7 +126,7 @@ def test_the_opinion_learns_along_with_the_digits():
     mnist = data.load()
     recipe = replace(RECIPES["reference", "quick"], epochs=1, hands=50, pages=8, blanks=4,
                      outliers=3_000)  # fmt: skip
-    shown = elsewhere.shown(mnist, recipe, 1, Progress())
+    shown = elsewhere.shown(recipe, 1, Progress())
     assert set(shown.y) == {*range(10), NONE}
     some = Split(mnist.train.x[:5_000], mnist.train.y[:5_000])
     _, whole, history = fit(
