@@ -4,13 +4,16 @@
 
 Each in a process of its own that imports the recogniser, loads the model, reads the one picture and
 tells the most that was ever resident (Linux). Pictures are noise, the worst that an encoder can be
-given.
+given. And what `digits labels collect` takes, which is to be the same for any number of labels.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,12 +22,19 @@ import typer
 from PIL import Image
 from rich.progress import track
 
-from benchmarks import side_by_side
+from benchmarks import mnist, side_by_side
 from benchmarks.side_by_side import Bar, Row
+from digits import Classifier, bundle
 from digits.image import MAX_PIXELS, MAX_PIXELS_JPEG
+from digits.labels import Source, label, label_key
+from infra.local.cloud import LocalCloud
+from infra.local.emulator import free_port
+from infra.local.processes import Processes
 
 FLOOR = "28×28 PNG"
 BIG_JPEG = "50 MP JPEG"
+COLLECTED = (2_000, 10_000)  # labels; a thousand are in work at once
+LABELS = "labels"
 _PROBE = """
 import sys
 from digits import Classifier, bundle
@@ -42,22 +52,12 @@ def main(record: side_by_side.Record = False) -> None:
         ):
             path = Path(folder) / "picture"
             _save(path, form, mode, pixels, options)
-            limit = 300 if name == BIG_JPEG else 400
-            rows.append(
-                Row(
-                    name,
-                    [_most(path)],
-                    "MB",
-                    (
-                        Bar(
-                            "median",
-                            "≤",
-                            limit,
-                        ),
-                    ),
-                    (FLOOR,),
-                )
-            )
+            bar = Bar("median", "≤", 300 if name == BIG_JPEG else 400)
+            rows.append(Row(name, [_most(path)], "MB", (bar,), (FLOOR,)))
+    some, many = (f"collecting {count:,} labels" for count in COLLECTED)
+    for name, most in zip((some, many), _collecting(), strict=True):
+        bars = (Bar("ratio", "≤", 1.1, some),) if name == many else ()
+        rows.append(Row(name, [most], "MB", bars))
     side_by_side.tell("memory", "the most memory", rows, record=record)
 
 
@@ -97,6 +97,42 @@ def _most(path: Path) -> float:
         timeout=300,
     )
     return int(done.stdout.splitlines()[-1]) * 1024 / 1e6  # it tells kibibytes
+
+
+def _collecting() -> Iterator[float]:
+    """Megabytes of the command, over a bucket of `COLLECTED` labels, one after the other."""
+    with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
+        cloud = LocalCloud(free_port())
+        state = Path(folder) / "state"
+        state.mkdir()
+        cloud.start(processes, state)
+        s3 = cloud.s3()
+        s3.create_bucket(Bucket=LABELS)
+        result = Classifier(bundle.load()).classify(mnist.png(mnist.test_images()[0][0]))
+
+        def put(number: int) -> None:
+            image = Source(
+                bucket="images", key=f"{number:06}.png", version_id=None, etag="", size=1
+            )
+            body = label(result, image, "single").model_dump_json()
+            s3.put_object(Bucket=LABELS, Key=label_key(image.key), Body=body)
+
+        put_already = 0
+        for count in COLLECTED:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(put, range(put_already, count)))
+            put_already = count
+            yield _collected(cloud, Path(folder) / "labels.parquet")
+
+
+def _collected(cloud: LocalCloud, out: Path) -> float:
+    """Megabytes that the command took at most, told by the system when it ended."""
+    command = ("-m", "digits.cli", "labels", "collect", f"s3://{LABELS}", "--out", str(out))
+    pid = os.posix_spawn(sys.executable, [sys.executable, *command], cloud.env)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise RuntimeError(f"The command ended with {status}.")
+    return usage.ru_maxrss * 1024 / 1e6  # Linux tells kibibytes
 
 
 if __name__ == "__main__":
