@@ -10,7 +10,8 @@ ROOT = str(Path(__file__).parents[1])
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
-from streamlit_app.style import CSS  # noqa: E402  needs the path above
+from streamlit_app import memory  # noqa: E402  needs the path above
+from streamlit_app.style import CSS  # noqa: E402
 
 ICON = Path(__file__).with_name("icon.svg")
 
@@ -29,3 +30,4 @@ with st.container(horizontal=True, key="pages"):
     for link in pages:
         st.page_link(link)
 page.run()
+memory.give_back()
