@@ -7,6 +7,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial, reduce
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from digits import finder
 from digits.quiet import nothing_on_stderr
 from training_job import found, hands, outliers, photos
 from training_job.data import NONE, Split, joined
-from training_job.progress import Progress
-from training_job.recipes import Recipe
+
+if TYPE_CHECKING:  # the workers do without TensorFlow, which these bring
+    from training_job.progress import Progress
+    from training_job.recipes import Recipe
 
 _AT_ONCE = 500  # drawn by one process before the next takes its turn
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,6 +20,8 @@ from training_job.fit import fit
 from training_job.model import reference
 from training_job.progress import Progress
 from training_job.recipes import RECIPES, Recipe
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +103,12 @@ def test_what_is_found_on_pages_are_frames_of_digits_and_of_others():
     assert len(pages.others) > 20
     np.testing.assert_array_equal(pages.digits.x, again.digits.x)
     np.testing.assert_array_equal(pages.others, again.others)
+
+
+def test_the_processes_that_draw_do_without_tensorflow():
+    """It would take each of them seconds and 400 MB, and write on the job's stderr."""
+    script = "import training_job.elsewhere, sys; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
 def test_a_piece_is_the_thing_that_it_holds_and_no_digit_where_it_holds_two():
