@@ -28,7 +28,7 @@ from digits.components import connected
 from digits.image import Grey
 from digits.ink import Ink, Mask, Plane, where_likely
 from digits.layout import Piece, parts_of, smallest, trimmed
-from digits.morphology import extreme
+from digits.morphology import extreme, padded
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -232,7 +232,7 @@ def fitted(grey: Grey, most: float = np.inf) -> tuple[Grey, tuple[int, int]]:
 
 def _owners(ink: Plane, middle: Plane, way: Plane) -> NDArray[np.int32]:
     """The thing that each pixel belongs to if it is ink, (h, w), -1 where there is none at all."""
-    peaks = (middle > MIDDLE) & (middle >= extreme(np.pad(middle, 1), 3, np.maximum))
+    peaks = (middle > MIDDLE) & (middle >= extreme(padded(middle, 1), 3, np.maximum))
     rows, columns = np.nonzero(peaks)
     height, width, _ = way.shape
     owner = np.full((height, width), -1, np.int32)

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from digits.components import Components, connected
 from digits.image import Grey
-from digits.morphology import extreme
+from digits.morphology import extreme, padded
 from digits.order import percentile
 
 Plane = NDArray[np.float32]
@@ -36,6 +36,8 @@ WIDE = 0.1  # of a stroke, as a share of the longer side: fragments of it may pa
 MAX_EDGE = 0.005  # of the picture: what may be left out as an edge without doubts
 MIN_APART = 0.7  # of a crop's ink and paper, as Otsu's eta
 CROP_CONTRAST = 0.25  # of a crop's ink, as a share of the paper's brightness
+SLOPES = 41  # of printed lines that are tried, from a tenth down to a tenth up
+MANY = 4  # lines of one slope, which may be shorter then
 MIN_SLOPE = 4 * 255  # at the edge of a stroke, grey levels over the picture's longer side
 
 
@@ -158,7 +160,9 @@ def _on_crop(grey: Grey, steep: Mask, *, bold: bool) -> Ink:
         level = max(threshold, paper * (1 - BOLD_EDGE)) if bold else threshold
         mask = grey < min(level, paper * (1 - MIN_CONTRAST))
         parts = connected(mask)
-        mask = np.concatenate([[False], ~_along_a_side(parts)])[parts.labels]
+        along = _along_a_side(parts)
+        if along.any():
+            mask = np.concatenate([[False], ~along])[parts.labels]
     amount = np.clip(1 - grey / np.float32(paper), 0, 1)
     return Ink(grey, amount, mask, steep, tight=True, sure=bold)
 
@@ -173,7 +177,21 @@ def _enlarged(grey: Grey) -> Grey:
 
 
 def _blurred(grey: Grey, radius: int) -> Grey:
-    return np.asarray(Image.fromarray(grey).filter(ImageFilter.BoxBlur(radius)))
+    """Mean of squares of 2 `radius` + 1 pixels: Pillow's `BoxBlur`, quicker for small ones."""
+    size, (height, width) = 2 * radius + 1, grey.shape
+    wide = np.empty((height + 2 * radius, width + 2 * radius), np.uint16)
+    rows, columns = slice(radius, radius + height), slice(radius, radius + width)
+    wide[rows, columns] = grey
+    wide[rows, :radius], wide[rows, columns.stop :] = grey[:, :1], grey[:, -1:]
+    wide[:radius], wide[rows.stop :] = wide[radius], wide[rows.stop - 1]
+    across = wide[:, :width] + np.uint16(radius)
+    for shift in range(1, size):
+        across += wide[:, shift : shift + width]
+    across //= size
+    down = across[:height] + np.uint16(radius)
+    for shift in range(1, size):
+        down += across[shift : shift + height]
+    return np.asarray(down // size, np.uint8)
 
 
 def _dark_on_light(grey: Grey) -> bool:
@@ -206,12 +224,24 @@ def _closing(grey: Grey, calm: Grey, window: int) -> Grey:
     """
     size = window | 1
     margin = min(size, *grey.shape) - 1
-    beyond = np.pad(calm.astype(np.int16), margin, mode="reflect", reflect_type="odd")
-    wide: Grey = beyond.clip(0, 255).astype(np.uint8)
+    wide = _reflected(calm, margin)
     wide[margin : margin + grey.shape[0], margin : margin + grey.shape[1]] = grey
     if margin < size - 1:
         wide = np.pad(wide, size - 1 - margin, mode="edge")
     return extreme(extreme(wide, size, np.maximum), size, np.minimum)
+
+
+def _reflected(grey: Grey, margin: int) -> Grey:
+    """A plane and `margin` pixels beyond each border, as its point reflection there."""
+    height, width = grey.shape
+    wide = np.empty((height + 2 * margin, width + 2 * margin), np.int16)
+    wide[margin : margin + height, margin : margin + width] = grey
+    columns = slice(margin, margin + width)
+    for plane, side in ((wide[:, columns], height), (wide.T, width)):
+        last = margin + side - 1
+        plane[:margin] = 2 * plane[margin] - plane[2 * margin : margin : -1]
+        plane[last + 1 :] = 2 * plane[last] - plane[last - margin : last][::-1]
+    return np.asarray(wide.clip(0, 255), np.uint8)
 
 
 def _darkness(grey: Grey, paper: Grey) -> tuple[Plane, float]:
@@ -233,12 +263,14 @@ def _strong(amount: Plane, parts: Components, kept: Mask) -> Mask:
     Each part has a threshold of its own (a hysteresis, as Canny's edge detector has one, 1986), so
     that faint writing survives beside dark, and what clings to dark writing does not.
     """
-    labels = parts.labels
-    inside = np.flatnonzero(labels)
+    inside = np.flatnonzero(parts.labels)
+    owner, own = parts.labels.ravel()[inside], amount.ravel()[inside]
     peak = np.zeros(len(parts) + 1, np.float32)
-    np.maximum.at(peak, labels.ravel()[inside], amount.ravel()[inside])
+    np.maximum.at(peak, owner, own)
     limit = np.concatenate([[np.inf], np.where(kept, EDGE * peak[1:], np.inf)]).astype(np.float32)
-    return np.asarray(amount > limit[labels])
+    strong = np.zeros(amount.shape, np.bool_)
+    strong.ravel()[inside] = own > limit[owner]
+    return strong
 
 
 def _steep(grey: Grey) -> Mask:
@@ -306,41 +338,36 @@ def _without_lines(mask: Mask) -> Mask:
     height, width = mask.shape
     thickness = max(3, round(0.012 * max(height, width)))
     size = (thickness + 1) | 1
-    padded = np.pad(mask, ((size - 1, size - 1), (0, 0)))
-    thick = extreme(extreme(padded, size, np.logical_and, (0,)), size, np.logical_or, (0,))
+    wide = padded(mask, size - 1, 0)
+    thick = extreme(extreme(wide, size, np.logical_and, (0,)), size, np.logical_or, (0,))
     thin = np.flatnonzero(mask & ~thick)
-    if not width // 4 < len(thin) < mask.size // 5:
+    if not width / 2 < len(thin) < mask.size // 5:
         return mask
     y, x = np.divmod(thin, width)
     # How far a line of each slope is below its middle, at each column; in whole rows, so that the
     # pixels themselves need no arithmetic but a subtraction.
-    slopes = np.linspace(-0.1, 0.1, 41)
-    below = np.rint(np.outer(slopes, np.arange(width) - width / 2)).astype(np.intp)
-    every = (_on_lines(y - falls[x], mask.shape) for falls in below)
-    _, row, full = max(every, key=lambda found: found[0])
-    best = full[row]
+    slopes = np.linspace(-0.1, 0.1, SLOPES)
+    below = np.rint(np.outer(np.arange(width) - width / 2, slopes)).astype(np.intp)
+    # The row in which a line of each slope through each pixel crosses the middle column.
+    reach = width // 16 + 2
+    rows = height + 2 * reach
+    middle = (reach + rows * np.arange(SLOPES) - below)[x]
+    middle += y[:, None]
+    count = np.bincount(middle.ravel(), minlength=SLOPES * rows).reshape(SLOPES, rows)
+    lines = _lines(count, width)
+    slope = int((count * lines).sum(axis=1).argmax())
+    on_line = lines.ravel()[middle[:, slope]]
     kept: Mask = mask.copy()
-    kept[y[best], x[best]] = False
+    kept[y[on_line], x[on_line]] = False
     return kept
 
 
-def _on_lines(
-    middle: NDArray[np.intp], shape: tuple[int, ...]
-) -> tuple[int, NDArray[np.intp], Mask]:
-    """How many pixels lie on wide lines of a slope; the row of each, (n,); which rows are lines.
-
-    `middle` is, for each pixel, the row in which a line of this slope through it crosses the middle
-    column.
-    """
-    height, width = shape
-    reach = width // 16 + 2  # how far a line of the largest slope leaves its middle row
-    row = middle + reach
-    count = np.bincount(row, minlength=height + 2 * reach)
-    full = count > width / 2
-    several = count > width / 4
-    if np.count_nonzero(several[1:] & ~several[:-1]) >= 4:
-        full = several
-    near = full.copy()
-    near[1:] |= full[:-1]
-    near[:-1] |= full[1:]
-    return int(count[near].sum()), row, near
+def _lines(count: NDArray[np.intp], width: int) -> Mask:
+    """Which rows of a Hough transform's `count`, (slopes, rows), are lines or beside one."""
+    full, several = count > width / 2, count > width / 4
+    many = np.count_nonzero(several[:, 1:] & ~several[:, :-1], axis=1) >= MANY
+    full |= several & many[:, None]
+    lines: Mask = full.copy()
+    lines[:, 1:] |= full[:, :-1]
+    lines[:, :-1] |= full[:, 1:]
+    return lines

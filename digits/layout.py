@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from digits.components import Components, connected
 from digits.ink import Ink, Mask, along_border
-from digits.morphology import extreme
+from digits.morphology import extreme, padded
 
 OUTSIDE = (1, 3)  # how far from a stroke the paper beside it is looked at, pixels
 LOCAL = 6  # how far from there the stroke is looked at, pixels
@@ -185,9 +185,10 @@ def stroke_width(mask: Mask) -> float:
 
     The outline is counted in pixel sides, which overstates a curve's by 4/pi on average.
     """
-    padded = np.pad(mask, 1)
-    sides = (padded[1:] != padded[:-1]).sum() + (padded[:, 1:] != padded[:, :-1]).sum()
-    return float(2 * mask.sum() / (sides * np.pi / 4))
+    wide = padded(mask, 1)
+    across, down = wide[:, 1:] != wide[:, :-1], wide[1:] != wide[:-1]
+    sides = np.count_nonzero(across) + np.count_nonzero(down)
+    return float(2 * np.count_nonzero(mask) / (sides * np.pi / 4))
 
 
 def _may_be_penned(piece: Piece) -> bool:
@@ -215,10 +216,8 @@ def _strokes(parts: Components, ink: Ink) -> list[int]:
     edge = ((sides > 1) | along_border(parts, 0.5)) & (not ink.tight)
     flat = wide > 14 * high
     speck = extent < smallest(ink.mask.shape)
-    steep = np.bincount(parts.labels.ravel()[np.flatnonzero(ink.steep)], minlength=len(parts) + 1)[
-        1:
-    ]
-    vague = steep < 0.5 * extent
+    steep = parts.labels.ravel()[np.flatnonzero(ink.steep & ink.mask)]
+    vague = np.bincount(steep, minlength=len(parts) + 1)[1:] < 0.5 * extent
     return _largest_first(parts, ~(edge | (flat & (not ink.tight)) | speck | vague))
 
 
@@ -240,8 +239,8 @@ def _stands_out(piece: Piece, ink: Ink) -> bool:
     margin = OUTSIDE[1] + 1
     grey, there = _around(ink.grey, piece, margin)
     amount, _ = _around(ink.amount, piece, margin)
-    own = np.pad(piece.mask, margin)
-    near, far = (extreme(np.pad(own, reach), 2 * reach + 1, np.logical_or) for reach in OUTSIDE)
+    own = padded(piece.mask, margin)
+    near, far = (extreme(padded(own, reach), 2 * reach + 1, np.logical_or) for reach in OUTSIDE)
     beside = far & ~near
     count, dark, share = (
         _sums(values, LOCAL)[beside] for values in (own, grey * own, amount * own)
@@ -270,14 +269,12 @@ def _around(plane: NDArray[Any], piece: Piece, margin: int) -> tuple[NDArray[np.
 
 def _sums(values: NDArray[Any], reach: int) -> NDArray[np.float32]:
     """Sums over squares of 2 `reach` + 1 pixels, by cumulative sums."""
-    for axis in (0, 1):
-        wide = np.pad(
-            values.astype(np.float32), [(reach + 1, reach) if a == axis else (0, 0) for a in (0, 1)]
-        )
-        total = np.cumsum(wide, axis=axis, dtype=np.float32)
-        size = 2 * reach + 1
-        values = total[size:] - total[:-size] if axis == 0 else total[:, size:] - total[:, :-size]
-    return values
+    size, (height, width) = 2 * reach + 1, values.shape
+    wide = np.zeros((height + size, width + size), np.float32)
+    wide[reach + 1 :, reach + 1 :][:height, :width] = values
+    total = wide.cumsum(axis=0, dtype=np.float32)
+    total = (total[size:] - total[:-size]).cumsum(axis=1, dtype=np.float32)
+    return np.asarray(total[:, size:] - total[:, :-size])
 
 
 def _stacked(pieces: list[Piece]) -> list[Piece]:

@@ -17,7 +17,7 @@ from digits import finder
 from digits.image import Grey, Picture
 from digits.ink import Ink, Mask, Plane, readings
 from digits.layout import Piece, pieces_of, stroke_width
-from digits.morphology import extreme
+from digits.morphology import extreme, padded
 from digits.order import percentile
 
 Box = tuple[int, int, int, int]
@@ -159,12 +159,12 @@ def _stroke_shape(amount: Plane, own: Mask, foreign: Mask) -> Plane:
     full = max(float(percentile(amount[own], 90)), 1e-6)
     stroke: Plane = np.clip((amount / full - 0.2) / 0.8, 0, 1)
     reach = max(1, round(pixel))
-    near = extreme(np.pad(own, reach), 2 * reach + 1, np.logical_or)
+    near = extreme(padded(own, reach), 2 * reach + 1, np.logical_or)
     stroke[~near | foreign] = 0
     lacking = MIN_STROKE * pixel - stroke_width(own)
     if lacking > 0:
         grow = int(np.ceil(lacking / 2))
-        stroke = extreme(np.pad(stroke, 2 * grow), 2 * grow + 1, np.maximum)
+        stroke = extreme(padded(stroke, 2 * grow), 2 * grow + 1, np.maximum)
     return stroke
 
 
