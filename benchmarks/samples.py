@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from benchmarks import mnist
 from training_job import photos
@@ -43,7 +43,10 @@ def _photo(number: int, size: tuple[int, int], grain: float) -> Image.Image:
     images, truths = mnist.test_images()
     sample = photos.photo(images[number], int(truths[number]), level="medium", seed=number)
     with Image.open(io.BytesIO(sample.data)) as picture:
-        large: Image.Image = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        upright = ImageOps.exif_transpose(picture).convert("RGB")
+    long, short = max(size), min(size)
+    size = (long, short) if upright.width > upright.height else (short, long)
+    large: Image.Image = upright.resize(size, Image.Resampling.BICUBIC)
     if not grain:
         return large
     noise = np.random.default_rng(number).normal(0, grain, (*large.size[::-1], 1))
