@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 KEPT = Path(__file__).parent / "data/glyphs.npz"
 SIDE = 40  # pixels
 _FINE = 160  # of the font, before it is cut and reduced
+_UNASSIGNED = "\U0010fffd"  # no font has it; what is drawn for it stands for what a font lacks
 
 DIGITS = "0123456789"
 # Not there: what a reader takes for a digit, O o Q, I i l | / ( ), Z z, S s, q g, B b, J j and D.
@@ -63,6 +64,13 @@ def any_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[NDArray[np.u
 
 def drawn(font: Path, character: str) -> NDArray[np.uint8] | None:
     """Draw a character, uint8 (40, 40) white on black; None where the font has none."""
+    glyph, missing = _drawn(font, character), _drawn(font, _UNASSIGNED)
+    if glyph is not None and missing is not None and np.array_equal(glyph, missing):
+        return None
+    return glyph
+
+
+def _drawn(font: Path, character: str) -> NDArray[np.uint8] | None:
     face = ImageFont.truetype(str(font), _FINE)
     canvas = Image.new("L", (4 * _FINE, 4 * _FINE))
     ImageDraw.Draw(canvas).text((_FINE, _FINE), character, fill=255, font=face)
@@ -79,24 +87,38 @@ def drawn(font: Path, character: str) -> NDArray[np.uint8] | None:
 
 
 def main(folder: Annotated[Path, typer.Argument(help="Font files, one a typeface.")]) -> None:
-    """Draw every character of every font in FOLDER and keep the drawings."""
+    """Draw every character of every font in FOLDER and keep the drawings.
+
+    Typefaces that were drawn before keep their numbers, so that what was held out stays so.
+    """
     fonts = sorted(path for path in folder.rglob("*") if path.suffix in {".ttf", ".otf", ".woff"})
+    known = _names()
+    fonts.sort(key=lambda font: known.index(font.stem) if font.stem in known else len(known))
     images, characters, face = [], [], []
+    seen = set()  # sisters share drawings, which must not be in both parts
     for number, font in enumerate(fonts):
         for character in DIGITS + OTHERS:
             image = drawn(font, character)
             if image is not None:
-                images.append(image // 17 * 17)  # sixteen levels take half the space
-                characters.append(character)
-                face.append(number)
+                image = image // 17 * 17  # sixteen levels take half the space
+                if image.tobytes() not in seen:
+                    seen.add(image.tobytes())
+                    images.append(image)
+                    characters.append(character)
+                    face.append(number)
     np.savez_compressed(
         KEPT,
         images=np.stack(images),
         characters=np.array(characters),
-        face=np.array(face, np.uint8),
+        face=np.array(face, np.uint16),
         names=np.array([font.stem for font in fonts]),
     )
     typer.echo(f"{len(images)} drawings of {len(fonts)} typefaces: {KEPT.stat().st_size:,} bytes")
+
+
+def _names() -> list[str]:
+    with np.load(KEPT, allow_pickle=False) as arrays:
+        return [str(name) for name in arrays["names"]]
 
 
 if __name__ == "__main__":

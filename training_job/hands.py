@@ -15,7 +15,7 @@ from digits.image import COARSE, MIN_SIDE, Picture
 from training_job import glyphs, photos, strokes
 from training_job.data import Split
 
-_TYPED = 0.3  # share that is of typefaces
+_TYPED = 0.5  # share that is of typefaces
 _SKIPPED = 0.08  # share whose pen skipped
 _COARSE = 0.25  # share in a picture of a dozen pixels
 _MNIST = 0.5  # share of those that is MNIST's
