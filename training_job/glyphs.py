@@ -17,9 +17,13 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from digits.components import connected
+
 KEPT = Path(__file__).parent / "data/glyphs.npz"
 SIDE = 40  # pixels
 _FINE = 160  # of the font, before it is cut and reduced
+_WIDEST = 6  # pixels of that, by which a stroke is made wider on each side
+_SURE = 205  # level that hairlines must reach; strokes begin at seven tenths of white at most
 _UNASSIGNED = "\U0010fffd"  # no font has it; what is drawn for it stands for what a font lacks
 
 DIGITS = "0123456789"
@@ -63,21 +67,37 @@ def any_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[NDArray[np.u
 
 
 def drawn(font: Path, character: str) -> NDArray[np.uint8] | None:
-    """Draw a character, uint8 (40, 40) white on black; None where the font has none."""
-    glyph, missing = _drawn(font, character), _drawn(font, _UNASSIGNED)
-    if glyph is not None and missing is not None and np.array_equal(glyph, missing):
+    """Draw a character, uint8 (40, 40) white on black; None where the font has none.
+
+    With a wider pen where a hairline would break: pens have no hairlines, and a digit without its
+    own may be another.
+    """
+    fine, missing = _fine(font, character, 0), _fine(font, _UNASSIGNED, 0)
+    if fine is None or (missing is not None and fine.tobytes() == missing.tobytes()):
         return None
-    return glyph
+    glyph = _reduced(fine)
+    for wider in range(1, _WIDEST):
+        if 0 < _parts(glyph, _SURE) <= _parts(np.asarray(fine), 127):
+            break
+        glyph = _reduced(_fine(font, character, wider) or fine)
+    return glyph if glyph.max() > _SURE else None
 
 
-def _drawn(font: Path, character: str) -> NDArray[np.uint8] | None:
+def _parts(image: NDArray[np.uint8], level: int) -> int:
+    return len(connected(image > level))
+
+
+def _fine(font: Path, character: str, wider: int) -> Image.Image | None:
+    """The character as the font has it, its strokes `wider` on each side; None if it is blank."""
     face = ImageFont.truetype(str(font), _FINE)
     canvas = Image.new("L", (4 * _FINE, 4 * _FINE))
-    ImageDraw.Draw(canvas).text((_FINE, _FINE), character, fill=255, font=face)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((_FINE, _FINE), character, fill=255, font=face, stroke_width=wider)
     box = canvas.getbbox()
-    if box is None:
-        return None
-    cut = canvas.crop(box)
+    return canvas.crop(box) if box else None
+
+
+def _reduced(cut: Image.Image) -> NDArray[np.uint8]:
     scale = SIDE / max(cut.size)
     size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
     glyph = Image.new("L", (SIDE, SIDE))
