@@ -70,6 +70,7 @@ class Network:
                 " retrain it."
             )
         self._input, self._logits, self._opinion = takes["index"], gives[(10,)], gives.get((1,))
+        self._batch = int(takes["shape"][0])
         self.activations = Activations(tflite)
 
     def logits(self, frames: Frames) -> Logits:
@@ -94,10 +95,10 @@ class Network:
         """
         batch = np.ascontiguousarray(frames, np.float32)[..., np.newaxis]
         with self._lock:
-            shape = self._interpreter.get_input_details()[0]["shape"]
-            if tuple(shape) != batch.shape:
+            if len(batch) != self._batch:
                 self._interpreter.resize_tensor_input(self._input, batch.shape)
                 self._interpreter.allocate_tensors()
+                self._batch = len(batch)
             self._interpreter.set_tensor(self._input, batch)
             self._interpreter.invoke()
             logits: Logits = self._interpreter.get_tensor(self._logits)

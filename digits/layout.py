@@ -242,9 +242,7 @@ def _stands_out(piece: Piece, ink: Ink) -> bool:
     own = padded(piece.mask, margin)
     near, far = (extreme(padded(own, reach), 2 * reach + 1, np.logical_or) for reach in OUTSIDE)
     beside = far & ~near
-    count, dark, share = (
-        _sums(values, LOCAL)[beside] for values in (own, grey * own, amount * own)
-    )
+    count, dark, share = _sums(np.stack([own, grey * own, amount * own]), LOCAL)[:, beside]
     level, share = dark / count.clip(1), (share / count.clip(1)).clip(0, 0.95)
     light = grey[beside] > level * (1 + 0.5 * share / (1 - share))
     return bool(np.count_nonzero(light & there[beside]) > AROUND * np.count_nonzero(beside))
@@ -268,13 +266,13 @@ def _around(plane: NDArray[Any], piece: Piece, margin: int) -> tuple[NDArray[np.
 
 
 def _sums(values: NDArray[Any], reach: int) -> NDArray[np.float32]:
-    """Sums over squares of 2 `reach` + 1 pixels, by cumulative sums."""
-    size, (height, width) = 2 * reach + 1, values.shape
-    wide = np.zeros((height + size, width + size), np.float32)
-    wide[reach + 1 :, reach + 1 :][:height, :width] = values
-    total = wide.cumsum(axis=0, dtype=np.float32)
-    total = (total[size:] - total[:-size]).cumsum(axis=1, dtype=np.float32)
-    return np.asarray(total[:, size:] - total[:, :-size])
+    """Sums over squares of 2 `reach` + 1 pixels of planes, (n, h, w), by cumulative sums."""
+    size, (count, height, width) = 2 * reach + 1, values.shape
+    wide = np.zeros((count, height + size, width + size), np.float32)
+    wide[:, reach + 1 : reach + 1 + height, reach + 1 : reach + 1 + width] = values
+    total = wide.cumsum(axis=1, dtype=np.float32)
+    total = (total[:, size:] - total[:, :-size]).cumsum(axis=2, dtype=np.float32)
+    return np.asarray(total[:, :, size:] - total[:, :, :-size])
 
 
 def _stacked(pieces: list[Piece]) -> list[Piece]:

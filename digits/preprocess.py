@@ -138,11 +138,11 @@ def already_normal(picture: Picture) -> Mark | None:
     if (picture.height, picture.width) != (SIDE, SIDE):
         return None
     grey = picture.grey
-    levels = grey if np.median(grey) < 128 else 255 - grey
-    ink = levels > 32
-    if np.median(levels) > 8 or levels.max() < 240 or not ink.any():
+    half = grey.size // 2
+    levels = grey if np.count_nonzero(grey < 128) > half else np.invert(grey)
+    if np.count_nonzero(levels <= 8) <= half or levels.max() < 240:
         return None
-    left, top, right, bottom = _bounds(ink)
+    left, top, right, bottom = _bounds(levels > 32)
     x, y = _centre_of_mass(levels)
     if max(right - left, bottom - top) > FIT or max(abs(x - SIDE / 2), abs(y - SIDE / 2)) > 1:
         return None
@@ -187,10 +187,10 @@ def _frame(stroke: Plane) -> Plane:
 
 def _centre_of_mass(levels: NDArray[np.float32] | Grey) -> tuple[float, float]:
     """Column and row of the centre of mass."""
-    total = float(levels.sum(dtype=np.float64)) or 1.0
-    x = float(levels.sum(axis=0, dtype=np.float64) @ np.arange(levels.shape[1])) / total
-    y = float(levels.sum(axis=1, dtype=np.float64) @ np.arange(levels.shape[0])) / total
-    return x, y
+    columns, rows = levels.sum(axis=0, dtype=np.float64), levels.sum(axis=1, dtype=np.float64)
+    total = float(columns.sum()) or 1.0
+    x, y = columns @ np.arange(len(columns)), rows @ np.arange(len(rows))
+    return float(x) / total, float(y) / total
 
 
 def _bounds(mask: Mask) -> tuple[int, int, int, int]:
