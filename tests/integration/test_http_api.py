@@ -227,6 +227,18 @@ def test_a_body_over_the_limit_is_not_even_decoded(http_api, context):
     assert http_api.handler(event, context)["statusCode"] == 413
 
 
+@pytest.mark.parametrize("size", [0, 1024 * 1024])
+def test_a_body_of_any_size_is_read_and_one_that_is_no_base64_refused(
+    http_api, context, seven, size
+):
+    event = request(body=seven + bytes(size))
+    assert json.loads(http_api.handler(event, context)["body"])["text"] == "7"
+    for broken in (event["body"][:-3], "ü" + event["body"][1:], event["body"][:-4] + "a b="):
+        response = http_api.handler(event | {"body": broken}, context)
+        assert response["statusCode"] == 400
+        assert "not valid base64" in response["body"]
+
+
 def test_more_than_32_images_are_refused(call):
     assert_problem(call(**as_json(*[("a", b"x")] * 33)), 400, "bad_request")
     assert_problem(call(**as_form(*[("a", b"x")] * 33)), 400, "bad_request")
@@ -447,8 +459,10 @@ def test_a_form_of_very_many_parts_is_given_up_early(http_api, context, filename
     assert says in response["body"]
 
 
-def test_the_api_starts_without_boto3_where_it_needs_none():
-    script = "import sys, lambda_predict.http_api; print('boto3' in sys.modules)"
+def test_the_api_starts_without_what_it_may_never_need():
+    script = (
+        "import sys, lambda_predict.http_api; print(bool({'boto3', 'pybase64'} & set(sys.modules)))"
+    )
     environment = {name: it for name, it in os.environ.items() if not name.startswith("DIGITS_")}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True

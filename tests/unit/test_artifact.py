@@ -67,7 +67,7 @@ def test_every_compiled_file_is_for_the_cpu_that_was_asked_for(built):
 def test_extensions_are_for_the_runtimes_python(built):
     _, folder = built
     extensions = [path.name for path in folder.rglob("*.cpython-*.so")]
-    assert extensions
+    assert any(name.startswith("_pybase64.") for name in extensions)  # slow without
     assert all(".cpython-313-" in name for name in extensions)
 
 
@@ -84,7 +84,8 @@ def test_both_doors_and_all_that_they_import_are_in_it(built):
         assert sources == {path.name for path in (folder / package).glob("*.py")}
     for module in (
         *("ai_edge_litert/interpreter.py", "ai_edge_litert/libLiteRt.so", "numpy/__init__.py"),
-        *("PIL/__init__.py", "pydantic/__init__.py", "python_multipart/__init__.py"),
+        *("PIL/__init__.py", "pydantic/__init__.py"),
+        *("python_multipart/__init__.py", "pybase64/__init__.py"),
         *("boto3/__init__.py", "aws_lambda_powertools/__init__.py", "snapshot_restore_py.py"),
         *("botocore/data/s3", "botocore/data/endpoints.json", "botocore/data/partitions.json"),
     ):
