@@ -12,6 +12,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.handlers import BUILTIN_HANDLERS
 
 from digits.labels import label_key
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh, publish_shipped
@@ -49,10 +50,11 @@ class Recorder:
         self.calls: set[tuple[str, str]] = set()
         self._context = context
         self._is_on = False
-        boto3.setup_default_session()  # what the functions make their clients from
-        boto3.DEFAULT_SESSION.events.register("provide-client-params.s3.*", self._call)
-        boto3.DEFAULT_SESSION.events.register("after-call.s3.*", self._answer)
-        boto3.DEFAULT_SESSION.events.register("provide-client-params.sqs.*", self._send)
+        self.handlers = [
+            ("provide-client-params.s3.*", self._call),
+            ("after-call.s3.*", self._answer),
+            ("provide-client-params.sqs.*", self._send),
+        ]
 
     def invoke(self, module, event):
         self._is_on = True
@@ -84,7 +86,13 @@ class Recorder:
 
 @pytest.fixture
 def recorder(environment, context):
-    yield Recorder(context)
+    recorder = Recorder(context)
+    # What every session begins with that is made from now on, boto3's own included.
+    BUILTIN_HANDLERS.extend(recorder.handlers)
+    boto3.setup_default_session()
+    yield recorder
+    for handler in recorder.handlers:
+        BUILTIN_HANDLERS.remove(handler)
     boto3.setup_default_session()
 
 
