@@ -26,7 +26,7 @@ from digits import image as limits
 from digits.errors import ImageError, TooLarge, UnreadableImage, UnsupportedFormat
 from digits.image import Picture, decode, without_enlargement
 from tests.conftest import require
-from training_job import photos
+from training_job import photos, strokes
 
 # Pillow warns of broken metadata and reads on; in service that is a line in a log.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -724,6 +724,17 @@ class TestEnlargements:
             sample = photos.photo(digits[seed], int(truths[seed]), level=level, seed=seed)
             picture = decode(sample.data)
             assert without_enlargement(picture) is picture
+
+    @pytest.mark.parametrize("digit", [2, 4, 7])
+    def test_a_small_digit_on_a_clean_page_is_seen(self, digit, classifier):
+        """It is little of the page, but enlarged from 32 pixels it would be no sharp stroke."""
+        drawn = strokes.digit(digit, np.random.default_rng(3)).astype(np.float32)
+        page = np.full((590, 450), 250, np.uint8)
+        ink = Image.fromarray(drawn).resize((12, 20), Image.Resampling.BOX)
+        page[80:100, 60:72] = 250 - 220 * np.asarray(ink)
+        picture = Picture(page, 450, 590, "PNG")
+        assert without_enlargement(picture) is picture
+        assert classifier.read(picture).text == str(digit)
 
     @pytest.mark.parametrize("size", [(8, 8), (8, 300), (300, 8), (300, 200)])
     def test_a_picture_of_one_shade_is_no_trouble(self, size):
