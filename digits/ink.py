@@ -114,18 +114,18 @@ def where_likely(grey: Grey, likely: Plane) -> Ink:
 
 def _ways(grey: Grey, smooth: Grey, calm: Grey, steep: Mask, *, tiny: bool) -> Iterator[Ink]:
     if tiny:
-        yield _on_crop(grey, steep, bold=True)
+        yield _on_crop(grey, steep, *_dark(grey, bold=True), sure=True)
         return
     width = round(WIDE * max(grey.shape))
-    dark, _ = _dark(grey, bold=False)
+    dark, paper = _dark(grey, bold=False)
     wide = _has_wide(dark, width) and _has_wide(_without_bands(dark), width)
     if wide:
-        yield _on_crop(grey, steep, bold=True)
+        yield _on_crop(grey, steep, *_dark(grey, bold=True), sure=True)
     for share in WINDOWS:
         sure = share == WINDOWS[0] and not wide
         yield _on_page(smooth, calm, steep, round(share * max(grey.shape)), sure=sure)
     if not wide:
-        yield _on_crop(grey, steep, bold=False)
+        yield _on_crop(grey, steep, dark, paper, sure=False)
 
 
 def _has_wide(mask: Mask, width: int) -> bool:
@@ -148,11 +148,10 @@ def _on_page(smooth: Grey, calm: Grey, steep: Mask, window: int, *, sure: bool) 
     return Ink(smooth, amount, _strong(amount, parts, ~edge), steep, tight=False, sure=sure)
 
 
-def _on_crop(grey: Grey, steep: Mask, *, bold: bool) -> Ink:
+def _on_crop(grey: Grey, steep: Mask, dark: Mask, paper: float, *, sure: bool) -> Ink:
     """Ink as what is darker than paper of one brightness, as in digits cut from forms."""
-    dark, paper = _dark(grey, bold=bold)
     amount = np.clip(1 - grey / np.float32(paper), 0, 1)
-    return Ink(grey, amount, _without_bands(dark), steep, tight=True, sure=bold)
+    return Ink(grey, amount, _without_bands(dark), steep, tight=True, sure=sure)
 
 
 def _dark(grey: Grey, *, bold: bool) -> tuple[Mask, float]:
@@ -354,8 +353,7 @@ def _without_lines(mask: Mask) -> Mask:
     if not width / 2 < len(thin) < mask.size // 5:
         return mask
     y, x = np.divmod(thin, width)
-    # How far a line of each slope is below its middle, at each column; in whole rows, so that the
-    # pixels themselves need no arithmetic but a subtraction.
+    # How far a line of each slope is below its middle, at each column, in whole rows.
     slopes = np.linspace(-0.1, 0.1, SLOPES)
     below = np.rint(np.outer(np.arange(width) - width / 2, slopes)).astype(np.intp)
     # The row in which a line of each slope through each pixel crosses the middle column.

@@ -22,7 +22,7 @@ from digits.components import connected
 KEPT = Path(__file__).parent / "data/glyphs.npz"
 SIDE = 40  # pixels
 _FINE = 160  # of the font, before it is cut and reduced
-_WIDEST = 6  # pixels of that, by which a stroke is made wider on each side
+_WIDEST = 5  # pixels of that, by which a stroke is made wider on each side at most
 _SURE = 205  # level that hairlines must reach; strokes begin at seven tenths of white at most
 _UNASSIGNED = "\U0010fffd"  # no font has it; what is drawn for it stands for what a font lacks
 
@@ -75,9 +75,9 @@ def drawn(font: Path, character: str) -> NDArray[np.uint8] | None:
     fine, missing = _fine(font, character, 0), _fine(font, _UNASSIGNED, 0)
     if fine is None or (missing is not None and fine.tobytes() == missing.tobytes()):
         return None
-    glyph = _reduced(fine)
-    for wider in range(1, _WIDEST):
-        if 0 < _parts(glyph, _SURE) <= _parts(np.asarray(fine), 127):
+    glyph, whole = _reduced(fine), _parts(np.asarray(fine), 127)
+    for wider in range(1, _WIDEST + 1):
+        if 0 < _parts(glyph, _SURE) <= whole:
             break
         glyph = _reduced(_fine(font, character, wider) or fine)
     return glyph if glyph.max() > _SURE else None
