@@ -5,14 +5,16 @@
 
 Each start is a new process under Lambda's runtime interface emulator: from the event that starts it
 to its answer, so the time holds the interpreter, the runtime, the imports, the model and one image.
-The functions are the artifact's own; the floor is `references/floor.py` on the artifact's packages;
-the references, on TensorFlow and on ONNX Runtime, run on this environment's. Processor time is what
-the process itself used until it answered; other work on the machine, which stretches the clock,
-hardly shows in it.
+The functions are the artifact's own: on the model that ships with the code; with the pointer in S3
+looked at first, which names that model; and with one that names another, which is fetched. The
+floor is `references/floor.py` on the artifact's packages; the references, on TensorFlow and on ONNX
+Runtime, run on this environment's. Processor time is what the process itself used until it
+answered; other work on the machine, which stretches the clock, hardly shows in it.
 """
 
 from __future__ import annotations
 
+import shutil
 import sysconfig
 import time
 from collections.abc import Callable, Mapping
@@ -31,9 +33,10 @@ from infra.local.emulator import Emulator, free_port
 from infra.local.events import of_gateway
 from infra.local.processes import Processes
 
-MODELS = "models"
+MODELS, OTHER = "models", "other"
 REFERENCES = Path(__file__).parent / "references"
 FLOOR, OURS, POINTER, TENSORFLOW = "floor", "ours", "ours, pointer in S3", "TensorFlow"
+FETCHED = "ours, model in S3"
 ONNX = "ONNX Runtime, no checks"
 LIMITS = {OURS: 2.5, POINTER: 3.5}  # times the floor
 
@@ -56,7 +59,7 @@ def main(
         runtime = Path(folder) / "runtime"
         runtime.mkdir()
         built = artifact.build(processes, Path(folder) / "artifact")
-        cloud = _with_pointer(processes, Path(folder) / "state")
+        cloud = _with_models(processes, Path(folder))
         starts = _starts(Emulator(runtime), built, cloud, Path(folder))
         started: dict[str, list[Started]] = {name: [] for name in starts}
         ways = {name: _kept(start, started[name]) for name, start in starts.items()}
@@ -89,13 +92,17 @@ def _rows(started: Mapping[str, list[Started]]) -> list[Row]:
     return rows
 
 
-def _with_pointer(processes: Processes, state: Path) -> LocalCloud:
-    """A cloud in whose models bucket the model that ships with the code is promoted."""
-    state.mkdir()
+def _with_models(processes: Processes, folder: Path) -> LocalCloud:
+    """A cloud where the model that ships with the code is promoted, and elsewhere another one."""
+    (folder / "state").mkdir()
     cloud = LocalCloud(free_port())
-    cloud.start(processes, state)
+    cloud.start(processes, folder / "state")
     cloud.s3().create_bucket(Bucket=MODELS)
     store.publish(bundle.SHIPPED, store.S3Store(MODELS, client=cloud.s3()))
+    other = shutil.copytree(bundle.SHIPPED, folder / OTHER)
+    with (other / bundle.MANIFEST).open("a") as manifest:
+        manifest.write("\n")
+    store.publish(other, store.S3Store(MODELS, OTHER, client=cloud.s3()))
     return cloud
 
 
@@ -105,6 +112,7 @@ def _starts(
     ours = "lambda_predict.http_api.handler"
     shipped = {"DIGITS_MODELS": ""}
     pointer = {"DIGITS_MODELS": f"s3://{MODELS}", "AWS_ENDPOINT_URL": cloud.endpoint}
+    fetched = pointer | {"DIGITS_MODELS": f"s3://{MODELS}/{OTHER}"}
     lite = {"MODEL": str(bundle.SHIPPED / bundle.TFLITE)}
     # Of what pip installs in an image, the modules are compiled; here the first start does that.
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
@@ -117,6 +125,7 @@ def _starts(
         FLOOR: lambda: _start(emulator, "floor.handler", [built, REFERENCES], lite),
         OURS: lambda: _start(emulator, ours, [built], shipped),
         POINTER: lambda: _start(emulator, ours, [built], pointer),
+        FETCHED: lambda: _start(emulator, ours, [built], fetched),
         TENSORFLOW: lambda: _start(emulator, "reference.handler", [REFERENCES, packages], keras),
         ONNX: lambda: _start(emulator, "onnx_runtime.handler", [REFERENCES, packages], onnx),
     }

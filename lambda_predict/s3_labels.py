@@ -39,6 +39,8 @@ _S3_CONFIG = Config(
     max_pool_connections=_AT_ONCE,
 )
 
+_threads = ThreadPoolExecutor(_AT_ONCE)  # each started when it is first needed
+
 # A new image is begun only with this much time left: the largest needs a tenth of it.
 _ENOUGH_MILLISECONDS = 10_000
 
@@ -48,8 +50,7 @@ class _Together(BatchProcessor):
 
     def process(self) -> list[tuple[Any, ...]]:
         """What became of each record, in their order."""
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            return list(threads.map(self._process_record, self.records))
+        return list(_threads.map(self._process_record, self.records))
 
 
 processor = _Together(EventType.SQS, raise_on_entire_batch_failure=False)

@@ -11,9 +11,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from snapshot_restore_py import register_after_restore
 
 from digits import bundle, store
+from digits.bundle import Bundle
 from digits.classifier import Classifier
 from digits.errors import ModelUnavailable
-from digits.store import NotInStore, Store, StoreUnreachable
+from digits.store import NotInStore, Pointer, Store, StoreUnreachable
 from lambda_predict.config import settings
 from lambda_predict.observability import logger, metrics
 
@@ -99,7 +100,7 @@ class ModelInService:
         pointer, etag = found
         if self._classifier is None or pointer.version != self._classifier.manifest.version:
             try:
-                self._classifier = Classifier(store.fetch(self._models, pointer))
+                self._classifier = Classifier(_promoted(self._models, pointer))
             except NotInStore as error:
                 raise ModelUnavailable(f"Model {pointer.version} is incomplete: {error}") from error
             logger.info("Serving a model", model=pointer.version)
@@ -118,6 +119,13 @@ class ModelInService:
 
     def _serve_shipped(self) -> None:
         self._classifier = Classifier(bundle.load())
+
+
+def _promoted(models: Store, pointer: Pointer) -> Bundle:
+    """What the pointer names; where that is what ships with the code, nothing need be fetched."""
+    if bundle.is_shipped(pointer.manifest_sha256):
+        return bundle.load()
+    return store.fetch(models, pointer)
 
 
 def from_settings() -> ModelInService:

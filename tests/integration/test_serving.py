@@ -142,6 +142,15 @@ def test_an_uploaded_but_not_promoted_model_answers_nothing(door, models, old, n
     assert door.version() == OLD
 
 
+def test_of_the_model_that_ships_with_the_code_nothing_but_the_pointer_is_fetched(
+    door, models, calls
+):
+    store.publish(bundle.SHIPPED, models)
+    calls.clear()
+    assert door.version() == bundle.load().manifest.version
+    assert [key for key, _, _ in calls] == [store.POINTER]
+
+
 def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(door, models, old, calls):
     store.publish(old, models)
     door.version()
