@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from digits.components import Components, connected
 from digits.ink import Ink, Mask, along_border
-from digits.morphology import extreme, padded
+from digits.morphology import extreme, padded, running_sums
 
 OUTSIDE = (1, 3)  # how far from a stroke the paper beside it is looked at, pixels
 LOCAL = 6  # how far from there the stroke is looked at, pixels
@@ -241,11 +241,12 @@ def _stands_out(piece: Piece, ink: Ink) -> bool:
     amount, _ = _around(ink.amount, piece, margin)
     own = padded(piece.mask, margin)
     near, far = (extreme(padded(own, reach), 2 * reach + 1, np.logical_or) for reach in OUTSIDE)
-    beside = far & ~near
-    count, dark, share = _sums(np.stack([own, grey * own, amount * own]), LOCAL)[:, beside]
+    beside = np.flatnonzero(far & ~near)
+    sums = _sums(np.stack([own, grey * own, amount * own]), LOCAL)
+    count, dark, share = sums.reshape(3, -1).take(beside, axis=1)
     level, share = dark / count.clip(1), (share / count.clip(1)).clip(0, 0.95)
-    light = grey[beside] > level * (1 + 0.5 * share / (1 - share))
-    return bool(np.count_nonzero(light & there[beside]) > AROUND * np.count_nonzero(beside))
+    light = grey.take(beside) > level * (1 + 0.5 * share / (1 - share))
+    return bool(np.count_nonzero(light & there.take(beside)) > AROUND * len(beside))
 
 
 def _around(plane: NDArray[Any], piece: Piece, margin: int) -> tuple[NDArray[np.float32], Mask]:
@@ -266,13 +267,13 @@ def _around(plane: NDArray[Any], piece: Piece, margin: int) -> tuple[NDArray[np.
 
 
 def _sums(values: NDArray[Any], reach: int) -> NDArray[np.float32]:
-    """Sums over squares of 2 `reach` + 1 pixels of planes, (n, h, w), by cumulative sums."""
+    """Sums over squares of 2 `reach` + 1 pixels of planes, (n, h, w)."""
     size, (count, height, width) = 2 * reach + 1, values.shape
-    wide = np.zeros((count, height + size, width + size), np.float32)
-    wide[:, reach + 1 : reach + 1 + height, reach + 1 : reach + 1 + width] = values
-    total = wide.cumsum(axis=1, dtype=np.float32)
-    total = (total[:, size:] - total[:, :-size]).cumsum(axis=2, dtype=np.float32)
-    return np.asarray(total[:, :, size:] - total[:, :, :-size])
+    sums = np.zeros((count, height + size - 1, width + size - 1), np.float32)
+    sums[:, reach : reach + height, reach : reach + width] = values
+    for axis in (1, 2):
+        sums = running_sums(sums.swapaxes(0, axis), size).swapaxes(0, axis)
+    return sums
 
 
 def _stacked(pieces: list[Piece]) -> list[Piece]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+_Number = TypeVar("_Number", np.uint16, np.float32)
 
 
 def extreme(
@@ -30,6 +31,24 @@ def extreme(
             reach += step
         values = values.swapaxes(0, axis)
     return values
+
+
+def running_sums(values: NDArray[_Number], size: int) -> NDArray[_Number]:
+    """Sums over `size` neighbours along the first axis, along which `size - 1` are lost.
+
+    They are put together of sums over powers of two, each of two of the last: a few additions of
+    whole planes, which processors do in parallel, as they cannot the links of a cumulative sum.
+    """
+    count = len(values) - size + 1
+    sums, start, length = np.zeros_like(values[:count]), 0, 1
+    while True:
+        if size & length:
+            sums += values[start : start + count]
+            start += length
+        if 2 * length > size:
+            return sums
+        values = values[:-length] + values[length:]
+        length *= 2
 
 
 def padded(values: NDArray[_Scalar], rows: int, columns: int | None = None) -> NDArray[_Scalar]:
