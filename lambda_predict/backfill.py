@@ -26,7 +26,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from digits.classifier import Classifier
 from digits.labels import Source
-from lambda_predict import serving
+from lambda_predict import serving, started
 from lambda_predict.config import buckets_and_queue, settings
 from lambda_predict.labelling import Labeller
 from lambda_predict.labels_queue import send, written
@@ -198,3 +198,6 @@ def backfill() -> Backfill:
         labels,
         queue,
     )
+
+
+started()

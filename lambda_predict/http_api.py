@@ -19,7 +19,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from digits import image
 from digits.errors import BadRequest, DigitsError, ImageError, StorageUnavailable
 from digits.results import ErrorInfo, Explain, Mode, Result
-from lambda_predict import observability, serving
+from lambda_predict import observability, serving, started
 from lambda_predict.config import settings
 from lambda_predict.http_request import (
     MAX_RAW_BYTES,
@@ -269,3 +269,6 @@ def uploads() -> Uploads:
     from lambda_predict.uploads import Uploads  # noqa: PLC0415
 
     return Uploads(*storage)
+
+
+started()

@@ -25,7 +25,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from lambda_predict import serving
+from lambda_predict import serving, started
 from lambda_predict.config import settings
 from lambda_predict.labelling import Labeller
 from lambda_predict.observability import logger, metrics
@@ -103,3 +103,6 @@ def labeller() -> Labeller:
     if bucket is None:
         raise RuntimeError("DIGITS_LABELS_BUCKET is not set; deploy the function by template.yaml.")
     return Labeller(boto3.client("s3", config=_S3_CONFIG), bucket, settings().label_mode)
+
+
+started()

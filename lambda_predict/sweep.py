@@ -27,6 +27,7 @@ from botocore.config import Config
 from pydantic import BaseModel
 
 from digits.labels import Source
+from lambda_predict import started
 from lambda_predict.config import buckets_and_queue, settings
 from lambda_predict.labels_queue import send, written
 from lambda_predict.observability import logger, metrics
@@ -179,3 +180,6 @@ def sweep() -> Sweep:
         queue,
         timedelta(seconds=settings().sweep_grace_seconds),
     )
+
+
+started()

@@ -81,6 +81,31 @@ def test_the_first_answer_imports_few_modules(imported):
     assert 100 < len(counted) <= MODULES
 
 
+@pytest.mark.parametrize("function", ["http_api", "s3_labels", "backfill", "sweep"])
+def test_a_start_looks_for_no_garbage_and_what_comes_after_it_does(function):
+    script = (
+        "import gc, sys; seen = []; gc.callbacks.append(lambda phase, _: seen.append(phase));"
+        "import lambda_predict; seen.clear();"
+        f"import lambda_predict.{function};"
+        "print(len(seen), gc.isenabled(), gc.get_freeze_count() > 10_000)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "PATH": os.environ["PATH"],
+            "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "POWERTOOLS_METRICS_NAMESPACE": "Digits",
+            "POWERTOOLS_SERVICE_NAME": "test",
+        },
+    )
+    assert done.stdout.split() == ["0", "True", "True"]
+
+
 def test_an_answer_takes_few_calls(classifier):
     """Calls in Python are most of what a small picture costs besides the network."""
     data = samples.small(1)[0]
