@@ -107,8 +107,9 @@ def where_likely(grey: Grey, likely: Plane) -> Ink:
     smooth = _blurred(grey, 1)
     amount, _ = _darkness(smooth, _closing(smooth, _blurred(smooth, 3), round(side * NEAR)))
     amount *= np.clip(2 * likely / LIKELY - 1, 0, 1)
-    parts = connected((amount > MIN_CONTRAST) & (likely > LIKELY))
-    mask = _strong(amount, parts, np.ones(len(parts), np.bool_))
+    weak = (amount > MIN_CONTRAST) & (likely > LIKELY)
+    parts = connected(weak)
+    mask = _strong(amount, weak, parts, np.ones(len(parts), np.bool_))
     return Ink(smooth, amount, mask, np.ones_like(mask), tight=False, sure=True)
 
 
@@ -145,7 +146,7 @@ def _on_page(smooth: Grey, calm: Grey, steep: Mask, window: int, *, sure: bool) 
     parts = connected(weak)
     edge = along_border(parts, 0.5)
     sure = sure and int(parts.area[edge].sum()) < MAX_EDGE * weak.size
-    return Ink(smooth, amount, _strong(amount, parts, ~edge), steep, tight=False, sure=sure)
+    return Ink(smooth, amount, _strong(amount, weak, parts, ~edge), steep, tight=False, sure=sure)
 
 
 def _on_crop(grey: Grey, steep: Mask, dark: Mask, paper: float, *, sure: bool) -> Ink:
@@ -266,13 +267,13 @@ def _darkness(grey: Grey, paper: Grey) -> tuple[Plane, float]:
     return np.clip(share - np.float32(middle), 0, 1), floor
 
 
-def _strong(amount: Plane, parts: Components, kept: Mask) -> Mask:
-    """What is ink: in each part, what is at least `EDGE` of the darkest there.
+def _strong(amount: Plane, weak: Mask, parts: Components, kept: Mask) -> Mask:
+    """What is ink: in each part of what is weak, what is at least `EDGE` of the darkest there.
 
     Each part has a threshold of its own (a hysteresis, as Canny's edge detector has one, 1986), so
     that faint writing survives beside dark, and what clings to dark writing does not.
     """
-    inside = np.flatnonzero(parts.labels)
+    inside = np.flatnonzero(weak)
     owner, own = parts.labels.ravel()[inside], amount.ravel()[inside]
     peak = np.zeros(len(parts) + 1, np.float32)
     np.maximum.at(peak, owner, own)
