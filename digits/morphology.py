@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-_Number = TypeVar("_Number", np.uint16, np.float32)
 
 
 def extreme(
@@ -33,7 +32,7 @@ def extreme(
     return values
 
 
-def running_sums(values: NDArray[_Number], size: int) -> NDArray[_Number]:
+def running_sums(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Sums over `size` neighbours along the first axis, along which `size - 1` are lost.
 
     They are put together of sums over powers of two, each of two of the last: a few additions of
