@@ -33,6 +33,11 @@ class Components:
     def __len__(self) -> int:
         return len(self.area)
 
+    def where(self, chosen: Mask) -> Mask:
+        """The pixels of the chosen parts, bool (h, w); `chosen` is bool (n,)."""
+        pixels: Mask = np.concatenate([[False], chosen])[self.labels]
+        return pixels
+
 
 def connected(mask: Mask) -> Components:
     """Find the 8-connected parts of a mask, bool (h, w).

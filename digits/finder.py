@@ -197,7 +197,7 @@ def _things(mask: Mask, owner: NDArray[np.int32]) -> list[Piece]:
         if thing is None or max(thing.mask.shape) < smallest(mask.shape):
             continue
         parts = connected(thing.mask)
-        kept = np.concatenate([[False], parts.area > SCRAP * parts.area.max()])[parts.labels]
+        kept = parts.where(parts.area > SCRAP * parts.area.max())
         pieces.append(trimmed(thing, kept) or thing)
     return sorted(pieces, key=lambda piece: -piece.area)
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 
 from digits.components import Components, connected
 from digits.image import Grey
-from digits.morphology import extreme, padded
+from digits.morphology import extreme, padded, running_sums
 from digits.order import percentile
 
 Plane = NDArray[np.float32]
@@ -169,8 +169,7 @@ def _dark(grey: Grey, *, bold: bool) -> tuple[Mask, float]:
 def _without_bands(mask: Mask) -> Mask:
     """Take out the parts that touch most of one side of the picture: a band or a frame."""
     parts = connected(mask)
-    kept: Mask = np.concatenate([[False], ~_along_a_side(parts)])[parts.labels]
-    return kept
+    return parts.where(~_along_a_side(parts))
 
 
 def _enlarged(grey: Grey) -> Grey:
@@ -190,13 +189,8 @@ def _blurred(grey: Grey, radius: int) -> Grey:
     wide[rows, columns] = grey
     wide[rows, :radius], wide[rows, columns.stop :] = grey[:, :1], grey[:, -1:]
     wide[:radius], wide[rows.stop :] = wide[radius], wide[rows.stop - 1]
-    across = wide[:, :width] + np.uint16(radius)
-    for shift in range(1, size):
-        across += wide[:, shift : shift + width]
-    across //= size
-    down = across[:height] + np.uint16(radius)
-    for shift in range(1, size):
-        down += across[shift : shift + height]
+    across = (running_sums(wide, size, (1,)) + np.uint16(radius)) // np.uint16(size)
+    down = running_sums(across, size, (0,)) + np.uint16(radius)
     return np.asarray(down // size, np.uint8)
 
 

@@ -271,9 +271,7 @@ def _sums(values: NDArray[Any], reach: int) -> NDArray[np.float32]:
     size, (count, height, width) = 2 * reach + 1, values.shape
     sums = np.zeros((count, height + size - 1, width + size - 1), np.float32)
     sums[:, reach : reach + height, reach : reach + width] = values
-    for axis in (1, 2):
-        sums = running_sums(sums.swapaxes(0, axis), size).swapaxes(0, axis)
-    return sums
+    return running_sums(sums, size, (1, 2))
 
 
 def _stacked(pieces: list[Piece]) -> list[Piece]:

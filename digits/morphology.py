@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+_Number = TypeVar("_Number", np.uint16, np.float32)
 
 
 def extreme(
@@ -32,22 +33,27 @@ def extreme(
     return values
 
 
-def running_sums(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Sums over `size` neighbours along the first axis, along which `size - 1` are lost.
+def running_sums(
+    values: NDArray[_Number], size: int, axes: tuple[int, ...] = (0, 1)
+) -> NDArray[_Number]:
+    """Running sum over `size` pixels along each axis; `size - 1` are lost of each.
 
     They are put together of sums over powers of two, each of two of the last: a few additions of
     whole planes, which processors do in parallel, as they cannot the links of a cumulative sum.
     """
-    count = len(values) - size + 1
-    sums, start, length = np.zeros_like(values[:count]), 0, 1
-    while True:
-        if size & length:
-            sums += values[start : start + count]
-            start += length
-        if 2 * length > size:
-            return sums
-        values = values[:-length] + values[length:]
-        length *= 2
+    for axis in axes:
+        values = values.swapaxes(0, axis)
+        count = len(values) - size + 1
+        sums, start, length = np.zeros_like(values[:count]), 0, 1
+        while length <= size:
+            if size & length:
+                sums += values[start : start + count]
+                start += length
+            if 2 * length <= size:
+                values = values[:-length] + values[length:]
+            length *= 2
+        values = sums.swapaxes(0, axis)
+    return values
 
 
 def padded(values: NDArray[_Scalar], rows: int, columns: int | None = None) -> NDArray[_Scalar]:
