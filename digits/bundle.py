@@ -215,14 +215,6 @@ def load(folder: Path = SHIPPED) -> Bundle:
     return read(in_folder(folder))
 
 
-def is_shipped(manifest_sha256: str) -> bool:
-    """Whether the bundle that ships with the code is the one with this manifest, to the byte."""
-    try:
-        return sha256(in_folder(SHIPPED)(MANIFEST)) == manifest_sha256
-    except ModelUnavailable:
-        return False
-
-
 def verify(read_file: ReadFile) -> Manifest:
     """Check every file of a bundle, also those that are not served.
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from aws_lambda_powertools.metrics import MetricUnit
 from snapshot_restore_py import register_after_restore
@@ -123,8 +124,11 @@ class ModelInService:
 
 def _promoted(models: Store, pointer: Pointer) -> Bundle:
     """What the pointer names; where that is what ships with the code, nothing need be fetched."""
-    if bundle.is_shipped(pointer.manifest_sha256):
-        return bundle.load()
+    at_hand = bundle.in_folder(bundle.SHIPPED)
+    with suppress(ModelUnavailable):
+        shipped = bundle.read(at_hand, manifest_sha256=pointer.manifest_sha256)
+        if shipped.manifest.version == pointer.version:
+            return shipped
     return store.fetch(models, pointer)
 
 

@@ -35,7 +35,6 @@ HEAVY = {
 FIRST_ANSWER = """
 import json, sys
 from types import SimpleNamespace
-sys.path.insert(0, {root!r})
 event = json.load(sys.stdin)
 from lambda_predict import http_api
 context = SimpleNamespace(
@@ -48,15 +47,12 @@ print("\\n" + json.dumps(sorted(sys.modules)))
 """
 
 
-@pytest.fixture(scope="module")
-def imported() -> set[str]:
-    """The modules of a function that has answered its first request."""
-    event = of_gateway(
-        "POST", "/classify", headers={"Content-Type": "image/png"}, body=samples.small(1)[0]
-    )
+def printed(script: str, given: str = "", **settings: str) -> str:
+    """What a program prints in an interpreter of its own, with a function's settings and these."""
     done = subprocess.run(
-        [sys.executable, "-c", FIRST_ANSWER.format(root=str(ROOT))],
-        input=json.dumps(event),
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        input=given,
         capture_output=True,
         text=True,
         check=True,
@@ -65,9 +61,19 @@ def imported() -> set[str]:
             "POWERTOOLS_METRICS_NAMESPACE": "Digits",
             "POWERTOOLS_SERVICE_NAME": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
+            **settings,
         },
     )
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def imported() -> set[str]:
+    """The modules of a function that has answered its first request."""
+    event = of_gateway(
+        "POST", "/classify", headers={"Content-Type": "image/png"}, body=samples.small(1)[0]
+    )
+    return set(json.loads(printed(FIRST_ANSWER, json.dumps(event)).splitlines()[-1]))
 
 
 def test_the_first_answer_imports_nothing_heavy(imported):
@@ -84,26 +90,13 @@ def test_the_first_answer_imports_few_modules(imported):
 @pytest.mark.parametrize("function", ["http_api", "s3_labels", "backfill", "sweep"])
 def test_a_start_looks_for_no_garbage_and_what_comes_after_it_does(function):
     script = (
-        "import gc, sys; seen = []; gc.callbacks.append(lambda phase, _: seen.append(phase));"
+        "import gc; seen = []; gc.callbacks.append(lambda phase, _: seen.append(phase));"
         "import lambda_predict; seen.clear();"
         f"import lambda_predict.{function};"
         "print(len(seen), gc.isenabled(), gc.get_freeze_count() > 10_000)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={
-            "PATH": os.environ["PATH"],
-            "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "POWERTOOLS_METRICS_NAMESPACE": "Digits",
-            "POWERTOOLS_SERVICE_NAME": "test",
-        },
-    )
-    assert done.stdout.split() == ["0", "True", "True"]
+    said = printed(script, AWS_LAMBDA_RUNTIME_API="127.0.0.1:9001")
+    assert said.split() == ["0", "True", "True"]
 
 
 def test_an_answer_takes_few_calls(classifier):
