@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from digits.errors import TooLarge, UnreadableImage, UnsupportedFormat
+from digits.morphology import extreme
 from digits.order import percentile
 
 Grey = NDArray[np.uint8]
@@ -30,6 +31,8 @@ MIN_SIDE = 8
 WORKING_SIDE = 300
 COARSE = 32  # pixels of the longer side; a larger picture that shows no more is an enlargement
 ENLARGEMENT = 0.11  # of the contrast: how far one is anywhere from the coarse picture, enlarged
+NEARBY = 0.8  # of the contrast around a pixel: the same
+ROUNDING = 3  # grey levels by which it may be farther
 
 # What files of the formats read here are called; what counts is what is in them.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
@@ -149,7 +152,7 @@ def without_enlargement(picture: Picture) -> Picture:
     """Undo an enlargement: its hard squares would pass for strokes, its blur for shadows.
 
     Of squares it is undone whatever their size; smoothed, where a picture of `COARSE` pixels, once
-    enlarged, looks the same.
+    enlarged, looks the same: everywhere, or faint writing beside a deep shadow would be lost.
     """
     grey = _without_squares(picture.grey)
     scale = COARSE / max(grey.shape)
@@ -159,9 +162,18 @@ def without_enlargement(picture: Picture) -> Picture:
         coarse = image.resize(size, Image.Resampling.BOX)
         fine = image.reduce(max(1, max(grey.shape) // (4 * COARSE)))  # shows all that matters
         again = np.asarray(coarse.resize(fine.size, Image.Resampling.BICUBIC), np.int16)
-        if np.abs(again - np.asarray(fine)).max() < ENLARGEMENT * max(int(np.ptp(grey)), 1):
-            grey = np.asarray(coarse)
+        lost = np.abs(again - np.asarray(fine))
+        if lost.max() < ENLARGEMENT * max(int(np.ptp(grey)), 1):
+            nearby = np.asarray(_contrast(coarse).resize(fine.size, Image.Resampling.NEAREST))
+            if (lost <= NEARBY * nearby + ROUNDING).all():
+                grey = np.asarray(coarse)
     return picture if grey is picture.grey else replace(picture, grey=grey)
+
+
+def _contrast(image: Image.Image) -> Image.Image:
+    """The largest difference within 3×3 pixels around each."""
+    padded = np.pad(np.asarray(image), 1, mode="edge")
+    return Image.fromarray(extreme(padded, 3, np.maximum) - extreme(padded, 3, np.minimum))
 
 
 def _without_squares(grey: Grey) -> Grey:

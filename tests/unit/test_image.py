@@ -736,6 +736,17 @@ class TestEnlargements:
         assert without_enlargement(picture) is picture
         assert classifier.read(picture).text == str(digit)
 
+    @pytest.mark.parametrize("digit", [2, 4, 7])
+    def test_faint_writing_in_a_deep_shadow_is_seen(self, digit, classifier):
+        """It differs little from the coarse picture beside what the shadow does, yet it is lost."""
+        drawn = strokes.digit(digit, np.random.default_rng(3))
+        shadow = 150 - 90 * np.tanh(np.linspace(-2.5, 5, 900))[:, None] * np.ones(700)
+        height, width = drawn.shape
+        shadow[650 : 650 + height, 300 : 300 + width] -= 15 * drawn
+        picture = Picture(np.round(shadow).astype(np.uint8), 700, 900, "PNG")
+        assert without_enlargement(picture) is picture
+        assert classifier.read(picture).text == str(digit)
+
     @pytest.mark.parametrize("size", [(8, 8), (8, 300), (300, 8), (300, 200)])
     def test_a_picture_of_one_shade_is_no_trouble(self, size):
         grey = np.full(size, 90, np.uint8)
