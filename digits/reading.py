@@ -33,6 +33,9 @@ WITHIN = 0.9  # of a thing that is a part of a piece
 THICKEST = 0.3  # of a pen, in heights of the line: a blot is not cut
 CUT = -2.0  # log-likelihood of one cut being right
 JOIN = -2.0  # of one pair of pieces as tall as the line being one digit
+BROKEN = 8  # pieces at most of a digit that is all there is on a page
+CRUMB = 0.02  # of the largest piece: what is smaller is none of it
+SKIPPED = -0.3  # log-likelihood of that
 JUNK = -4.0  # of a piece as tall as the line being no digit
 
 
@@ -101,9 +104,30 @@ def read(picture: Picture, judge: Judge) -> Lines:
     tuple of tuple of Found
         One tuple a line; empty for a blank.
     """
-    ready = preprocess.already_normal(picture)
-    if ready is not None:
-        return (tuple(_judged([ready], judge)),)
+    return read_all([picture], judge)[0]
+
+
+def read_all(pictures: Sequence[Picture], judge: Judge) -> list[Lines]:
+    """As `read`, for each of many: those that need no preprocessing are judged at once."""
+    ready = [preprocess.already_normal(picture) for picture in pictures]
+    marks = [mark for mark in ready if mark is not None]
+    judged = iter(_judged(marks, judge) if marks else ())
+    every = (
+        _read(picture, judge) if mark is None else ((next(judged),),)
+        for picture, mark in zip(pictures, ready, strict=True)
+    )
+    return [_benefit_of_doubt(lines) for lines in every]
+
+
+def _benefit_of_doubt(lines: Lines) -> Lines:
+    """What is all there is in a picture is a digit where that is likelier than that it is none."""
+    marks = _marks(lines)
+    if len(marks) != 1 or marks[0].is_digit or _right(marks[0]) < NONE:
+        return lines
+    return ((replace(marks[0], is_digit=True),),)
+
+
+def _read(picture: Picture, judge: Judge) -> Lines:
     picture = without_enlargement(picture)
     if max(picture.grey.shape) < finder.SMALLEST:
         return _read_small(picture, judge)
@@ -112,13 +136,23 @@ def read(picture: Picture, judge: Judge) -> Lines:
     alone = len(lines) == 1 and len(lines[0]) == 1
     if alone and page.ink.sure and page.left_out < SPECKS and _all_accepted(lines):
         return lines
-    every, looked_at = [lines], len(page.pieces)
+    every, looked_at = [_mended(lines, page, judge)], len(page.pieces)
     for page in preprocess.found(picture):
         if looked_at > ENOUGH:
             break
-        every.append(_read_page(page, judge))
+        every.append(_mended(_read_page(page, judge), page, judge))
         looked_at += len(page.things or page.pieces)
     return _agreed(every, UNSEEN * max(picture.width, picture.height))
+
+
+def _mended(lines: Lines, page: Page, judge: Judge) -> Lines:
+    """All of a page's ink as one digit whose pen skipped, where that is likelier than its lines."""
+    parts = [piece for piece in page.pieces if piece.area >= CRUMB * page.pieces[0].area]
+    if not 1 < len(parts) <= BROKEN:
+        return lines
+    (whole,) = _judged([page.mark(layout.together(parts))], judge)
+    apart = sum(_right(one) if one.is_digit else NONE for one in _marks(lines))
+    return ((whole,),) if whole.is_digit and _right(whole) + SKIPPED > apart else lines
 
 
 def _agreed(readings: Sequence[Lines], small: float) -> Lines:
@@ -208,17 +242,6 @@ def _read_small(picture: Picture, judge: Judge) -> Lines:
             break
         around = found
     return best[1]
-
-
-def read_all(pictures: Sequence[Picture], judge: Judge) -> list[Lines]:
-    """As `read`, for each of many: those that need no preprocessing are judged at once."""
-    ready = [preprocess.already_normal(picture) for picture in pictures]
-    marks = [mark for mark in ready if mark is not None]
-    judged = iter(_judged(marks, judge) if marks else ())
-    return [
-        read(picture, judge) if mark is None else ((next(judged),),)
-        for picture, mark in zip(pictures, ready, strict=True)
-    ]
 
 
 def _without_holes(lines: Lines, around: Sequence[Box]) -> Lines:
