@@ -136,13 +136,15 @@ def _read(picture: Picture, judge: Judge) -> Lines:
     alone = len(lines) == 1 and len(lines[0]) == 1
     if alone and page.ink.sure and page.left_out < SPECKS and _all_accepted(lines):
         return lines
-    every, looked_at = [_mended(lines, page, judge)], len(page.pieces)
+    connected, by_thing = [_mended(lines, page, judge)], list[Lines]()
+    looked_at = len(page.pieces)
     for page in preprocess.found(picture):
         if looked_at > ENOUGH:
             break
-        every.append(_mended(_read_page(page, judge), page, judge))
+        lines = _mended(_read_page(page, judge), page, judge)
+        (by_thing if page.things else connected).append(lines)
         looked_at += len(page.things or page.pieces)
-    return _agreed(every, UNSEEN * max(picture.width, picture.height))
+    return _agreed(connected, by_thing, UNSEEN * max(picture.width, picture.height))
 
 
 def _mended(lines: Lines, page: Page, judge: Judge) -> Lines:
@@ -155,13 +157,22 @@ def _mended(lines: Lines, page: Page, judge: Judge) -> Lines:
     return ((whole,),) if whole.is_digit and _right(whole) + SKIPPED > apart else lines
 
 
-def _agreed(readings: Sequence[Lines], small: float) -> Lines:
+def _agreed(connected: Sequence[Lines], by_thing: Sequence[Lines], small: float) -> Lines:
     """The likeliest of several readings; what of it no other has, too, is not accepted.
 
     But what is smaller than `small`, pixels, of that the others may say nothing.
+
+    Parameters
+    ----------
+    connected
+        Readings of what hangs together.
+    by_thing
+        Readings of what the finder says belongs together: ones that hang together may be legs.
+    small
+        Longer side of a mark, pixels.
     """
-    some = [lines for lines in readings if lines]
-    some = [lines for lines in some if not any(_are_legs(lines, other) for other in some)] or some
+    whole = [lines for lines in by_thing if not any(_are_legs(lines, ink) for ink in connected)]
+    some = [lines for lines in (*connected, *whole) if lines]
     if not some:
         return ()
     others = [[other for other in some if other is not lines] for lines in some]
