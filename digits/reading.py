@@ -120,11 +120,11 @@ def read_all(pictures: Sequence[Picture], judge: Judge) -> list[Lines]:
 
 
 def _benefit_of_doubt(lines: Lines) -> Lines:
-    """What is all there is in a picture is a digit where that is likelier than that it is none."""
-    marks = _marks(lines)
-    if len(marks) != 1 or marks[0].is_digit or _right(marks[0]) < NONE:
-        return lines
-    return ((replace(marks[0], is_digit=True),),)
+    """Take for a digit, for review, what is likelier to be the one it seems than to be none."""
+    return tuple(
+        tuple(replace(one, is_digit=one.is_digit or _right(one) > NONE) for one in line)
+        for line in lines
+    )
 
 
 def _read(picture: Picture, judge: Judge) -> Lines:
