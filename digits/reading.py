@@ -122,7 +122,10 @@ def read_all(pictures: Sequence[Picture], judge: Judge) -> list[Lines]:
 def _benefit_of_doubt(lines: Lines) -> Lines:
     """Take for a digit, for review, what is likelier to be the one it seems than to be none."""
     return tuple(
-        tuple(replace(one, is_digit=one.is_digit or _right(one) > NONE) for one in line)
+        tuple(
+            one if one.is_digit or _right(one) < NONE else replace(one, is_digit=True)
+            for one in line
+        )
         for line in lines
     )
 
