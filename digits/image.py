@@ -31,7 +31,7 @@ MIN_SIDE = 8
 WORKING_SIDE = 300
 COARSE = 32  # pixels of the longer side; a larger picture that shows no more is an enlargement
 ENLARGEMENT = 0.11  # of the contrast: how far one is anywhere from the coarse picture, enlarged
-NEARBY = 0.8  # of the contrast around a pixel: the same
+NEARBY = 0.55  # of the contrast around a pixel: the same
 ROUNDING = 3  # grey levels by which it may be farther
 
 # What files of the formats read here are called; what counts is what is in them.

@@ -131,9 +131,12 @@ def _benefit_of_doubt(lines: Lines) -> Lines:
 
 
 def _read(picture: Picture, judge: Judge) -> Lines:
-    picture = without_enlargement(picture)
+    given, picture = picture, without_enlargement(picture)
     if max(picture.grey.shape) < finder.SMALLEST:
-        return _read_small(picture, judge)
+        lines = _read_small(picture, judge)
+        if max(given.grey.shape) < finder.SMALLEST or any(one.is_digit for one in _marks(lines)):
+            return lines
+        picture = given  # what is faint in a soft shadow only seems to be an enlargement
     page = next(next(preprocess.pages(picture)))
     lines = _read_page(page, judge)
     alone = len(lines) == 1 and len(lines[0]) == 1

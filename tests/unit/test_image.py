@@ -747,6 +747,18 @@ class TestEnlargements:
         assert without_enlargement(picture) is picture
         assert classifier.read(picture).text == str(digit)
 
+    @pytest.mark.parametrize("faint", [12, 18])
+    def test_what_may_be_an_enlargement_and_shows_no_digit_is_looked_at_as_it_is(
+        self, faint, classifier
+    ):
+        drawn = strokes.digit(8, np.random.default_rng(3))
+        shadow = 150 - 90 * np.tanh(np.linspace(-2.5, 5, 400))[:, None] * np.ones(400)
+        height, width = drawn.shape
+        shadow[370 - height : 370, 60 : 60 + width] -= faint * drawn
+        picture = Picture(np.round(shadow).astype(np.uint8), 400, 400, "PNG")
+        assert without_enlargement(picture) is not picture
+        assert classifier.read(picture).text == "8"
+
     @pytest.mark.parametrize("size", [(8, 8), (8, 300), (300, 8), (300, 200)])
     def test_a_picture_of_one_shade_is_no_trouble(self, size):
         grey = np.full(size, 90, np.uint8)
