@@ -31,8 +31,8 @@ MIN_SIDE = 8
 WORKING_SIDE = 300
 COARSE = 32  # pixels of the longer side; a larger picture that shows no more is an enlargement
 ENLARGEMENT = 0.11  # of the contrast: how far one is anywhere from the coarse picture, enlarged
-NEARBY = 0.55  # of the contrast around a pixel: the same
-ROUNDING = 3  # grey levels by which it may be farther
+NEARBY = 0.55  # of the contrast around each pixel: how far it is at most
+ROUNDING = 3  # grey levels beyond that
 
 # What files of the formats read here are called; what counts is what is in them.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")

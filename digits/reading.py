@@ -33,9 +33,9 @@ WITHIN = 0.9  # of a thing that is a part of a piece
 THICKEST = 0.3  # of a pen, in heights of the line: a blot is not cut
 CUT = -2.0  # log-likelihood of one cut being right
 JOIN = -2.0  # of one pair of pieces as tall as the line being one digit
-BROKEN = 8  # pieces at most of a digit that is all there is on a page
-CRUMB = 0.02  # of the largest piece: what is smaller is none of it
-SKIPPED = -0.3  # log-likelihood of that
+SKIPPED = -0.3  # log-likelihood of all pieces of a page being one digit
+BROKEN = 8  # of them at most
+CRUMB = 0.02  # of the largest of them: what is smaller is a speck
 JUNK = -4.0  # of a piece as tall as the line being no digit
 
 
