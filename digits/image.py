@@ -163,17 +163,20 @@ def without_enlargement(picture: Picture) -> Picture:
         fine = image.reduce(max(1, max(grey.shape) // (4 * COARSE)))  # shows all that matters
         again = np.asarray(coarse.resize(fine.size, Image.Resampling.BICUBIC), np.int16)
         lost = np.abs(again - np.asarray(fine))
-        if lost.max() < ENLARGEMENT * max(int(np.ptp(grey)), 1):
-            nearby = np.asarray(_contrast(coarse).resize(fine.size, Image.Resampling.NEAREST))
-            if (lost <= NEARBY * nearby + ROUNDING).all():
-                grey = np.asarray(coarse)
+        contrast = max(int(np.ptp(grey)), 1)
+        if lost.max() < ENLARGEMENT * contrast and (lost <= _spared(coarse, fine.size)).all():
+            grey = np.asarray(coarse)
     return picture if grey is picture.grey else replace(picture, grey=grey)
 
 
-def _contrast(image: Image.Image) -> Image.Image:
-    """The largest difference within 3×3 pixels around each."""
-    padded = np.pad(np.asarray(image), 1, mode="edge")
-    return Image.fromarray(extreme(padded, 3, np.maximum) - extreme(padded, 3, np.minimum))
+def _spared(coarse: Image.Image, size: tuple[int, int]) -> NDArray[np.float64]:
+    """What an enlargement to `size` may lose at each pixel, by the contrast within 3×3 coarse ones.
+
+    Float64 (h, w), grey levels.
+    """
+    padded = np.pad(np.asarray(coarse), 1, mode="edge")
+    contrast = Image.fromarray(extreme(padded, 3, np.maximum) - extreme(padded, 3, np.minimum))
+    return NEARBY * np.asarray(contrast.resize(size, Image.Resampling.NEAREST)) + ROUNDING
 
 
 def _without_squares(grey: Grey) -> Grey:

@@ -159,8 +159,8 @@ def _mended(lines: Lines, page: Page, judge: Judge) -> Lines:
     if not 1 < len(parts) <= BROKEN:
         return lines
     (whole,) = _judged([page.mark(layout.together(parts))], judge)
-    apart = sum(_right(one) if one.is_digit else NONE for one in _marks(lines))
-    return ((whole,),) if whole.is_digit and _right(whole) + SKIPPED > apart else lines
+    likelier = whole.is_digit and _right(whole) + SKIPPED > _as_it_seems(lines)
+    return ((whole,),) if likelier else lines
 
 
 def _agreed(connected: Sequence[Lines], by_thing: Sequence[Lines], small: float) -> Lines:
@@ -193,10 +193,14 @@ def _agreed(connected: Sequence[Lines], by_thing: Sequence[Lines], small: float)
 def _likelihood(lines: Lines, others: Sequence[Lines], small: float) -> float:
     """Log-likelihood of marks being what they seem, beside other readings of the same picture."""
     marks = _marks(lines)
-    of_each = (_right(one) if one.is_digit else NONE for one in marks)
     alone = sum(one.is_digit and _is_alone(one, others, small) for one in marks)
     lacking = max((sum(_lacks(lines, one) for one in _marks(other)) for other in others), default=0)
-    return sum(of_each) + ALONE * alone + LACKING * lacking
+    return _as_it_seems(lines) + ALONE * alone + LACKING * lacking
+
+
+def _as_it_seems(lines: Lines) -> float:
+    """Log-likelihood of marks being what they seem, each by itself."""
+    return sum(_right(one) if one.is_digit else NONE for one in _marks(lines))
 
 
 def _is_alone(found: Found, others: Sequence[Lines], small: float) -> bool:
