@@ -49,6 +49,14 @@ def main(
     batch_size: Annotated[
         int | None, typer.Option(envvar="DIGITS_BATCH_SIZE", help="Instead of the recipe's.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            envvar="DIGITS_PRECISION",
+            help="Of the arithmetic: float32, or bfloat16, which takes half the time on processors"
+            " that multiply it (AMX).",
+        ),
+    ] = "float32",
     seed: Annotated[
         int, typer.Option(envvar="DIGITS_SEED", help="Of weights, augmentation and order.")
     ] = 1,
@@ -116,7 +124,7 @@ def main(
             from training_job.train import Job, train  # noqa: PLC0415
 
         job = Job(
-            architecture, recipe, epochs, batch_size, seed,
+            architecture, recipe, epochs, batch_size, precision, seed,
             extra_data=extra_data, out=out, publish=publish, promote=promote, run=run, **given,
         )  # fmt: skip
         train(job, Progress())

@@ -12,7 +12,8 @@ have.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -27,7 +28,7 @@ from training_job.checkpoint import Checkpoint
 from training_job.data import Split
 from training_job.model import Architecture, with_opinion
 from training_job.progress import Progress
-from training_job.recipes import Recipe
+from training_job.recipes import Precision, Recipe
 
 _STRETCHES = 10  # an epoch; between them the bar moves and a signal is heard
 _OPINION = 0.5  # of the loss, beside that of the digits
@@ -115,7 +116,8 @@ class Run:
     def __init__(self, architecture: Architecture, recipe: Recipe, images: int) -> None:
         self._recipe = recipe
         self._steps = max(1, images // recipe.batch_size)  # an epoch
-        self._model = with_opinion(architecture(training=True))
+        with _computed_in(recipe.precision):
+            self._model = with_opinion(architecture(training=True))
         self.network = architecture(training=False)
         self._served = with_opinion(self.network)
         self._average = [tf.Variable(weight.value) for weight in self._model.weights]
@@ -179,7 +181,8 @@ class Run:
                 digit = tf.reduce_sum(truth, 1)
                 digits = tf.maximum(tf.reduce_sum(digit), 1)
                 with tf.GradientTape() as tape:
-                    logits, log_odds = self._model(shown, training=True)
+                    said = self._model(shown, training=True)
+                    logits, log_odds = (tf.cast(each, tf.float32) for each in said)
                     target = truth * (1 - smoothing) + smoothing / 10
                     each = tf.nn.softmax_cross_entropy_with_logits(target, logits)
                     loss = tf.reduce_sum(each * digit) / digits
@@ -203,6 +206,17 @@ class Run:
         kept = tf.minimum(self._recipe.average, (1 + step) / (10 + step))
         for average, weight in zip(self._average, self._model.weights, strict=True):
             average.assign(average + (1 - kept) * (weight.value - average))
+
+
+@contextmanager
+def _computed_in(precision: Precision) -> Iterator[None]:
+    """Layers that are made meanwhile compute in `precision`; their weights stay float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:

@@ -9,7 +9,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ from training_job.fit import Row, fit
 from training_job.model import ARCHITECTURES, activation_of, described, up_to
 from training_job.outside import Outside
 from training_job.progress import Progress
-from training_job.recipes import RECIPES, Recipe
+from training_job.recipes import RECIPES, Precision, Recipe
 
 _SHOWN = (0, 1, 2, 3)  # the test images, a 7, 2, 1 and 0, whose feature maps are drawn
 _ACCEPTED_SHARE = 0.998  # of held-out digits that are to be taken for digits
@@ -47,6 +47,7 @@ class Job:
     recipe: str = "quick"
     epochs: int | None = None  # None: the recipe's
     batch_size: int | None = None  # None: the recipe's
+    precision: str = "float32"
     seed: int = 1
     data: str = str(data.BUNDLED)
     extra_data: str | None = None
@@ -108,7 +109,9 @@ def settled(job: Job) -> Recipe:
         raise TrainingError(f"--batch-size must be from 1 to {data.TRAINED}.")
     if not 0 <= job.seed < 2**32:
         raise TrainingError("--seed must be from 0 to 4294967295.")
-    return replace(base, epochs=epochs, batch_size=batch_size)
+    if job.precision not in get_args(Precision):
+        raise TrainingError(f"--precision must be {' or '.join(get_args(Precision))}.")
+    return replace(base, epochs=epochs, batch_size=batch_size, precision=job.precision)  # type: ignore[arg-type]
 
 
 def _make(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import boto3
 import keras
@@ -30,7 +31,7 @@ from training_job.errors import NotPromoted, TrainingError
 from training_job.fit import OneCycle, Run
 from training_job.model import ARCHITECTURES, activation_of, deep, reference
 from training_job.progress import Progress
-from training_job.recipes import RECIPES, Recipe
+from training_job.recipes import RECIPES, Precision, Recipe
 from training_job.train import Job
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,25 @@ def test_training_follows_the_schedule():
     run.epoch(images, np.eye(10)[np.zeros(64, int)], np.arange(64), lambda: None)
     expected = OneCycle(recipe.peak_rate, 8, recipe.warm_up)(4)
     assert float(run._optimizer.learning_rate) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values())
+def test_half_the_bits_teach_the_same(architecture):
+    images = np.random.default_rng(1).random((64, 28, 28, 1), np.float32)
+    truths = np.eye(10)[np.arange(64) % 10]
+    losses, answers = {}, {}
+    for precision in get_args(Precision):
+        keras.utils.set_random_seed(5)
+        run = Run(architecture, Recipe(epochs=8, batch_size=32, precision=precision), 64)
+        rows = [run.epoch(images, truths, np.arange(64), lambda: None) for _ in range(8)]
+        losses[precision] = rows[0]["loss"], rows[-1]["loss"]
+        served = run.averaged()
+        assert {weight.dtype for weight in served.weights} == {"float32"}
+        assert {layer.compute_dtype for layer in served.layers} == {"float32"}
+        answers[precision] = np.asarray(served(images)[0])
+    assert losses["bfloat16"][1] < losses["bfloat16"][0]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+    assert (answers["bfloat16"] != answers["float32"]).any()  # or both were computed in the same
 
 
 # --- A real run
@@ -290,6 +310,7 @@ def command(tmp_path, monkeypatch):
         (["--architecture", "alexnet"], "choose one of reference, deep"),
         (["--recipe", "slow"], "choose one of quick, release"),
         (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--precision", "float16"], "--precision must be float32 or bfloat16"),
         (["--batch-size", "0"], "--batch-size must be from 1 to 55000"),
         (["--batch-size", "55001"], "--batch-size must be from 1 to 55000"),
         (["--seed", "-1"], "--seed must be from 0"),
