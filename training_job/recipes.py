@@ -87,7 +87,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("reference", "release"): Recipe(epochs=16, ranges=_WORLD),
     ("deep", "quick"): replace(_QUICK, epochs=3, ranges=_WORLD),
     ("deep", "release"): Recipe(
-        epochs=22,
+        epochs=30,
         batch_size=192,
         optimizer="sgd",
         peak_rate=0.1,
@@ -96,7 +96,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         hands=20_000,
         pages=3_600,
         blanks=600,
-        found=12_000,
+        found=30_000,
         outliers=44_000,
         ranges=_WIDER,
     ),
