@@ -58,7 +58,7 @@ def main(
 def records(architecture: str, recipe: str, *, earlier: bool = False) -> list[Record]:
     """The runs of a recipe as it is now, one a seed, the newest where there are several.
 
-    Or those of the last settings before that were run.
+    Or as it was before, by the settings of most seeds; the later ones of as many.
     """
     if not RECORDS.exists():
         return []
@@ -70,7 +70,10 @@ def records(architecture: str, recipe: str, *, earlier: bool = False) -> list[Re
         if (line["architecture"], line["recipe"]) == (architecture, recipe)
         and (line["settings"] != now) == earlier
     ]
-    found = {run["seed"]: run for run in runs if run["settings"] == runs[-1]["settings"]}
+    alike: dict[str, dict[int, Record]] = {}
+    for run in runs:
+        alike.setdefault(json.dumps(run["settings"]), {})[run["seed"]] = run
+    found = max(reversed(alike.values()), key=len, default={})
     return [found[seed] for seed in SEEDS if seed in found]
 
 
@@ -86,8 +89,12 @@ def _columns(architecture: str, recipe: str) -> dict[str, list[Record]]:
 def _settings(architecture: str, recipe: str) -> Record:
     from training_job.recipes import RECIPES  # noqa: PLC0415 - slow: it brings TensorFlow
 
-    settings: Record = json.loads(json.dumps(asdict(RECIPES[architecture, recipe])))
-    return settings
+    return _without_precision(json.loads(json.dumps(asdict(RECIPES[architecture, recipe]))))
+
+
+def _without_precision(settings: Record) -> Record:
+    """Settings but for what a machine chooses by its processor."""
+    return {name: value for name, value in settings.items() if name != "precision"}
 
 
 def _missing(chosen: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], int]]:
@@ -107,7 +114,7 @@ def _trained(architecture: str, recipe: str, seed: int) -> Record:
     settings = _settings(architecture, recipe)
     out = BUNDLES / f"{architecture}-{recipe}-{seed}"
     manifest = _made(out)
-    if manifest is None or manifest.training.settings != settings:
+    if manifest is None or _without_precision(manifest.training.settings) != settings:
         out.parent.mkdir(parents=True, exist_ok=True)
         manifest = train(Job(architecture, recipe, seed=seed, out=out), Progress())
     report = json.loads((out / "report.json").read_text())
