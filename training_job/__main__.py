@@ -53,8 +53,8 @@ def main(
         str,
         typer.Option(
             envvar="DIGITS_PRECISION",
-            help="Of the arithmetic: float32, or bfloat16, which takes half the time on processors"
-            " that multiply it (AMX).",
+            help="Of the arithmetic: float32, or bfloat16, which is quicker on processors that"
+            " multiply it (AMX).",
         ),
     ] = "float32",
     seed: Annotated[

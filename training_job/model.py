@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-_LANES = 16
+_LANES = 16  # maps that oneDNN normalises at once
 
 
 class Architecture(Protocol):
@@ -119,7 +119,7 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
         """Normalise by the batch while training, and note its statistics."""
         if not training:
             return super().call(inputs, training=False, mask=mask)
-        # oneDNN has no quick kernel for maps in bfloat16 that do not fill its registers.
+        # In bfloat16 oneDNN has a quick kernel only for maps that fill its registers.
         fits = inputs.shape[-1] % _LANES == 0
         normal, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs if fits else tf.cast(inputs, tf.float32),

@@ -46,8 +46,8 @@ class Recipe:
         How far images are moved, bent and thickened.
     precision
         Of the arithmetic in training; weights and sums are float32 either way, and so is what is
-        served (Micikevicius et al., "Mixed Precision Training", ICLR 2018). bfloat16 takes about
-        half the time on processors that multiply it (AMX), and longer on others.
+        served (Kalamkar et al., "A Study of BFLOAT16 for Deep Learning Training", 2019). bfloat16
+        is quicker on processors that multiply it (AMX), and slower on others.
     """
 
     epochs: int
