@@ -182,7 +182,7 @@ class Run:
                 digits = tf.maximum(tf.reduce_sum(digit), 1)
                 with tf.GradientTape() as tape:
                     said = self._model(shown, training=True)
-                    logits, log_odds = (tf.cast(each, tf.float32) for each in said)
+                    logits, log_odds = (tf.cast(output, tf.float32) for output in said)
                     target = truth * (1 - smoothing) + smoothing / 10
                     each = tf.nn.softmax_cross_entropy_with_logits(target, logits)
                     loss = tf.reduce_sum(each * digit) / digits

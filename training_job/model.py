@@ -112,8 +112,7 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
     """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.autocast = False
+        super().__init__(autocast=False, **settings)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalise by the batch while training, and note its statistics."""

@@ -109,7 +109,7 @@ def test_a_page_without_a_digit_says_why(classifier):
     for place in np.flatnonzero(np.isin(letters.characters, list("KMRWX#")))[::5]:
         sample = photos.photo(photos.stroke(letters.images[place]), "", level="easy", seed=1)
         reasons.append(classifier.classify(sample.data).reason)
-    assert reasons.count(None) <= 0.05 * len(reasons)
+    assert reasons.count(None) <= 0.03 * len(reasons)
     said = sum(reason in {"not_a_digit", "several_digits"} for reason in reasons)
     assert said >= 0.9 * len(reasons)
 
