@@ -23,8 +23,8 @@ from rich.console import Console
 from digits import bundle, gate, store
 from digits.errors import DigitsError, ModelUnavailable
 from infra.local import proof
-from infra.local.cloud import ROOT, Deployment, LocalCloud, digest_of, tool
-from infra.local.pictures import MNIST, pictures
+from infra.local.cloud import ROOT, Deployment, LocalCloud, digest_of, files_of, tool
+from infra.local.pictures import pictures
 from infra.local.processes import Failed, Processes, answers, check_port_is_free, end_once
 
 # In a log the tables get the width that they want; a terminal has its own.
@@ -84,8 +84,8 @@ def _train_if_changed(
     processes: Processes, cloud: LocalCloud, trained: Path, stamp: Path, force: bool
 ) -> None:
     """Train the quick model, unless the last one was made from the same inputs and is whole."""
-    sources = [*(ROOT / "training_job").rglob("*.py"), *(ROOT / "digits").glob("*.py")]
-    digest = digest_of([MNIST, ROOT / "requirements/training.txt", *sources])
+    sources = [*files_of(ROOT / "training_job"), *files_of(ROOT / "digits")]
+    digest = digest_of([ROOT / "requirements/training.txt", *sources])
     if not force and stamp.exists() and stamp.read_text() == digest and _is_whole(trained):
         console.print("Training: nothing changed since the last one (TRAIN=1 forces it)")
         return

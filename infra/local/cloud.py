@@ -141,17 +141,25 @@ class LocalCloud:
             within=30,
         )
 
-    def build(self, processes: Processes, out: Path) -> bool:
-        """Run `sam build` into `out`, unless nothing that goes into it changed; whether it ran."""
+    def build(self, processes: Processes, out: Path, root: Path = ROOT) -> bool:
+        """Run `sam build` into `out`, unless nothing that goes into it changed; whether it ran.
+
+        `root` is the folder with the template and all that it names: this checkout, or that of
+        another release.
+        """
         stamp = out.with_name(f"{out.name}-from")
-        inputs = [ROOT / "template.yaml", ROOT / "samconfig.toml", ROOT / "infra/slim.py"]
-        inputs += [ROOT / "requirements/lambda.txt"]
-        inputs += [*_sources("lambda_predict"), *_sources("digits")]
-        digest = digest_of(inputs, self.build_env["DIGITS_BUILD_PYTHON"])
+        inputs = [root / "template.yaml", root / "samconfig.toml", root / "infra/slim.py"]
+        inputs += [root / "requirements/lambda.txt"]
+        inputs += [*files_of(root / "lambda_predict"), *files_of(root / "digits")]
+        digest = digest_of(inputs, self.build_env["DIGITS_BUILD_PYTHON"], root=root)
         if (out / "template.yaml").exists() and _reads(stamp) == digest:
             return False
         stamp.unlink(missing_ok=True)
-        command = [str(tool(".venvs/sam", "sam")), "build", "--build-dir", str(out)]
+        command = [
+            str(tool(".venvs/sam", "sam")), "build", "--build-dir", str(out),
+            "--config-file", str(root / "samconfig.toml"),
+            "--template-file", str(root / "template.yaml"),
+        ]  # fmt: skip
         processes.run("sam build", command, env=self.build_env)
         stamp.write_text(digest)
         return True
@@ -197,19 +205,19 @@ def tool(environment: str, name: str) -> Path:
     return ROOT / environment / "bin" / name
 
 
-def digest_of(files: Iterable[Path], *settings: str) -> str:
-    """SHA-256 over the names and bytes of `files`, and `settings`."""
+def files_of(package: Path) -> list[Path]:
+    """Every file of a package and its subpackages, model files included, but what Python caches."""
+    files = (path for path in package.rglob("*") if path.is_file())
+    return [path for path in files if path.parent.name != "__pycache__"]
+
+
+def digest_of(files: Iterable[Path], *settings: str, root: Path = ROOT) -> str:
+    """SHA-256 over the paths below `root` and the bytes of `files`, and `settings`."""
     digest = hashlib.sha256(json.dumps(settings).encode())
     for file in sorted(files):
-        digest.update(f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode())
+        digest.update(f"{file.relative_to(root)}\0{file.stat().st_size}\0".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _sources(folder: str) -> list[Path]:
-    kept = {".py", ".json", ".tflite", ""}
-    files = (ROOT / folder).rglob("*")
-    return [file for file in files if file.is_file() and file.suffix in kept]
 
 
 def _reads(stamp: Path) -> str | None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from digits import bundle
+from tests.conftest import GOLDEN
 from tests.containers.conftest import COMMIT
+from tests.packaged import PROBE, modules, training_files
 
 pytestmark = pytest.mark.container
 
@@ -128,6 +130,21 @@ def inside(engine, image: str, script: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_it_holds_the_files_that_its_context_is_tested_for(engine, image):
+    listed = inside(engine, image, "cd /app && find * -type f ! -path '*/__pycache__/*'")
+    assert {Path(line) for line in listed.splitlines()} == training_files()
+
+
+def test_every_module_and_the_model_work_in_it(engine, image):
+    given = ["/app", modules("digits", "training_job"), ["/app"], False, "/golden/seven.png"]
+    done = engine.docker(
+        *("run", "--rm", "--network=none", f"--volume={GOLDEN}:/golden:ro", "--entrypoint=python"),
+        *(image, "-c", PROBE, json.dumps(given)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "7"
 
 
 def test_promotion_needs_no_other_image(engine, image):

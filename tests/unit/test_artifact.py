@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from infra import slim
+from infra.local.cloud import ROOT, files_of
+from tests.packaged import SERVED, modules, tried
 
-ROOT = Path(__file__).parents[2]
 # https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html, field e_machine
 MACHINES = {"arm64": 183, "x86_64": 62}
 MAX_BYTES = 100_000_000
@@ -80,8 +81,8 @@ def test_the_artifact_is_small(built):
 def test_both_doors_and_all_that_they_import_are_in_it(built):
     _, folder = built
     for package in ("digits", "lambda_predict"):
-        sources = {path.name for path in (ROOT / package).glob("*.py")}
-        assert sources == {path.name for path in (folder / package).glob("*.py")}
+        ours = {path.relative_to(ROOT) for path in files_of(ROOT / package) if is_served(path)}
+        assert {path.relative_to(folder) for path in files_of(folder / package)} == ours
     for module in (
         *("ai_edge_litert/interpreter.py", "ai_edge_litert/libLiteRt.so", "numpy/__init__.py"),
         *("PIL/__init__.py", "pydantic/__init__.py"),
@@ -94,10 +95,13 @@ def test_both_doors_and_all_that_they_import_are_in_it(built):
         assert (folder / module).exists() or compiled.exists(), module
 
 
-def test_of_the_model_it_holds_what_is_served_and_nothing_else(built):
+def is_served(path: Path) -> bool:
+    """Whether a function reads this file of the source tree: by its kind, but for the commands'."""
+    return path.suffix in (".py", *SERVED) and ROOT / "digits/cli" not in path.parents
+
+
+def test_nothing_that_only_training_reads_is_in_it(built):
     _, folder = built
-    files = {path.name for path in (folder / "digits" / "model").rglob("*")}
-    assert files == {"manifest.json", "mnist_cnn.tflite"}
     assert not [path for path in folder.rglob("*") if path.suffix in (".keras", ".h5", ".npz")]
 
 
@@ -139,25 +143,33 @@ def at_home(tmp_path_factory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+# -S: no packages of ours; -B: nothing can be written on Lambda either.
+ALONE = ("-S", "-B")
+SETTINGS = {
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "DIGITS_LABELS_BUCKET": "labels",
+    "POWERTOOLS_METRICS_NAMESPACE": "Digits",
+    "POWERTOOLS_SERVICE_NAME": "test",
+}
+
+
 def run(folder: Path, probe: str) -> str:
     """What a program prints that sees the artifact and the standard library, nothing else."""
     answer = subprocess.run(
-        # -S: no packages of ours; -B: nothing can be written on Lambda either.
-        [sys.executable, "-I", "-S", "-B", "-c", f"import sys; sys.path.insert(0, '.')\n{probe}"],
+        [sys.executable, "-I", *ALONE, "-c", f"import sys; sys.path.insert(0, '.')\n{probe}"],
         capture_output=True,
         text=True,
         check=False,
-        env={
-            "PATH": os.environ["PATH"],
-            "AWS_DEFAULT_REGION": "eu-west-1",
-            "DIGITS_LABELS_BUCKET": "labels",
-            "POWERTOOLS_METRICS_NAMESPACE": "Digits",
-            "POWERTOOLS_SERVICE_NAME": "test",
-        },
+        env={"PATH": os.environ["PATH"], **SETTINGS},
         cwd=folder,
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
+
+
+def test_every_module_works_from_the_artifact_alone(at_home):
+    ours = modules("digits", "lambda_predict", but=["digits.cli"])
+    assert tried(at_home, ours, *ALONE, env=SETTINGS) == "7"
 
 
 def test_the_artifact_answers_in_a_process_that_sees_nothing_else(at_home):
@@ -168,8 +180,6 @@ from PIL import Image
 import boto3
 for service in ("s3", "sqs", "sts"):
     boto3.client(service, region_name="eu-west-1")
-import lambda_predict.http_api, lambda_predict.s3_labels, lambda_predict.backfill
-import lambda_predict.sweep, lambda_predict.uploads, lambda_predict.feedback
 from digits import Classifier, bundle
 classifier = Classifier(bundle.load())
 plain = Image.new("L", (28, 28))

@@ -1,0 +1,146 @@
+"""Each way to deliver the software holds all that it should; `test_artifact` tries the functions'.
+
+A new subpackage or model file needs no change in any list: these tests compare what is built with
+the source tree.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from docker.utils.build import exclude_paths
+
+from infra.local.cloud import ROOT, files_of, tool
+from tests.conftest import require
+from tests.packaged import modules, training_files, tried
+
+UV = tool(".venvs/uv", "uv")
+DOCKERFILE = "training_job/Dockerfile"
+
+
+def copied(files: list[str], folder: Path) -> Path:
+    """Copy files of the source tree into a folder."""
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """What a clone of this repository would hold: every file that git does not ignore."""
+    require("git")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert listed.returncode == 0, listed.stderr
+    there = [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
+    return copied(there, tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory) -> Path:
+    """The wheel, built with setuptools as it is installed here, and unpacked."""
+    require(str(UV))
+    folder = tmp_path_factory.mktemp("wheel")
+    done = subprocess.run(
+        [
+            *(str(UV), "build", "--wheel", "--offline", "--no-build-isolation"),
+            *("--python", str(tool(".venv", "python")), "--out-dir", str(folder), str(checkout)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+def test_the_wheel_holds_every_file_of_the_library(wheel):
+    ours = {path.relative_to(ROOT) for path in files_of(ROOT / "digits")}
+    assert {path.relative_to(wheel) for path in files_of(wheel / "digits")} == ours
+
+
+def test_the_library_works_from_the_wheel_alone(wheel):
+    assert tried(wheel, modules("digits"), whole=True) == "7"
+
+
+@pytest.fixture(scope="module")
+def image_context(tmp_path_factory) -> Path:
+    """What the training image's Dockerfile copies to /app, of what its engine would be given."""
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in ignored if line.strip() and not line.startswith("#")]
+    given = exclude_paths(str(ROOT), patterns, DOCKERFILE) - {DOCKERFILE}
+    sources = re.findall(r"^COPY (\S+) /app/", (ROOT / DOCKERFILE).read_text(), re.MULTILINE)
+    app = [
+        name
+        for name in given
+        if (ROOT / name).is_file() and any(f"{name}/".startswith(f"{it}/") for it in sources)
+    ]
+    return copied(app, tmp_path_factory.mktemp("app"))
+
+
+def test_the_training_image_is_given_all_code_and_of_the_model_what_is_served(image_context):
+    there = {path.relative_to(image_context) for path in files_of(image_context)}
+    assert there == training_files()
+
+
+def test_the_training_job_works_from_what_its_image_is_given(image_context):
+    assert tried(image_context, modules("digits", "training_job")) == "7"
+
+
+@pytest.fixture(scope="module")
+def cloud_python(tmp_path_factory) -> Path:
+    """An interpreter with what Community Cloud installs, and nothing else."""
+    require(str(UV))
+    folder = tmp_path_factory.mktemp("app-environment")
+    python = folder / "bin/python"
+    for command in (
+        ["venv", "--quiet", "--clear", "--python", str(tool(".venv", "python")), str(folder)],
+        [
+            *("pip", "sync", "--quiet", "--require-hashes", "--python", str(python)),
+            str(ROOT / "streamlit_app/requirements.txt"),
+        ],
+    ):
+        done = subprocess.run([str(UV), *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return python
+
+
+PAGES = """
+import sys
+sys.path.insert(0, "streamlit_app")
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file("streamlit_app/app.py", default_timeout=60).run()
+for page in ("views/recognise.py", "views/batch.py", "views/model.py"):
+    app.switch_page(page).run()
+    assert not app.exception, app.exception
+"""
+
+
+def test_the_app_works_in_a_clone_with_what_community_cloud_installs(checkout, cloud_python):
+    """There the script's folder is on the search path, the clone's root is not."""
+    library = modules("digits", but=["digits.cli"])
+    parts = modules("streamlit_app", but=["streamlit_app.app", "streamlit_app.views"])
+    told = tried(checkout, [*library, *parts], python=cloud_python, whole=True)
+    assert told == "7"
+    done = subprocess.run(
+        [str(cloud_python), "-I", "-c", PAGES],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
