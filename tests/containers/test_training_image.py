@@ -142,6 +142,7 @@ def test_every_module_and_the_model_work_in_it(engine, image):
     done = engine.docker(
         *("run", "--rm", "--network=none", f"--volume={GOLDEN}:/golden:ro", "--entrypoint=python"),
         *(image, "-c", PROBE, json.dumps(given)),
+        within=300,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "7"
