@@ -31,20 +31,24 @@ def copied(files: list[str], folder: Path) -> Path:
     return folder
 
 
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """What a clone of this repository would hold: every file that git does not ignore."""
+    """What a clone of this repository would hold: every file here that git does not ignore.
+
+    Asked of an empty repository, for which all of them are new: so it need not be a clone here.
+    """
     require("git")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert listed.returncode == 0, listed.stderr
-    there = [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
-    return copied(there, tmp_path_factory.mktemp("checkout"))
+    empty = tmp_path_factory.mktemp("git")
+    git("init", "--quiet", "--bare", str(empty))
+    of_root = (f"--git-dir={empty}", f"--work-tree={ROOT}", "-C", str(ROOT))
+    listed = git(*of_root, "ls-files", "-z", "--others", "--exclude-standard")
+    return copied(listed.rstrip("\0").split("\0"), tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
