@@ -85,7 +85,8 @@ def _train_if_changed(
 ) -> None:
     """Train the quick model, unless the last one was made from the same inputs and is whole."""
     sources = [*(ROOT / "training_job").rglob("*.py"), *(ROOT / "digits").glob("*.py")]
-    digest = digest_of([MNIST, ROOT / "requirements/training.txt", *sources])
+    network = [bundle.SHIPPED / name for name in (bundle.SEGMENTER, bundle.CONFIG)]
+    digest = digest_of([MNIST, ROOT / "requirements/training.txt", *network, *sources])
     if not force and stamp.exists() and stamp.read_text() == digest and _is_whole(trained):
         console.print("Training: nothing changed since the last one (TRAIN=1 forces it)")
         return
@@ -98,7 +99,7 @@ def _train_if_changed(
 
 def _is_whole(trained: Path) -> bool:
     try:
-        bundle.verify(bundle.in_folder(trained))
+        bundle.contents(bundle.in_folder(trained))
     except ModelUnavailable:
         return False
     return True

@@ -97,7 +97,7 @@ def test_both_doors_and_all_that_they_import_are_in_it(built):
 def test_of_the_model_it_holds_what_is_served_and_nothing_else(built):
     _, folder = built
     files = {path.name for path in (folder / "digits" / "model").rglob("*")}
-    assert files == {"manifest.json", "mnist_cnn.tflite"}
+    assert files == {"manifest.json", "mnist_cnn.tflite", "segmenter.tflite", "config.json"}
     assert not [path for path in folder.rglob("*") if path.suffix in (".keras", ".h5", ".npz")]
 
 
