@@ -1,13 +1,17 @@
 """The model bundle: its manifest, its files and their digests, and loading one from a folder.
 
-A bundle is a folder that `training_job` writes and every door serves from. `manifest.json` is
-written last, so a folder without it is not a bundle yet. Where bundles are kept is
-`digits.store`'s business.
+A bundle is a folder that `training_job` writes and every interface serves from. It holds the
+classifier, the segmentation network and the configuration for both. `manifest.json` is written
+last, so a folder without it is not a bundle yet. `digits.store` keeps bundles.
+
+Bundles of schema 1, which version 0.1.0 wrote, hold no segmentation network. Their manifests and
+reports are read, listed and compared, but they cannot be served. This module loads no network.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -16,16 +20,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from digits import preprocess
+from digits.config import PREPROCESSING, RecognitionConfig
 from digits.errors import ModelUnavailable
 from digits.results import ModelInfo
 
 MANIFEST = "manifest.json"
 TFLITE = "mnist_cnn.tflite"
+SEGMENTER = "segmenter.tflite"
+CONFIG = "config.json"
 REPORT = "report.json"
 SHIPPED = Path(__file__).parent / "model"
 
-SURE_DIGIT = 0.3  # how likely a frame must be a digit at all, whatever it looks like
+SCHEMA: Literal[2] = 2
+SERVED_BY = {1: "0.1.0"}  # the version of this software that serves an earlier schema
 
 ReadFile = Callable[[str], bytes]
 """Gives the bytes of a file of one bundle by its name."""
@@ -89,7 +96,7 @@ class Input(_Part):
     shape: tuple[int, int, int] = (28, 28, 1)
     range: tuple[float, float] = (0.0, 1.0)
     polarity: Literal["white on black"] = "white on black"
-    preprocessing: str = preprocess.VERSION
+    preprocessing: str = PREPROCESSING
 
 
 class Rejector(_Part):
@@ -118,10 +125,11 @@ class Decision(_Part):
         """How likely a frame must be a digit at all, 0 to 1."""
         return self.rejector.threshold if self.rejector else 0.0
 
-    @property
-    def sure_digit(self) -> float:
+    def sure_digit(self, config: RecognitionConfig) -> float:
         """How likely it must be one to need no review, 0 to 1."""
-        return max(self.rejector.threshold, SURE_DIGIT) if self.rejector else 0.0
+        if self.rejector is None:
+            return 0.0
+        return max(self.rejector.threshold, config.classification.sure_digit)
 
 
 class Metrics(_Part):
@@ -133,10 +141,14 @@ class Metrics(_Part):
 
 
 class Manifest(_Part):
-    """`manifest.json`: what the bundle is, how it came about and what is in it."""
+    """`manifest.json`: what the bundle is, how it came about and what is in it.
 
-    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    `derived_from` is the version whose classifier the bundle took over unchanged, if it did.
+    """
+
+    schema_: Literal[1, 2] = Field(alias="schema")
     version: Version
+    derived_from: Version | None = Field(default=None, exclude_if=lambda value: value is None)
     created: Moment
     git_commit: str | None
     data: Data
@@ -160,11 +172,25 @@ class Manifest(_Part):
 
 @dataclass(frozen=True)
 class Bundle:
-    """What serving needs of a bundle, read and checked: nothing here is a path any more."""
+    """What serving needs of a bundle, read and checked.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Of schema 2.
+    manifest_sha256 : str
+        In hex.
+    classifier, segmenter : bytes
+        The two networks, as LiteRT loads them.
+    config : RecognitionConfig
+        The thresholds for both.
+    """
 
     manifest: Manifest
     manifest_sha256: str
-    tflite: bytes
+    classifier: bytes
+    segmenter: bytes
+    config: RecognitionConfig
 
     @property
     def model_info(self) -> ModelInfo:
@@ -189,8 +215,9 @@ def read(read_file: ReadFile, *, manifest_sha256: str | None = None) -> Bundle:
     Raises
     ------
     ModelUnavailable
-        If the manifest is not valid, of a newer schema, made for another preprocessing, or if a
-        file is not the one that the manifest describes. Whatever `read_file` raises passes through.
+        If the manifest or the configuration is not valid, if this software cannot serve the
+        bundle, or if a file is not the one that the manifest describes. Whatever `read_file`
+        raises passes through.
     """
     raw = read_file(MANIFEST)
     digest = sha256(raw)
@@ -199,9 +226,11 @@ def read(read_file: ReadFile, *, manifest_sha256: str | None = None) -> Bundle:
             f"{MANIFEST} is not the one that was promoted; publish the bundle again."
         )
     manifest = parse_manifest(raw)
-    tflite = read_file(TFLITE)
-    _check_digest(TFLITE, tflite, manifest)
-    return Bundle(manifest, digest, tflite)
+    check_servable(manifest)
+    classifier, segmenter, config = (
+        read_one(read_file, manifest, name) for name in (TFLITE, SEGMENTER, CONFIG)
+    )
+    return Bundle(manifest, digest, classifier, segmenter, parse_config(config))
 
 
 def load(folder: Path = SHIPPED) -> Bundle:
@@ -216,24 +245,32 @@ def load(folder: Path = SHIPPED) -> Bundle:
 
 
 def verify(read_file: ReadFile) -> Manifest:
-    """Check every file of a bundle, also those that are not served.
+    """Check every file of a bundle, of any schema, also those that are not served.
 
     Raises
     ------
     ModelUnavailable
         Naming the first file that is missing or differs from the manifest.
     """
-    return contents(read_file)[0]
+    manifest = parse_manifest(read_file(MANIFEST))
+    for name in manifest.files:
+        read_one(read_file, manifest, name)
+    return manifest
 
 
 def contents(read_file: ReadFile) -> tuple[Manifest, dict[str, bytes]]:
-    """Read a whole bundle, checked as by `verify`: every file's bytes, the manifest's last."""
+    """Read a whole bundle that this software can serve: every file's bytes, the manifest's last.
+
+    Raises
+    ------
+    ModelUnavailable
+        As for `read`, and for any file that the manifest names.
+    """
     raw = read_file(MANIFEST)
     manifest = parse_manifest(raw)
-    files = {}
-    for name in manifest.files:
-        files[name] = read_file(name)
-        _check_digest(name, files[name], manifest)
+    check_servable(manifest)
+    files = {name: read_one(read_file, manifest, name) for name in manifest.files}
+    parse_config(files[CONFIG])
     return manifest, files | {MANIFEST: raw}
 
 
@@ -267,29 +304,97 @@ def in_folder(folder: Path) -> ReadFile:
     return read_file
 
 
+class NewerSchema(ModelUnavailable):
+    """The bundle was written by a later version of this software."""
+
+
 def parse_manifest(raw: bytes) -> Manifest:
-    """Parse and judge a manifest.
+    """Parse a manifest of any schema that this software can read.
+
+    Whether it can also serve the bundle is what `check_servable` says.
 
     Raises
     ------
+    NewerSchema
+        If the manifest has a schema that this software does not know.
     ModelUnavailable
-        If it is no manifest of this schema, or its model was trained for another preprocessing.
+        If it is not a manifest, or names no network where its schema asks for one.
     """
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:
+        schema = _schema(raw)
+        if schema > SCHEMA:
+            raise NewerSchema(
+                f"{MANIFEST} has bundle schema {schema}, and this software reads schemas up to"
+                f" {SCHEMA}; upgrade this software."
+            ) from error
         raise ModelUnavailable(
-            f"{MANIFEST} is not a schema-1 manifest ({first_problem(error)}); publish the bundle"
-            " again, or upgrade this software if the bundle is newer."
+            f"{MANIFEST} is not a valid manifest ({first_problem(error)}); publish the bundle"
+            " again."
         ) from error
-    if manifest.input.preprocessing != preprocess.VERSION:
-        raise ModelUnavailable(
-            f"Model {manifest.version} was trained for preprocessing"
-            f" {manifest.input.preprocessing}, but this is {preprocess.VERSION}; retrain it."
-        )
-    if TFLITE not in manifest.files:
-        raise ModelUnavailable(f"{MANIFEST} names no {TFLITE}; publish the bundle again.")
+    needed = (TFLITE,) if manifest.schema_ == 1 else (TFLITE, SEGMENTER, CONFIG)
+    for name in needed:
+        if name not in manifest.files:
+            raise ModelUnavailable(f"{MANIFEST} names no {name}; publish the bundle again.")
     return manifest
+
+
+def _schema(raw: bytes) -> int:
+    """The schema that a manifest claims to have; 0 if it claims none."""
+    try:
+        schema = json.loads(raw)["schema"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return schema if isinstance(schema, int) else 0
+
+
+def check_servable(manifest: Manifest) -> None:
+    """Check that this software can serve the bundle of a manifest.
+
+    Raises
+    ------
+    ModelUnavailable
+        Naming the reason, the code that can serve it, and what to do.
+    """
+    problem = unservable(manifest)
+    if problem is not None:
+        raise ModelUnavailable(problem)
+
+
+def unservable(manifest: Manifest) -> str | None:
+    """Why this software cannot serve the bundle of a manifest; None if it can."""
+    if manifest.schema_ != SCHEMA:
+        return (
+            f"Model {manifest.version} has bundle schema {manifest.schema_}, which version"
+            f" {SERVED_BY[manifest.schema_]} of this software serves and this version does not;"
+            f" train or publish a schema-{SCHEMA} model and promote it."
+        )
+    if manifest.input.preprocessing != PREPROCESSING:
+        return (
+            f"Model {manifest.version} was trained for preprocessing"
+            f" {manifest.input.preprocessing}, but this software has {PREPROCESSING}; the code at"
+            f" git commit {manifest.git_commit or 'unknown'} serves it. Retrain it, or use that"
+            " code."
+        )
+    return None
+
+
+def parse_config(raw: bytes) -> RecognitionConfig:
+    """Parse a configuration.
+
+    Raises
+    ------
+    ModelUnavailable
+        If it is not valid, or lacks a value.
+    """
+    try:
+        return RecognitionConfig.model_validate_json(raw)
+    except ValidationError as error:
+        raise ModelUnavailable(
+            f"{CONFIG} is not a valid configuration ({first_problem(error)}); give every value in"
+            " its range and publish the bundle again."
+        ) from error
 
 
 def first_problem(error: ValidationError) -> str:

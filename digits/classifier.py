@@ -17,7 +17,9 @@ from digits import explain as why
 from digits import image, reading
 from digits.activations import Activations
 from digits.bundle import Bundle, Decision
+from digits.config import RecognitionConfig
 from digits.errors import ModelUnavailable
+from digits.finder import Segmenter
 from digits.image import Picture
 from digits.reading import Found, Lines, Opinions
 from digits.results import Digit, Explain, ImageInfo, Mode, Reason, Result
@@ -108,10 +110,11 @@ class Network:
 
 
 class NetworkJudge:
-    """What a network says of frames, by the decision that its bundle holds."""
+    """Judges frames by a network, and by the decision and configuration of its bundle."""
 
-    def __init__(self, network: Network, decision: Decision) -> None:
+    def __init__(self, network: Network, decision: Decision, config: RecognitionConfig) -> None:
         self._network, self._decision = network, decision
+        self._sure_digit = decision.sure_digit(config)
 
     def __call__(self, frames: Frames) -> Opinions:
         """See `digits.reading.Opinions`; `frames` as for `Network.run`."""
@@ -120,7 +123,7 @@ class NetworkJudge:
         digit = 1 / (1 + np.exp(-log_odds.astype(np.float64)))
         is_digit = digit >= self._decision.least_digit
         sure = probabilities.max(axis=1) >= self._decision.threshold
-        sure &= digit >= self._decision.sure_digit
+        sure &= digit >= self._sure_digit
         return Opinions(probabilities, digit, is_digit, sure)
 
 
@@ -135,7 +138,7 @@ class Classifier:
     Raises
     ------
     ModelUnavailable
-        If the model file is no LiteRT model from (n, 28, 28, 1) to ten logits.
+        If LiteRT cannot load one of the two networks, or it has other inputs or outputs.
 
     Examples
     --------
@@ -148,8 +151,9 @@ class Classifier:
     def __init__(self, bundle: Bundle) -> None:
         self.manifest = bundle.manifest
         self.model_info = bundle.model_info
-        self._network = Network(bundle.tflite)
-        self.judge = NetworkJudge(self._network, bundle.manifest.decision)
+        self._network = Network(bundle.classifier)
+        self.segmenter = Segmenter(bundle.segmenter, bundle.config.segmentation)
+        self.judge = NetworkJudge(self._network, bundle.manifest.decision, bundle.config)
 
     def classify(
         self,
@@ -185,7 +189,8 @@ class Classifier:
         self, picture: Picture, *, mode: Mode = "single", explain: Explain | None = None
     ) -> Result:
         """Read the digit, or all the digits, of a decoded picture; otherwise as `classify`."""
-        return self._result(picture, reading.read(picture, self.judge), mode, explain)
+        lines = reading.read(picture, self.judge, self.segmenter)
+        return self._result(picture, lines, mode, explain)
 
     def read_all(self, pictures: Sequence[Picture], *, mode: Mode = "single") -> list[Result]:
         """Read many decoded pictures, each as by `read`.
@@ -193,9 +198,10 @@ class Classifier:
         Those that are made as MNIST's are go through the network at once, which takes less time;
         64 of them are enough for that.
         """
+        every = reading.read_all(pictures, self.judge, self.segmenter)
         return [
             self._result(picture, lines, mode)
-            for picture, lines in zip(pictures, reading.read_all(pictures, self.judge), strict=True)
+            for picture, lines in zip(pictures, every, strict=True)
         ]
 
     def logits(self, frames: Frames) -> Logits:

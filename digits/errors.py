@@ -57,7 +57,7 @@ class UnreadableImage(ImageError):
 
 
 class ModelUnavailable(DigitsError):
-    """No model can be loaded: missing, half-published, tampered with or from a newer schema."""
+    """No model can be loaded: missing, half-published, tampered with or of another schema."""
 
     code = "model_unavailable"
     http_status = 503

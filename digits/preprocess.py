@@ -1,7 +1,7 @@
 """Grey picture to MNIST-normal 28x28 frames with their boxes: the one preprocessing there is.
 
-Training and serving agree on `VERSION`. This module finds and normalises marks; whether a mark is a
-digit, and which, is `digits.classifier`'s business.
+Training and serving agree on `config.PREPROCESSING`. This module finds and normalises marks;
+whether a mark is a digit, and which, is `digits.classifier`'s business.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits import finder
+from digits.finder import Segmenter
 from digits.image import Grey, Picture
 from digits.ink import Ink, Mask, Plane, readings
 from digits.layout import Piece, pieces_of, stroke_width
@@ -21,8 +21,6 @@ from digits.morphology import extreme, padded
 from digits.order import percentile
 
 Box = tuple[int, int, int, int]
-
-VERSION = "2"
 
 SIDE = 28  # of a frame, pixels
 FIT = 20  # the box inside it that a digit is scaled to, pixels
@@ -91,12 +89,12 @@ def pages(picture: Picture) -> Iterator[Iterator[Page]]:
         yield (Page(picture, ink, tuple(pieces_of(ink))) for ink in ways)
 
 
-def found(picture: Picture) -> Iterator[Page]:
-    """A picture's ink as a network of its own finds it; see `finder.find`.
+def found(picture: Picture, segmenter: Segmenter) -> Iterator[Page]:
+    """A picture's ink as the segmentation network finds it; see `Segmenter.find`.
 
     By the things that it sees, in each of its ways, and by what hangs together in the first.
     """
-    ways = finder.find(picture.grey)
+    ways = segmenter.find(picture.grey)
     for seen in ways:
         yield Page(picture, seen.ink, tuple(seen.parts), tuple(seen.things))
     for seen in ways[:1]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits import finder, layout, preprocess
+from digits.finder import Segmenter
 from digits.image import Picture, without_enlargement
 from digits.layout import Piece
 from digits.preprocess import Box, Mark, Page
@@ -92,7 +93,7 @@ class Found:
 Lines = tuple[tuple[Found, ...], ...]
 
 
-def read(picture: Picture, judge: Judge) -> Lines:
+def read(picture: Picture, judge: Judge, segmenter: Segmenter) -> Lines:
     """Find all the digits of a picture: lines top to bottom, each left to right.
 
     A digit that plainly stands alone is taken as it is. Otherwise the ink is told from the paper in
@@ -104,16 +105,16 @@ def read(picture: Picture, judge: Judge) -> Lines:
     tuple of tuple of Found
         One tuple a line; empty for a blank.
     """
-    return read_all([picture], judge)[0]
+    return read_all([picture], judge, segmenter)[0]
 
 
-def read_all(pictures: Sequence[Picture], judge: Judge) -> list[Lines]:
+def read_all(pictures: Sequence[Picture], judge: Judge, segmenter: Segmenter) -> list[Lines]:
     """As `read`, for each of many: those that need no preprocessing are judged at once."""
     ready = [preprocess.already_normal(picture) for picture in pictures]
     marks = [mark for mark in ready if mark is not None]
     judged = iter(_judged(marks, judge) if marks else ())
     every = (
-        _read(picture, judge) if mark is None else ((next(judged),),)
+        _read(picture, judge, segmenter) if mark is None else ((next(judged),),)
         for picture, mark in zip(pictures, ready, strict=True)
     )
     return [_benefit_of_doubt(lines) for lines in every]
@@ -130,7 +131,7 @@ def _benefit_of_doubt(lines: Lines) -> Lines:
     )
 
 
-def _read(picture: Picture, judge: Judge) -> Lines:
+def _read(picture: Picture, judge: Judge, segmenter: Segmenter) -> Lines:
     given, picture = picture, without_enlargement(picture)
     if max(picture.grey.shape) < finder.SMALLEST:
         lines = _read_small(picture, judge)
@@ -144,7 +145,7 @@ def _read(picture: Picture, judge: Judge) -> Lines:
         return lines
     connected, by_thing = [_mended(lines, page, judge)], list[Lines]()
     looked_at = len(page.pieces)
-    for page in preprocess.found(picture):
+    for page in preprocess.found(picture, segmenter):
         if looked_at > ENOUGH:
             break
         lines = _mended(_read_page(page, judge), page, judge)
@@ -173,7 +174,7 @@ def _agreed(connected: Sequence[Lines], by_thing: Sequence[Lines], small: float)
     connected
         Readings of what hangs together.
     by_thing
-        Readings of what the finder says belongs together: ones that hang together may be legs.
+        Readings of what the segmenter says belongs together: ones that hang together may be legs.
     small
         Longer side of a mark, pixels.
     """

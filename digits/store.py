@@ -40,7 +40,7 @@ from digits.storage import (
 __all__ = [
     "POINTER", "FolderStore", "NotInStore", "Pointer", "S3Store", "Seen", "Store",
     "StoreUnreachable", "Stored", "current", "fetch", "in_store", "look", "open_store", "promote",
-    "publish", "roll_back", "upload", "versions",
+    "publish", "roll_back", "target_of_roll_back", "upload", "versions",
 ]  # fmt: skip
 
 POINTER = "models/current.json"
@@ -83,7 +83,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Stored:
-    """One version in a store; `problem` says why it cannot be served, where it cannot."""
+    """One version in a store; `problem` says why it cannot be served, if it cannot."""
 
     version: str
     manifest: Manifest | None
@@ -185,8 +185,9 @@ def _stored(store: Store, version: str, names: set[str]) -> Stored:
         raise
     except ModelUnavailable as error:
         return Stored(version, None, str(error))
-    missing = ", ".join(sorted(set(manifest.files) - names))
-    return Stored(version, manifest, f"incomplete: no {missing}" if missing else None)
+    if missing := ", ".join(sorted(set(manifest.files) - names)):
+        return Stored(version, manifest, f"incomplete: no {missing}")
+    return Stored(version, manifest, bundle.unservable(manifest))
 
 
 def publish(folder: Path, store: Store) -> Pointer:
@@ -195,7 +196,7 @@ def publish(folder: Path, store: Store) -> Pointer:
     Raises
     ------
     ModelUnavailable
-        If the bundle in `folder` is not whole.
+        If the bundle in `folder` is not whole, or this software cannot serve it.
     Conflict
         If another bundle was promoted at the same moment, or another one has this version.
     StoreUnreachable
@@ -231,6 +232,8 @@ def upload(folder: Path, store: Store) -> Manifest:
 def promote(version: str, store: Store, *, seen: Seen, forced: str | None = None) -> Pointer:
     """Put `version` in service, provided that what was `seen` in service still is.
 
+    The whole bundle is read and checked before the pointer is written.
+
     Parameters
     ----------
     version
@@ -243,7 +246,7 @@ def promote(version: str, store: Store, *, seen: Seen, forced: str | None = None
     Raises
     ------
     ModelUnavailable
-        If that version is missing, incomplete, tampered with or not for this code.
+        If that version is missing, incomplete or tampered with, or this software cannot serve it.
     Conflict
         If the pointer was moved meanwhile.
     StoreUnreachable
@@ -277,16 +280,28 @@ def roll_back(store: Store, to: str | None = None) -> Pointer:
     NotInStore
         If there is no previous version, or none of that name.
     ModelUnavailable, Conflict, StoreUnreachable
-        As for `promote`.
+        As for `promote`: a version that this software cannot serve is refused before the pointer
+        is written.
     """
     seen = look(store)
+    return promote(target_of_roll_back(store, seen, to), store, seen=seen)
+
+
+def target_of_roll_back(store: Store, seen: Seen, to: str | None = None) -> str:
+    """The version that a roll-back goes to: `to`, or the previous one.
+
+    Raises
+    ------
+    NotInStore
+        If neither is there.
+    """
     target = to or (seen.pointer.previous if seen.pointer else None)
     if target is None:
         raise NotInStore(
             f"No model was in service in {store.address} before this one; name the version to go"
             " to."
         )
-    return promote(target, store, seen=seen)
+    return target
 
 
 def _previous(before: Pointer | None, version: str) -> str | None:

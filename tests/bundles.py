@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from digits import bundle, store
+from digits import bundle, storage, store
 
 OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
 
@@ -47,3 +47,38 @@ def version_in_service(models: store.Store) -> str:
 
 class Killed(BaseException):
     """What a SIGKILL looks like from inside: nobody's `except` catches it."""
+
+
+SCHEMA_1 = Path(__file__).parent / "schema_1"  # the manifest and report that version 0.1.0 shipped
+
+
+def make_schema_1(folder: Path) -> Path:
+    """A whole bundle of schema 1 in `folder`: that of version 0.1.0, without its pictures."""
+    folder.mkdir()
+    shutil.copy(SCHEMA_1 / "report.json", folder)
+    shutil.copy(bundle.SHIPPED / bundle.TFLITE, folder)
+    manifest = json.loads((SCHEMA_1 / "manifest.json").read_text())
+    manifest["files"] = {
+        name: bundle.describe_file(folder / name).model_dump()
+        for name in (bundle.REPORT, bundle.TFLITE)
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    return folder
+
+
+def put_in_service(folder: Path, models: store.Store, previous: str | None = None) -> store.Pointer:
+    """Publish the bundle in `folder` and point to it, whatever its schema: as other code did it."""
+    raw = (folder / "manifest.json").read_bytes()
+    manifest = bundle.parse_manifest(raw)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            key = f"models/{manifest.version}/{path.relative_to(folder)}"
+            storage.put(models, key, path.read_bytes())
+    pointer = store.Pointer(
+        version=manifest.version,
+        manifest_sha256=bundle.sha256(raw),
+        promoted="2026-11-28T00:00:00Z",
+        previous=previous,
+    )
+    storage.put(models, store.POINTER, pointer.model_dump_json().encode())
+    return pointer

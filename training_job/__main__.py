@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -76,6 +76,15 @@ def main(
             " labels.csv with the columns file and truth.",
         ),
     ] = None,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DIGITS_SEGMENTER",
+            metavar="FOLDER",
+            help="The folder of the segmentation network that the bundle gets: a bundle's, or what"
+            " `python -m training_job.segmenter` wrote. Default: the one that ships.",
+        ),
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -114,7 +123,9 @@ def main(
     settings. Exits with 2 and one line if it cannot be done as asked, with 1 if the gate refuses
     the model; nothing is left half-written.
     """
-    given = {} if data is None else {"data": data}
+    given: dict[str, Any] = {} if data is None else {"data": data}
+    if segmenter is not None:
+        given["segmenter"] = segmenter
     try:
         for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(sign, _stop)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from digits import finder
+from digits.finder import Segmenter
 from digits.quiet import nothing_on_stderr
 from training_job import found, hands, outliers, photos
 from training_job.data import NONE, Split, joined
@@ -23,15 +24,15 @@ if TYPE_CHECKING:  # the workers do without TensorFlow, which these bring
 _AT_ONCE = 500  # drawn by one process before the next takes its turn
 
 
-def shown(recipe: Recipe, seed: int, progress: Progress) -> Split:
+def shown(recipe: Recipe, seed: int, segmenter: Segmenter, progress: Progress) -> Split:
     """Draw and paint all of it, on every core; minutes of work for the release recipes.
 
     What is none is labelled `training_job.data.NONE`: letters, scribbles, cut and merged digits,
     and whatever else the preprocessing finds on pages and takes for a mark.
     """
-    with workers() as pool:
+    with workers(segmenter) as pool:
         progress.say("painting pages")
-        pages = found.frames(recipe.pages, recipe.blanks, seed, pool)
+        pages = found.frames(recipe.pages, recipe.blanks, seed, segmenter, pool)
         progress.say("drawing digits of other hands, and what is no digit")
         drawn = [
             *pool.map(partial(_hands, seed), *_parts(recipe.hands)),
@@ -49,16 +50,18 @@ def shown(recipe: Recipe, seed: int, progress: Progress) -> Split:
 
 
 @contextmanager
-def workers() -> Iterator[Executor]:
+def workers(segmenter: Segmenter) -> Iterator[Executor]:
     """A process for every core; spawned, as one that has loaded TensorFlow cannot be forked."""
-    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_load) as pool:
+    with ProcessPoolExecutor(
+        mp_context=get_context("spawn"), initializer=_run_once, initargs=(segmenter,)
+    ) as pool:
         yield pool
 
 
-def _load() -> None:
-    """Once in each process: the finder's network, of which LiteRT tells when it first runs."""
+def _run_once(segmenter: Segmenter) -> None:
+    """Run LiteRT for the first time in a process, when it writes a line to standard error."""
     with nothing_on_stderr():
-        finder.find(np.zeros((finder.SMALLEST, finder.SMALLEST), np.uint8))
+        segmenter.find(np.zeros((finder.SMALLEST, finder.SMALLEST), np.uint8))
 
 
 def _parts(count: int) -> tuple[list[int], list[int]]:

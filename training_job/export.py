@@ -22,7 +22,18 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from digits import bundle
-from digits.bundle import MANIFEST, TFLITE, Data, Decision, Input, Manifest, Metrics, Training
+from digits.bundle import (
+    MANIFEST,
+    SCHEMA,
+    TFLITE,
+    Data,
+    Decision,
+    FileInfo,
+    Input,
+    Manifest,
+    Metrics,
+    Training,
+)
 from digits.classifier import Network, softmax
 from training_job.errors import TrainingError
 from training_job.model import reference, up_to
@@ -64,15 +75,12 @@ def save_manifest(
 
     `origin` is the SHA-256 of each array, or set of own pictures, that was trained on.
     """
-    files = {
-        str(path.relative_to(folder)): bundle.describe_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    now = datetime.now(timezone.utc)
+    files = _files(folder)
+    version, created = _stamp(files)
     manifest = Manifest(
-        version=f"{now:%Y%m%dT%H%M%SZ}-{files[TFLITE].sha256[:8]}",
-        created=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        schema=SCHEMA,
+        version=version,
+        created=created,
         git_commit=_git_commit(),
         data=Data(name="mnist", sha256=origin),
         architecture=architecture,
@@ -80,15 +88,54 @@ def save_manifest(
         training=training,
         input=Input(),
         decision=decision,
-        metrics=Metrics(
-            test_accuracy=test["accuracy"],
-            negative_log_likelihood=test["negative_log_likelihood"],
-            expected_calibration_error=test["expected_calibration_error"],
-        ),
+        metrics=_metrics(test),
         files=files,
     )
     (folder / MANIFEST).write_bytes(manifest.to_json())
     return manifest
+
+
+def save_derived_manifest(folder: Path, original: Manifest, test: dict[str, Any]) -> Manifest:
+    """Write `manifest.json` of a bundle whose classifier is that of `original`, unchanged.
+
+    The bundle has a version of its own, since a version is never overwritten in a store.
+    """
+    files = _files(folder)
+    version, created = _stamp(files)
+    manifest = original.model_copy(
+        update={
+            "schema_": SCHEMA,
+            "version": version,
+            "derived_from": original.version,
+            "created": created,
+            "metrics": _metrics(test),
+            "files": files,
+        }
+    )
+    (folder / MANIFEST).write_bytes(manifest.to_json())
+    return manifest
+
+
+def _files(folder: Path) -> dict[str, FileInfo]:
+    return {
+        str(path.relative_to(folder)): bundle.describe_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _stamp(files: dict[str, FileInfo]) -> tuple[str, str]:
+    """Version and time of creation of a bundle that is finished now."""
+    now = datetime.now(timezone.utc)
+    return f"{now:%Y%m%dT%H%M%SZ}-{files[TFLITE].sha256[:8]}", f"{now:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _metrics(test: dict[str, Any]) -> Metrics:
+    return Metrics(
+        test_accuracy=test["accuracy"],
+        negative_log_likelihood=test["negative_log_likelihood"],
+        expected_calibration_error=test["expected_calibration_error"],
+    )
 
 
 def save_report(report: dict[str, Any], folder: Path) -> None:

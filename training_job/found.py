@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits import image, preprocess
+from digits.finder import Segmenter
 from digits.image import Picture
 from digits.layout import Piece
 from digits.preprocess import Mark, Page
@@ -51,7 +52,7 @@ class Found:
     others: Frames
 
 
-def frames(pages: int, blanks: int, seed: int, workers: Executor) -> Found:
+def frames(pages: int, blanks: int, seed: int, segmenter: Segmenter, workers: Executor) -> Found:
     """Paint pages and find what is on them, a tenth of a second each.
 
     Parameters
@@ -62,11 +63,14 @@ def frames(pages: int, blanks: int, seed: int, workers: Executor) -> Found:
         Painted without.
     seed
         Of all chance; another one paints other pages.
+    segmenter
+        The segmentation network whose glyphs are cut out.
     workers
-        Who does it.
+        The processes that do it.
     """
-    written = workers.map(_on_scene, range(seed * pages, (seed + 1) * pages), chunksize=20)
-    empty = workers.map(partial(_on_blank, seed), range(blanks), chunksize=20)
+    seeds = range(seed * pages, (seed + 1) * pages)
+    written = workers.map(partial(_on_scene, segmenter), seeds, chunksize=20)
+    empty = workers.map(partial(_on_blank, segmenter, seed), range(blanks), chunksize=20)
     every = [one for page in (written, empty) for found in page for one in found]
     x = np.stack([frame for frame, _ in every])
     y = np.array([truth for _, truth in every])
@@ -74,13 +78,14 @@ def frames(pages: int, blanks: int, seed: int, workers: Executor) -> Found:
     return Found(Split(x[digits, ..., np.newaxis], y[digits].astype(np.uint8)), x[~digits])
 
 
-def _on_scene(seed: int) -> list[tuple[Frames, int]]:
+def _on_scene(segmenter: Segmenter, seed: int) -> list[tuple[Frames, int]]:
     scene = scenes.scene(seed)
     height, width = scene.grey.shape
     picture = Picture(scene.grey, width, height, "PNG")
     areas = _areas(scene)
     found = []
-    for page in (next(next(preprocess.pages(picture))), *preprocess.found(picture)):
+    segmented = preprocess.found(picture, segmenter)
+    for page in (next(next(preprocess.pages(picture))), *segmented):
         for piece in _pieces(page):
             truth = _truth(piece, scene, areas)
             if truth is not None:
@@ -88,17 +93,17 @@ def _on_scene(seed: int) -> list[tuple[Frames, int]]:
     return found
 
 
-def _on_blank(seed: int, number: int) -> list[tuple[Frames, int]]:
+def _on_blank(segmenter: Segmenter, seed: int, number: int) -> list[tuple[Frames, int]]:
     rng = np.random.default_rng([seed, number, 0xB1A])
     sample = photos.blank(level=_LEVELS[number % 2], seed=int(rng.integers(2**31)))
-    marks = _marks(image.decode(sample.data))
+    marks = _marks(image.decode(sample.data), segmenter)
     return [(mark.frame, _OTHER) for mark in marks if not _slim(*mark.box[2:])]
 
 
-def _marks(picture: Picture) -> Iterator[Mark]:
+def _marks(picture: Picture, segmenter: Segmenter) -> Iterator[Mark]:
     """Everything that any way of telling ink from paper takes for a mark."""
     pages = [page for ways in preprocess.pages(picture) for page in ways]
-    for page in (*pages, *preprocess.found(picture)):
+    for page in (*pages, *preprocess.found(picture, segmenter)):
         for piece in _pieces(page):
             yield page.mark(piece)
 

@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from digits import image, reading
+from digits.finder import Segmenter
 from digits.reading import Judge
 from training_job import photos
 from training_job.data import HELD_OUT, Mnist
@@ -51,15 +52,17 @@ class Outside:
     sha256: str
 
 
-def sets(mnist: Mnist, judge: Judge, photos_a_level: int) -> dict[str, Outside]:
+def sets(
+    mnist: Mnist, judge: Judge, segmenter: Segmenter, photos_a_level: int
+) -> dict[str, Outside]:
     """Read every set: ``photos easy``, ``photos medium``, ``photos hard`` and ``uci 8x8``.
 
     The same pictures each time, so that two models are compared on the same ones. `photos_a_level`
     is at most 5,000, the digits that are held out.
     """
-    found = {f"photos {level}": _read(_photos(mnist, level, photos_a_level), judge)
+    found = {f"photos {level}": _read(_photos(mnist, level, photos_a_level), judge, segmenter)
              for level in LEVELS}  # fmt: skip
-    return found | {UCI: _read(_uci(), judge)}
+    return found | {UCI: _read(_uci(), judge, segmenter)}
 
 
 def _photos(mnist: Mnist, level: photos.Level, count: int) -> Iterator[tuple[bytes, int]]:
@@ -79,12 +82,12 @@ def _uci() -> Iterator[tuple[bytes, int]]:
         yield buffer.getvalue(), int(truth)
 
 
-def _read(pictures: Iterator[tuple[bytes, int]], judge: Judge) -> Outside:
+def _read(pictures: Iterator[tuple[bytes, int]], judge: Judge, segmenter: Segmenter) -> Outside:
     rows, truths, accepted, count, digest = [], [], [], 0, hashlib.sha256()
     for data, truth in pictures:
         count += 1
         digest.update(data)
-        lines, several = reading.main(reading.read(image.decode(data), judge))
+        lines, several = reading.main(reading.read(image.decode(data), judge, segmenter))
         for found in (one for line in lines for one in line):
             rows.append(found.probabilities)
             truths.append(truth)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from digits.bundle import Decision, Training
+from digits.config import RecognitionConfig
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -43,6 +44,7 @@ def write(
     recipe: str,
     training: Training,
     decision: Decision,
+    config: RecognitionConfig,
     folder: Path,
 ) -> None:
     """Write ``report.html`` to the bundle in `folder`; its pictures are there already."""
@@ -61,7 +63,7 @@ def write(
         ),
         "<p>Calibration error: expected calibration error over 15 bins of equal mass. Accepted: at"
         f" least {decision.threshold:.1%} sure, after temperature {decision.temperature:.3f}, and"
-        f" at least {decision.sure_digit:.1%} sure that it is a digit at all."
+        f" at least {decision.sure_digit(config):.1%} sure that it is a digit at all."
         " A picture in which no digit is found counts as not right.</p>",
         "<h2>What is no digit</h2>",
         _table(
@@ -69,6 +71,14 @@ def write(
             ((kind, f"{row['frames']:,}", f"{row['refused']:.1%}")
              for kind, row in report["outliers"].items()),
         ),
+        "<h2>Segmentation</h2>",
+        _table(
+            ("rendered pages", "what", "on the pages", "precision", "recall", "F1"),
+            _segmentation_rows(report["segmentation"]),
+        ),
+        "<p>The pages hold digits and typefaces that training does not use. Ink: pixel by pixel,"
+        " the mean over pages. Glyphs: an instance counts as a glyph if their intersection is more"
+        " than half of their union; letters and scribbles are glyphs, too.</p>",
         "<h2>Digit by digit</h2>",
         _table(
             ("digit", "test images", "precision", "recall", "F1"),
@@ -126,6 +136,13 @@ def _set_row(name: str, row: dict[str, Any]) -> Sequence[str]:
         f"{row['accepted']:.2%}",
         "–" if accepted is None else f"{accepted:.2%}",
     )
+
+
+def _segmentation_rows(figures: dict[str, Any]) -> Iterable[Sequence[str]]:
+    pages, ink, instances = figures["pages"], figures["ink"], figures["instances"]
+    for what, count, scores in (("ink", "–", ink), ("glyphs", figures["glyphs"], instances)):
+        shares = (f"{scores[name]:.2%}" for name in ("precision", "recall", "f1"))
+        yield f"{pages:,}", what, f"{count:,}" if isinstance(count, int) else count, *shares
 
 
 def _settings(training: Training) -> Iterable[Sequence[str]]:

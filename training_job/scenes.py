@@ -1,6 +1,6 @@
-"""Paints pages of writing with the truth of every pixel, for the network that finds ink.
+"""Renders pages of writing with the truth of every pixel, for the segmentation network.
 
-Seeded, from the digits, strokes and typefaces that are trained with, never from those held out.
+Seeded, from the digits and typefaces that are trained with, or from those that are held out.
 Pages are photographed as `training_job.photos` does it, and then spoilt further.
 """
 
@@ -45,9 +45,17 @@ class Scene:
     things: tuple[int | None, ...]
 
 
-def scene(seed: int) -> Scene:
-    """Paint one page: a digit, lines of digits, some of them letters or scribbles, or nothing."""
-    rng = np.random.default_rng([seed, 0x5CE])
+def scene(seed: int, *, held_out: bool = False) -> Scene:
+    """Render one page: a digit, lines of digits, some of them letters or scribbles, or nothing.
+
+    Parameters
+    ----------
+    seed
+        Of everything on the page.
+    held_out
+        Whether its digits and typefaces are those that are held out of training.
+    """
+    rng = np.random.default_rng([seed, 0x5CE, 1] if held_out else [seed, 0x5CE])
     level = _LEVELS[rng.choice(3, p=_SHARES)]
     long = np.exp(rng.uniform(*np.log(_LONG_SIDE)))
     short = long * rng.uniform(0.5, 1.0)
@@ -56,11 +64,11 @@ def scene(seed: int) -> Scene:
     )
     kind = rng.choice(4, p=(0.36, 0.5, 0.07, 0.07))  # one thing, lines, things anywhere, blank
     if kind == 0:
-        ink, owner, things = _one(height, width, rng)
+        ink, owner, things = _one(height, width, held_out, rng)
     elif kind == 1:
-        ink, owner, things = _lines(height, width, rng)
+        ink, owner, things = _lines(height, width, held_out, rng)
     elif kind == 2:
-        ink, owner, things = _scattered(height, width, rng)
+        ink, owner, things = _scattered(height, width, held_out, rng)
     else:
         ink, owner, things = np.zeros((height, width)), np.zeros((height, width), np.uint8), []
     sample = photos.photograph(ink, "", level, {}, rng)
@@ -72,7 +80,7 @@ def scene(seed: int) -> Scene:
 Thing = tuple[Plane, int | None]
 
 
-def _thing(rng: np.random.Generator, odd: float) -> Thing:
+def _thing(held_out: bool, rng: np.random.Generator, odd: float) -> Thing:
     """A digit, and which, or with a chance of `odd` a letter, a sign or a scribble.
 
     It is float64 (h, w) in 0..1.
@@ -81,7 +89,7 @@ def _thing(rng: np.random.Generator, odd: float) -> Thing:
     if chance < odd:
         kind = rng.choice(3, p=(0.6, 0.15, 0.25))
         if kind == 0:
-            letters = glyphs.load(held_out=False, digits=False)
+            letters = glyphs.load(held_out=held_out, digits=False)
             letter = letters.images[rng.integers(len(letters))]
             return photos.stroke(letter, rng.uniform(0.3, 0.7)), None
         return strokes.sign(rng) if kind == 1 else strokes.scribble(rng), None
@@ -90,7 +98,7 @@ def _thing(rng: np.random.Generator, odd: float) -> Thing:
         digit = int(rng.integers(10))
         return strokes.digit(digit, rng), digit
     source = photos if kind == 0 else glyphs
-    drawing, digit = source.any_digit(rng, held_out=False)
+    drawing, digit = source.any_digit(rng, held_out=held_out)
     return photos.stroke(drawing, rng.uniform(0.3, 0.7)), digit
 
 
@@ -98,8 +106,8 @@ Layer = tuple[Plane, NDArray[np.uint8]]
 Written = tuple[Plane, NDArray[np.uint8], list[int | None]]
 
 
-def _one(height: int, width: int, rng: np.random.Generator) -> Written:
-    plane, digit = _thing(rng, odd=0.25)
+def _one(height: int, width: int, held_out: bool, rng: np.random.Generator) -> Written:
+    plane, digit = _thing(held_out, rng, odd=0.25)
     if rng.random() < 0.12:
         plane = photos.cut(photos.skipped(plane, rng))
     share = np.exp(rng.uniform(np.log(0.12), np.log(0.92)))
@@ -108,13 +116,13 @@ def _one(height: int, width: int, rng: np.random.Generator) -> Written:
     return *layer, [digit]
 
 
-def _lines(height: int, width: int, rng: np.random.Generator) -> Written:
+def _lines(height: int, width: int, held_out: bool, rng: np.random.Generator) -> Written:
     touching, odd = rng.choice(_TOUCHING), rng.choice((0.0, 0.0, 0.15, 0.6))
     most = int(rng.integers(1, 7))
     rows: list[Layer] = []
     digits: list[int | None] = []
     for _ in range(int(rng.choice((1, 2, 3), p=(0.6, 0.3, 0.1)))):
-        things = [_thing(rng, odd) for _ in range(max(1, most - int(rng.integers(0, 2))))]
+        things = [_thing(held_out, rng, odd) for _ in range(max(1, most - int(rng.integers(0, 2))))]
         placed = photos.placed([plane for plane, _ in things], touching, rng)
         total = max(start + plane.shape[1] for start, plane in placed)
         ink, owner = np.zeros((photos.ROW, total)), np.zeros((photos.ROW, total), np.uint8)
@@ -139,11 +147,11 @@ def _lines(height: int, width: int, rng: np.random.Generator) -> Written:
     return *_on_page(ink, owner, scale, 9, height, width, rng), digits
 
 
-def _scattered(height: int, width: int, rng: np.random.Generator) -> Written:
+def _scattered(height: int, width: int, held_out: bool, rng: np.random.Generator) -> Written:
     ink, owner = np.zeros((height, width)), np.zeros((height, width), np.uint8)
     digits: list[int | None] = []
     for number in range(1, int(rng.integers(2, 9))):
-        plane, digit = _thing(rng, odd=0.3)
+        plane, digit = _thing(held_out, rng, odd=0.3)
         digits.append(digit)
         scale = rng.uniform(0.08, 0.35) * min(height, width) / max(plane.shape)
         alone, _ = _on_page(plane, np.ones(plane.shape, np.uint8), scale, 20, height, width, rng)

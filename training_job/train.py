@@ -17,13 +17,26 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from digits import gate, runs, storage, store
-from digits.bundle import TFLITE, Decision, Manifest, Rejector, Training
+from digits import bundle, gate, runs, storage, store
+from digits.bundle import CONFIG, SEGMENTER, TFLITE, Decision, Manifest, Rejector, Training
 from digits.classifier import Network, NetworkJudge, softmax
+from digits.finder import Segmenter
+from digits.reading import Judge
 from digits.storage import Store
-from training_job import data, elsewhere, evaluate, export, extra, outliers, outside, plots, report
+from training_job import (
+    data,
+    elsewhere,
+    evaluate,
+    export,
+    extra,
+    outliers,
+    outside,
+    plots,
+    report,
+    segmentation,
+)
 from training_job.checkpoint import Checkpoint
-from training_job.data import Split
+from training_job.data import Mnist, Split
 from training_job.draft import new_folder
 from training_job.errors import NotPromoted, TrainingError
 from training_job.evaluate import Probabilities
@@ -51,6 +64,7 @@ class Job:
     seed: int = 1
     data: str = str(data.BUNDLED)
     extra_data: str | None = None
+    segmenter: Path = bundle.SHIPPED  # a folder that holds the segmentation network
     out: Path = Path("bundle")
     publish: str | None = None
     promote: bool = True
@@ -121,11 +135,15 @@ def _make(
     started = time.perf_counter()
     mnist = data.load(job.data)
     own = _own_pictures(job, progress)
-    shown = data.joined(mnist.train, elsewhere.shown(recipe, job.seed, progress))
+    files = segmentation.files_in(job.segmenter)
+    config = bundle.parse_config(files[CONFIG])
+    segmenter = Segmenter(files[SEGMENTER], config.segmentation)
+    shown = data.joined(mnist.train, elsewhere.shown(recipe, job.seed, segmenter, progress))
     if own is not None:
         shown = data.joined(shown, own.split)
     origin = data.DIGESTS | ({} if own is None else {"extra": own.sha256})
-    checkpoint = _checkpoint(job, recipe, target, origin)
+    decides = [bundle.sha256(files[SEGMENTER]), config.model_dump(), origin]
+    checkpoint = _checkpoint(job, recipe, target, decides)
     architecture = ARCHITECTURES[job.architecture]
     network, whole, history = fit(
         architecture, shown, mnist.held_out, recipe, job.seed, progress, checkpoint
@@ -134,6 +152,8 @@ def _make(
 
     progress.say("calibrating and evaluating")
     export.save_models(network, whole, folder)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     held_out, held_out_digit = _answers(whole, mnist.held_out)
     temperature = evaluate.fit_temperature(held_out, mnist.held_out.y)
     calibrated = softmax(held_out, temperature)
@@ -144,20 +164,18 @@ def _make(
     )
     logits, digit = _answers(whole, mnist.test)
     probabilities = softmax(logits, temperature)
-    judge = NetworkJudge(Network((folder / TFLITE).read_bytes()), decision)
-    others = outside.sets(mnist, judge, _PHOTOS[job.recipe])
+    judge = NetworkJudge(Network((folder / TFLITE).read_bytes()), decision, config)
+    least = decision.sure_digit(config)
     figures: dict[str, Any] = {
-        "test": _report(probabilities, digit, mnist.test, decision),
-        "held_out": _report(calibrated, held_out_digit, mnist.held_out, decision),
-        "outside": {name: _outside(other) for name, other in others.items()},
-        "outliers": outliers.refused(judge, mnist, _OUTLIERS[job.recipe]),
+        "test": _report(probabilities, digit, mnist.test, decision, least),
+        "held_out": _report(calibrated, held_out_digit, mnist.held_out, decision, least),
+        **measured(mnist, judge, segmenter, job.recipe, folder / "images"),
         "layers": described(network),
     }
 
     progress.say("drawing and exporting")
     export.save_history(history, folder)
     draw(network, mnist.test, probabilities, history, figures, folder / "images")
-    _draw_photos(others, folder / "images")
     difference = export.parity(folder, mnist.test.x, probabilities, digit, temperature)
     figures["parity"] = {"labels": 0, "probability": difference}
     figures["serving"] = export.serving(folder)
@@ -170,7 +188,7 @@ def _make(
         seconds=round(fitted - started, 1),
         versions=_versions(),
     )
-    report.write(figures, job.architecture, job.recipe, training, decision, folder)
+    report.write(figures, job.architecture, job.recipe, training, decision, config, folder)
     export.save_report(figures, folder)
     return export.save_manifest(
         folder,
@@ -190,10 +208,32 @@ def _answers(whole: keras.Model, split: Split) -> tuple[Any, NDArray[np.float64]
 
 
 def _report(
-    probabilities: Probabilities, digit: NDArray[np.float64], split: Split, decision: Decision
+    probabilities: Probabilities,
+    digit: NDArray[np.float64],
+    split: Split,
+    decision: Decision,
+    least: float,
 ) -> dict[str, Any]:
     sure = probabilities.max(axis=1) >= decision.threshold
-    return evaluate.report(probabilities, split.y, sure & (digit >= decision.sure_digit))
+    return evaluate.report(probabilities, split.y, sure & (digit >= least))
+
+
+def measured(
+    mnist: Mnist, judge: Judge, segmenter: Segmenter, recipe: str, images: Path
+) -> dict[str, Any]:
+    """The figures of pictures and of what is no digit, with both networks as they are served.
+
+    Draws ``reliability_photos.png`` in the folder `images`.
+    """
+    others = outside.sets(mnist, judge, segmenter, _PHOTOS[recipe])
+    _draw_photos(others, images)
+    with elsewhere.workers(segmenter) as pool:
+        segmented = segmentation.figures(segmenter, segmentation.PAGES, pool)
+    return {
+        "outside": {name: _outside(other) for name, other in others.items()},
+        "outliers": outliers.refused(judge, mnist, _OUTLIERS[recipe]),
+        "segmentation": segmented,
+    }
 
 
 def _outside(other: Outside) -> dict[str, Any]:
@@ -263,11 +303,9 @@ def _checkpoint_folder(job: Job) -> Path:
     return job.out.with_name(f".{job.out.name}.checkpoint")
 
 
-def _checkpoint(
-    job: Job, recipe: Recipe, target: Store | None, origin: dict[str, str]
-) -> Checkpoint:
+def _checkpoint(job: Job, recipe: Recipe, target: Store | None, inputs: list[Any]) -> Checkpoint:
     """Beside the job's folder; for a named run in the store, where another machine finds it."""
-    decides = [job.architecture, job.seed, asdict(recipe), origin, _versions(), _sources()]
+    decides = [job.architecture, job.seed, asdict(recipe), inputs, _versions(), _sources()]
     fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     if job.run and target is not None:
         return Checkpoint(target, runs.checkpoint_key(job.run), fingerprint)

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from digits import bundle
-from digits.bundle import REPORT
+from digits.bundle import CONFIG, REPORT, SEGMENTER, TFLITE
 from digits.cli.models import Model
 from digits.errors import ModelUnavailable
 from digits.storage import StoreUnreachable
 
-# Digests of files say nothing to anyone, and the schema is the same.
+# Of the files only the networks' are compared, under these names: the others follow from them.
 _NOT_COMPARED = {"files", "schema_"}
+_NETWORKS = {"classifier": TFLITE, "segmenter": SEGMENTER}
 # Shown even if they are the same in both: what one looks for first.
 _ALWAYS = ("version", "created", "metrics.")
 
@@ -41,12 +42,13 @@ class Difference:
 
 
 def between(one: Model, other: Model, *, everything: bool = False) -> list[Difference]:
-    """What differs, in the order of the manifest and then of the report.
+    """What differs, in the order of the manifest, the configuration and the report.
 
     Raises
     ------
     StoreUnreachable
-        If a report cannot be fetched. A model without one is compared by its manifest.
+        If a file cannot be fetched. A model without a report or a configuration is compared by the
+        rest.
     """
     before, after = _facts(one), _facts(other)
     names = dict.fromkeys([*before, *after])
@@ -58,27 +60,44 @@ def between(one: Model, other: Model, *, everything: bool = False) -> list[Diffe
 
 def _facts(model: Model) -> dict[str, Any]:
     manifest = model.manifest.model_dump(mode="json", by_alias=True, exclude=_NOT_COMPARED)
-    return dict(_flat(manifest)) | {f"report.{name}": v for name, v in _flat(_report(model))}
+    networks = {
+        name: model.manifest.files[file].model_dump()
+        for name, file in _NETWORKS.items()
+        if file in model.manifest.files
+    }
+    return (
+        dict(flat(manifest))
+        | {"schema": model.manifest.schema_}
+        | dict(flat(networks))
+        | dict(flat(configuration(model), "config."))
+        | dict(flat(_document(model, REPORT), "report."))
+    )
 
 
-def _report(model: Model) -> dict[str, Any]:
+def configuration(model: Model) -> dict[str, Any]:
+    """The configuration of a model as it is written; empty if it has none."""
+    return _document(model, CONFIG)
+
+
+def _document(model: Model, name: str) -> dict[str, Any]:
+    """A file of a model that holds a JSON object; empty if it is not there or not valid."""
     try:
-        raw = bundle.read_one(model.read_file, model.manifest, REPORT)
+        raw = bundle.read_one(model.read_file, model.manifest, name)
     except StoreUnreachable:
         raise
     except ModelUnavailable:
         return {}
     try:
-        report = json.loads(raw)
+        document = json.loads(raw)
     except ValueError:
         return {}
-    return report if isinstance(report, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Single facts under dotted names; tables, which are for pictures, are left out."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+            yield from flat(value, f"{above}{name}.")
         elif not (isinstance(value, list) and any(isinstance(v, (list, dict)) for v in value)):
             yield f"{above}{name}", value

@@ -48,14 +48,22 @@ def show(address: Address = None, version: Version = None, format_: Shape = Form
 
 @app.command()
 def verify(address: Address = None, version: Version = None) -> None:
-    """Check every file of the model in service against its digest, and run it once."""
+    """Check every file of the model in service against its digest, and load its networks.
+
+    Exits with 1 if every file is right, but this software cannot serve the model.
+    """
     from digits import bundle  # noqa: PLC0415 - see `show`
     from digits.cli import models  # noqa: PLC0415
 
     model = models.find(address, version)
     manifest = bundle.verify(model.read_file)
-    models.load_classifier(bundle.read(model.read_file))
+    problem = bundle.unservable(manifest)
+    if problem is None:
+        models.load_classifier(bundle.read(model.read_file))
     typer.echo(f"{manifest.version}: {len(manifest.files)} files, all as the manifest says.")
+    if problem is not None:
+        _complain(problem, label="Cannot be served:")
+        raise typer.Exit(1)
 
 
 @app.command("list")
@@ -117,10 +125,13 @@ def rollback(
         str | None, typer.Option(metavar="VERSION", help="Not the one before, but this one.")
     ] = None,
 ) -> None:
-    """Put the model that was in service before in service again; the gate has no say."""
-    from digits import store  # noqa: PLC0415 - see `show`
+    """Put the model that was in service before in service again; the gate has no say.
 
-    pointer = store.roll_back(store.open_store(address), to)
+    A model that this software cannot serve is refused, and the model in service stays.
+    """
+    from digits.cli import models  # noqa: PLC0415 - see `show`
+
+    pointer = models.rolled_back(address, to)
     typer.echo(f"{pointer.version} is in service in {address}; before it, {pointer.previous}.")
 
 
@@ -136,7 +147,7 @@ def diff(
     ] = False,
     format_: Shape = Format.TABLE,
 ) -> None:
-    """Compare two models: figures, settings, decision, data."""
+    """Compare two models: figures, settings, networks, configuration, data."""
     from digits.cli import differences, models, tables  # noqa: PLC0415 - see `show`
 
     pair = [models.named(name, address) for name in (before, after)]
@@ -144,7 +155,7 @@ def diff(
     if format_ is Format.JSON:
         tables.write_json([item.to_json() for item in found])
     else:
-        tables.write(tables.differences(found, *(model.manifest.version for model in pair)))
+        tables.write(tables.differing(found, *(model.manifest.version for model in pair)))
 
 
 def _complain(message: str, label: str = "Refused:") -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from digits import bundle, gate, runs, store
 from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile
-from digits.classifier import Classifier
 from digits.errors import BadRequest
 from digits.gate import Promotion
 from digits.quiet import nothing_on_stderr
 from digits.store import NotInStore, Pointer, Stored
+
+if TYPE_CHECKING:
+    from digits.classifier import Classifier
 
 _RUNS = "runs/"
 _IN_STORE = re.compile(rf"(?P<store>.*?)/?\bmodels/(?P<version>{VERSION.strip('^$')})/?")
@@ -44,6 +46,7 @@ class Row:
             "created": manifest.created if manifest else None,
             "architecture": manifest.architecture if manifest else None,
             "recipe": manifest.recipe if manifest else None,
+            "schema": manifest.schema_ if manifest else None,
             "test_accuracy": manifest.metrics.test_accuracy if manifest else None,
             "in_service": self.in_service,
             "previous": self.previous,
@@ -67,7 +70,7 @@ def find(address: str | None, version: str | None = None) -> Model:
     BadRequest
         If a version is given without a store.
     ModelUnavailable
-        If there is no such model, or it is not for this code.
+        If there is no such model, or its manifest cannot be read.
     """
     if address is None:
         if version is not None:
@@ -129,7 +132,7 @@ def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
     Refused
         If the gate refuses it and nothing forces it.
     ModelUnavailable, Conflict
-        As for `gate.promote`, and if the model does not run.
+        As for `gate.promote`, and if LiteRT cannot load its networks.
     """
     if forced is not None and not forced.strip():
         raise BadRequest("--force needs a reason.")
@@ -142,8 +145,26 @@ def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
     return gate.promote(candidate, models, forced=forced)
 
 
+def rolled_back(address: str, to: str | None) -> Pointer:
+    """Put `to`, or the previous version, in service in the store at `address`.
+
+    Raises
+    ------
+    NotInStore, ModelUnavailable, Conflict, StoreUnreachable
+        As for `store.roll_back`, and if LiteRT cannot load the networks. The pointer is then as it
+        was.
+    """
+    models = store.open_store(address)
+    seen = store.look(models)
+    target = store.target_of_roll_back(models, seen, to)
+    load_classifier(bundle.read(store.in_store(models, target)))
+    return store.promote(target, models, seen=seen)
+
+
 def load_classifier(loaded: Bundle) -> Classifier:
     """Make the classifier without LiteRT's greeting on standard error."""
+    from digits.classifier import Classifier  # noqa: PLC0415 - LiteRT: not for what runs no model
+
     with nothing_on_stderr():
         return Classifier(loaded)
 

@@ -9,7 +9,9 @@ from typing import Any
 from rich.table import Column, Table
 from rich.text import Text
 
-from digits.cli import files
+from digits import bundle
+from digits.bundle import SEGMENTER, TFLITE, Manifest
+from digits.cli import differences, files
 from digits.cli.differences import Difference
 from digits.cli.models import Model, Row
 from digits.gate import Criterion
@@ -43,20 +45,22 @@ def write_criteria(criteria: Sequence[Criterion], *, as_json: bool) -> None:
 
 def versions(rows: Sequence[Row]) -> Table:
     """One line a version."""
-    table = Table("version", "created", "architecture", "recipe", _right("test accuracy"), "")
+    table = Table(
+        "version", "created", "schema", "architecture", "recipe", _right("test accuracy"), ""
+    )
     for row in rows:
         manifest = row.stored.manifest
         known = (
-            (manifest.created, manifest.architecture, manifest.recipe,
+            (manifest.created, str(manifest.schema_), manifest.architecture, manifest.recipe,
              f"{manifest.metrics.test_accuracy:.2%}")
             if manifest
-            else ("–", "–", "–", "–")
+            else ("–", "–", "–", "–", "–")
         )  # fmt: skip
         table.add_row(Text(row.stored.version), *map(Text, known), _state(row))
     return table
 
 
-def differences(found: Sequence[Difference], before: str, after: str) -> Table:
+def differing(found: Sequence[Difference], before: str, after: str) -> Table:
     """Two models side by side."""
     table = Table("", before, after, _right("change"))
     for item in found:
@@ -73,7 +77,10 @@ def model(found: Model) -> Table:
         "in service since": pointer.promoted if pointer else None,
         "before it": pointer.previous if pointer else None,
         "promoted in spite of the gate": pointer.forced if pointer else None,
+        "serving": _not_served(manifest),
+        "schema": str(manifest.schema_),
         "created": manifest.created,
+        "derived from": manifest.derived_from,
         "git commit": manifest.git_commit or "unknown",
         "architecture": manifest.architecture,
         "recipe": f"{manifest.recipe}, {manifest.training.epochs} epochs,"
@@ -83,6 +90,13 @@ def model(found: Model) -> Table:
         "expected calibration error": f"{metrics.expected_calibration_error:.2%}",
         "temperature": f"{manifest.decision.temperature:.4f}",
         "review below": f"{manifest.decision.threshold:.2%} confidence",
+        "preprocessing": manifest.input.preprocessing,
+        "classifier": _network(manifest, TFLITE),
+        "segmentation network": _network(manifest, SEGMENTER),
+        **{
+            f"config: {name}": _fact(value)
+            for name, value in differences.flat(differences.configuration(found))
+        },
         "files": f"{len(manifest.files)},"
         f" {sum(file.bytes for file in manifest.files.values()):,} bytes",
     }
@@ -90,6 +104,19 @@ def model(found: Model) -> Table:
         if value is not None:
             table.add_row(name, Text(value))
     return table
+
+
+def _not_served(manifest: Manifest) -> str | None:
+    if bundle.unservable(manifest) is None:
+        return None
+    old = manifest.schema_ != bundle.SCHEMA
+    what = f"schema {manifest.schema_}" if old else f"preprocessing {manifest.input.preprocessing}"
+    return f"{what}: cannot be served by this version"
+
+
+def _network(manifest: Manifest, name: str) -> str | None:
+    file = manifest.files.get(name)
+    return f"{file.bytes:,} bytes, SHA-256 {file.sha256}" if file else None
 
 
 def _state(row: Row) -> Text:

@@ -98,7 +98,7 @@ def _train_if_changed(
 
 def _is_whole(trained: Path) -> bool:
     try:
-        bundle.verify(bundle.in_folder(trained))
+        bundle.contents(bundle.in_folder(trained))
     except ModelUnavailable:
         return False
     return True

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from digits import bundle, store
-from tests.bundles import NEW, OLD, make_bundle
+from digits import bundle, gate, store
+from digits.errors import ModelUnavailable
+from tests.bundles import NEW, OLD, make_bundle, make_schema_1, put_in_service
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh
 from tests.integration.test_http_api import request
 from tests.integration.test_s3_labels import batch, failures, s3_event
@@ -155,7 +156,11 @@ def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(door, models,
     store.publish(old, models)
     door.version()
     assert [key for key, _, _ in calls] == [
-        "models/current.json", f"models/{OLD}/manifest.json", f"models/{OLD}/mnist_cnn.tflite",
+        "models/current.json",
+        *(
+            f"models/{OLD}/{name}"
+            for name in ("manifest.json", "mnist_cnn.tflite", "segmenter.tflite", "config.json")
+        ),
     ]  # fmt: skip
     calls.clear()
     for _ in range(3):
@@ -189,6 +194,12 @@ def point(s3, manifest_sha256, version=NEW):
 NO_MODEL = b"this is no LiteRT model"
 
 BREAKS = {
+    "the segmentation network is tampered with": lambda s3, new: put(
+        s3, f"models/{NEW}/segmenter.tflite", NO_MODEL
+    ),
+    "the configuration is missing": lambda s3, new: s3.delete_object(
+        Bucket=MODELS, Key=f"models/{NEW}/config.json"
+    ),
     "the model is tampered with": lambda s3, new: put(
         s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL
     ),
@@ -199,7 +210,7 @@ BREAKS = {
         Bucket=MODELS, Key=f"models/{NEW}/manifest.json"
     ),
     "the manifest is another": lambda s3, new: put(s3, f"models/{NEW}/manifest.json", b"{}"),
-    "the manifest is of a newer schema": lambda s3, new: manifest_with(s3, schema=2),
+    "the manifest is of a newer schema": lambda s3, new: manifest_with(s3, schema=3),
     "the model wants another preprocessing": lambda s3, new: manifest_with(
         s3, input={"preprocessing": "99"}
     ),
@@ -255,6 +266,47 @@ def test_a_broken_model_at_the_first_request_leaves_the_shipped_one(
     store.publish(new, models)  # the same version, mended: the pointer does not move
     door.now += REFRESH
     assert door.version() == NEW
+
+
+def test_after_a_deployment_over_schema_1_the_shipped_model_answers_until_another_is_promoted(
+    door, models, new, tmp_path, refusals, caplog
+):
+    """Deploy, then promote: as `docs/operations.md` has it."""
+    before = put_in_service(make_schema_1(tmp_path / "schema 1"), models)
+    assert door.version() == bundle.load().manifest.version
+    assert refusals() == 1, "the alarm sees it"
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert f"Model {before.version} has bundle schema 1, which version 0.1.0" in line.reason
+    door.now += REFRESH
+    assert door.version() == bundle.load().manifest.version
+    assert refusals() == 1, "for as long as nothing is promoted"
+
+    promotion = gate.promote(store.upload(new, models).version, models)
+    assert "test accuracy, compared" in [item.name for item in promotion.criteria if item.passed]
+    assert promotion.pointer.previous == before.version
+    door.now += REFRESH
+    assert door.version() == NEW
+    assert refusals() == 0
+
+    pointer = models.read(store.POINTER)
+    with pytest.raises(ModelUnavailable, match="bundle schema 1"):
+        store.roll_back(models)
+    assert models.read(store.POINTER) == pointer
+    door.now += REFRESH
+    assert door.version() == NEW
+    assert refusals() == 0
+
+
+def test_the_shipped_model_can_be_promoted_where_version_0_1_0_had_published_its_own(
+    door, models, tmp_path, refusals
+):
+    put_in_service(make_schema_1(tmp_path / "schema 1"), models)
+    assert door.version() == bundle.load().manifest.version
+    assert refusals() == 1
+    gate.promote(store.upload(bundle.SHIPPED, models).version, models)
+    door.now += REFRESH
+    assert door.version() == bundle.load().manifest.version
+    assert refusals() == 0
 
 
 def test_a_refusal_is_logged_with_its_reason(door, models, s3, old, new, caplog):

@@ -15,7 +15,15 @@ from moto.s3.models import s3_backends
 from digits import bundle, store
 from digits.errors import Conflict, ModelUnavailable
 from digits.store import NotInStore, S3Store, StoreUnreachable
-from tests.bundles import NEW, OLD, Killed, tampered, version_in_service
+from tests.bundles import (
+    NEW,
+    OLD,
+    Killed,
+    make_schema_1,
+    put_in_service,
+    tampered,
+    version_in_service,
+)
 from tests.integration.conftest import MODELS
 
 
@@ -49,6 +57,27 @@ def test_a_bundle_is_published_and_read_back_below_any_prefix(s3, old, address):
     assert all(key.startswith(start) for key in keys)
     assert len(keys) == len(bundle.load(old).manifest.files) + 2
     assert [item.version for item in store.versions(models)] == [OLD]
+
+
+@pytest.mark.parametrize("damage", ["schema 1", "missing", "tampered"])
+def test_a_roll_back_to_what_cannot_be_served_writes_no_pointer(
+    s3, models, tmp_path, old, new, damage
+):
+    folder = make_schema_1(tmp_path / "schema 1") if damage == "schema 1" else old
+    before = put_in_service(folder, models)
+    store.publish(new, models)
+    key = f"models/{before.version}/segmenter.tflite"
+    if damage == "missing":
+        s3.delete_object(Bucket=MODELS, Key=key)
+    if damage == "tampered":
+        s3.put_object(Bucket=MODELS, Key=key, Body=b"something else")
+    pointer = s3.get_object(Bucket=MODELS, Key=store.POINTER)
+    why = "version 0.1.0" if damage == "schema 1" else "segmenter.tflite"
+    with pytest.raises(ModelUnavailable, match=why):
+        store.roll_back(models)
+    after = s3.get_object(Bucket=MODELS, Key=store.POINTER)
+    assert after["Body"].read() == pointer["Body"].read()
+    assert after["LastModified"] == pointer["LastModified"]
 
 
 def test_promote_and_roll_back_move_the_pointer(models, old, new):

@@ -54,7 +54,7 @@ def test_the_maps_are_those_that_keras_gives_and_training_draws(name, frames):
 
 
 def test_the_interpreter_that_looks_inside_is_made_when_it_is_asked_and_once(made, frames):
-    network = Network(bundle.load().tflite)
+    network = Network(bundle.load().classifier)
     network.logits(frames)
     assert not made
 
@@ -65,9 +65,9 @@ def test_the_interpreter_that_looks_inside_is_made_when_it_is_asked_and_once(mad
 
 def test_threads_may_share_it_from_the_first_frame_on(made):
     frames = np.random.default_rng(2).random((6, 28, 28), np.float32)
-    alone = Activations(bundle.load().tflite)
+    alone = Activations(bundle.load().classifier)
     expected = [alone(frame)[1][1] for frame in frames]
-    shared, start, wrong = Activations(bundle.load().tflite), threading.Barrier(6), []
+    shared, start, wrong = Activations(bundle.load().classifier), threading.Barrier(6), []
 
     def ask(place):
         start.wait()
@@ -87,7 +87,7 @@ def test_threads_may_share_it_from_the_first_frame_on(made):
 def test_looking_inside_says_nothing_on_standard_error():
     code = (
         "import numpy; from digits import bundle; from digits.activations import Activations;"
-        "Activations(bundle.load().tflite)(numpy.zeros((28, 28), numpy.float32))"
+        "Activations(bundle.load().classifier)(numpy.zeros((28, 28), numpy.float32))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stderr == b""

@@ -133,7 +133,21 @@ def test_a_door_may_take_less_than_the_others(classifier, seven):
 @pytest.mark.parametrize("tflite", [b"", b"not a model" * 100])
 def test_a_file_that_is_no_model_is_refused(tflite):
     with pytest.raises(ModelUnavailable, match="LiteRT"):
-        Classifier(replace(bundle.load(), tflite=tflite))
+        Classifier(replace(bundle.load(), classifier=tflite))
+
+
+@pytest.mark.parametrize("tflite", [b"", b"not a model" * 100])
+def test_a_file_that_is_no_segmentation_network_is_refused(tflite):
+    with pytest.raises(ModelUnavailable, match="cannot load the segmentation network"):
+        Classifier(replace(bundle.load(), segmenter=tflite))
+
+
+def test_what_is_not_surely_a_digit_by_the_configuration_is_for_review(seven):
+    shipped = bundle.load()
+    sure = shipped.config.classification.model_copy(update={"sure_digit": 1.0})
+    config = shipped.config.model_copy(update={"classification": sure})
+    result = Classifier(replace(shipped, config=config)).classify(seven)
+    assert (result.text, result.reason) == ("7", "low_confidence")
 
 
 def test_threads_may_share_one_classifier(classifier, seven, one):

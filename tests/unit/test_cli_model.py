@@ -11,7 +11,7 @@ from moto import mock_aws
 
 from digits import bundle, gate, runs, store
 from digits.cli import main
-from tests.bundles import NEW, OLD, make_bundle, tampered
+from tests.bundles import NEW, OLD, make_bundle, make_schema_1, put_in_service, tampered
 
 SHIPPED = bundle.load().manifest
 
@@ -257,12 +257,17 @@ def test_diff_shows_what_differs_and_the_metrics_always(digits, home, tmp_path, 
     assert rows["decision.temperature"][1] == 3.0
     assert rows["metrics.test_accuracy"][2] == 0.0
     assert rows["report.test.errors"][2] == 5
+    assert not any(
+        name.startswith(("classifier", "segmenter", "config", "schema")) for name in rows
+    )
     assert rows["report.outside.photos.accuracy"] == (None, 0.9, None)
     assert not any(name.startswith(("files", "training", "data")) for name in rows)
     everything = json.loads(digits("diff", OLD, NEW, home, "--all", "--format", "json").out)
     names = {item["name"] for item in everything}
     assert {"training.epochs", "data.sha256.x_test"} <= names
-    assert not names & {"report.test.confusion_matrix", "report.test.digits", "schema"}
+    assert {"schema", "segmenter.sha256", "config.segmentation.ink"} <= names
+    assert "report.segmentation.instances.recall" in names
+    assert not names & {"report.test.confusion_matrix", "report.test.digits"}
     table = digits("diff", OLD, NEW, home).out
     assert "decision.temperature" in table
     assert "+5" in table
@@ -335,3 +340,87 @@ def test_a_reader_who_leaves_is_no_stack_trace(old, tmp_path, command):
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(60) == 141
+
+
+def test_show_shows_both_networks_and_the_configuration(digits):
+    shown = digits("show").out
+    for name in ("mnist_cnn.tflite", "segmenter.tflite"):
+        file = SHIPPED.files[name]
+        assert f"{file.bytes:,} bytes" in shown
+        assert file.sha256 in shown.replace("\n", "")
+    assert "config: segmentation.ink" in shown
+
+
+@pytest.fixture
+def schema_1(home, tmp_path):
+    """The version of schema 1 that is in service in the store, and the folder of its bundle."""
+    folder = make_schema_1(tmp_path / "schema 1")
+    pointer = put_in_service(folder, store.open_store(home))
+    return SimpleNamespace(version=pointer.version, folder=folder)
+
+
+def test_a_model_of_schema_1_is_shown_listed_and_verified_as_one_that_cannot_be_served(
+    digits, home, schema_1
+):
+    shown = digits("show", home)
+    assert (shown.code, shown.err) == (0, "")
+    assert "schema 1: cannot be served by this version" in shown.out
+    assert "99.71%" in shown.out
+    listed = json.loads(digits("list", home, "--format", "json").out)
+    assert [(it["schema"], it["in_service"]) for it in listed] == [(1, True)]
+    assert "version 0.1.0 of this software serves" in listed[0]["problem"]
+    verified = digits("verify", home)
+    assert verified.code == 1
+    assert verified.out == f"{schema_1.version}: 2 files, all as the manifest says.\n"
+    assert verified.err.startswith("Cannot be served: ")
+    assert "promote it" in verified.err
+    damage(home, f"models/{schema_1.version}/report.json")
+    assert_one_line(digits("verify", home), "report.json", "digest")
+
+
+def test_a_model_of_schema_1_is_compared_with_one_of_schema_2(digits, schema_1, new):
+    items = json.loads(digits("diff", schema_1.folder, new, "--format", "json").out)
+    rows = {item["name"]: (item["before"], item["after"]) for item in items}
+    assert rows["schema"] == (1, 2)
+    assert rows["segmenter.sha256"] == (None, SHIPPED.files["segmenter.tflite"].sha256)
+    assert rows["config.segmentation.ink"] == (None, 0.5)
+    assert rows["report.segmentation.pages"] == (None, 400)
+
+
+def test_diff_shows_what_differs_in_the_configuration(digits, old, new):
+    config = json.loads((new / "config.json").read_text())
+    config["segmentation"]["ink"] = 0.6
+    (new / "config.json").write_text(json.dumps(config))
+    manifest = json.loads((new / "manifest.json").read_text())
+    manifest["files"]["config.json"] = bundle.describe_file(new / "config.json").model_dump()
+    (new / "manifest.json").write_text(json.dumps(manifest))
+    items = json.loads(digits("diff", old, new, "--format", "json").out)
+    changed = {it["name"]: (it["before"], it["after"]) for it in items if "config" in it["name"]}
+    assert changed == {"config.segmentation.ink": (0.5, 0.6)}
+
+
+def test_after_an_upgrade_a_roll_back_to_schema_1_is_one_line_and_moves_nothing(
+    digits, home, schema_1, new
+):
+    models = store.open_store(home)
+    assert digits("promote", new, home).code == 0
+    assert schema_1.version in digits("show", home).out
+    pointer = models.read(store.POINTER)
+    for args in ([], ["--to", schema_1.version]):
+        done = digits("rollback", home, *args)
+        assert_one_line(done, schema_1.version, "bundle schema 1", "version 0.1.0")
+        assert models.read(store.POINTER) == pointer
+
+
+def test_a_roll_back_to_a_model_that_litert_cannot_load_moves_nothing(digits, home, old, new):
+    (old / "segmenter.tflite").write_bytes(b"this is no LiteRT model")
+    manifest = json.loads((old / "manifest.json").read_text())
+    described = bundle.describe_file(old / "segmenter.tflite").model_dump()
+    manifest["files"]["segmenter.tflite"] = described
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    models = store.open_store(home)
+    put_in_service(old, models)
+    store.publish(new, models)
+    pointer = models.read(store.POINTER)
+    assert_one_line(digits("rollback", home), "LiteRT cannot load the segmentation network")
+    assert models.read(store.POINTER) == pointer

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from digits import image
+from digits import bundle, image
+from digits.finder import Segmenter
 from digits.layout import Piece
 from training_job import data, elsewhere, found, glyphs, hands, outliers, photos, scenes, strokes
 from training_job.data import NONE, Split
@@ -22,6 +23,8 @@ from training_job.progress import Progress
 from training_job.recipes import RECIPES, Recipe
 
 ROOT = Path(__file__).parents[2]
+SHIPPED = bundle.load()
+SEGMENTER = Segmenter(SHIPPED.segmenter, SHIPPED.config.segmentation)
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +91,14 @@ def test_other_hands_give_every_digit_and_sound_frames():
 def test_a_photo_tells_where_its_ink_is():
     sample = photos.photo(strokes.digit(0, np.random.default_rng(0)), 0, level="easy", seed=3)
     assert sample.box is not None
-    boxes = [mark.box for mark in found._marks(image.decode(sample.data))]
+    boxes = [mark.box for mark in found._marks(image.decode(sample.data), SEGMENTER)]
     assert min(np.abs(np.subtract(box, sample.box)).max() for box in boxes) < 0.05 * max(sample.box)
     assert photos.blank(level="easy", seed=0).box is None
 
 
 def test_what_is_found_on_pages_are_frames_of_digits_and_of_others():
-    with elsewhere.workers() as pool:
-        pages, again = (found.frames(24, 6, 3, pool) for _ in range(2))
+    with elsewhere.workers(SEGMENTER) as pool:
+        pages, again = (found.frames(24, 6, 3, SEGMENTER, pool) for _ in range(2))
     assert sound(pages.digits.x[..., 0])
     assert sound(pages.others)
     assert len(pages.digits) > 60
@@ -137,7 +140,7 @@ def test_the_opinion_learns_along_with_the_digits():
     mnist = data.load()
     recipe = replace(RECIPES["reference", "quick"], epochs=1, hands=50, pages=8, blanks=4,
                      outliers=3_000)  # fmt: skip
-    shown = elsewhere.shown(recipe, 1, Progress())
+    shown = elsewhere.shown(recipe, 1, SEGMENTER, Progress())
     assert set(shown.y) == {*range(10), NONE}
     some = Split(mnist.train.x[:5_000], mnist.train.y[:5_000])
     _, whole, history = fit(

@@ -1,24 +1,29 @@
-"""The network that finds ink: what it ships as, what it finds, and what it is taught."""
+"""The segmentation network: what it finds, what it refuses to load, and what it is taught."""
 
 from __future__ import annotations
 
 import io
+import pickle
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from digits import finder, image
+from digits import bundle, finder, image
+from digits.errors import ModelUnavailable
+from digits.finder import Segmenter
 from training_job import photos, strokes
-from training_job.finder import HALF, lesson
+from training_job.segmenter import HALF, lesson
 
+SHIPPED = bundle.load()
+SEGMENTER = Segmenter(SHIPPED.segmenter, SHIPPED.config.segmentation)
 RNG = np.random.default_rng(20261126)
 
 
 def test_the_ink_is_where_it_was_painted_on_a_ruled_page_in_shadow():
     digit = strokes.digit(2, RNG)
     sample = photos.photo(digit, 2, level="hard", seed=3)
-    ink = finder.find(image.decode(sample.data).grey)[0].ink
+    ink = SEGMENTER.find(image.decode(sample.data).grey)[0].ink
     rows, columns = np.flatnonzero(ink.mask.any(1)), np.flatnonzero(ink.mask.any(0))
     x, y, width, height = sample.box
     with Image.open(io.BytesIO(sample.data)) as picture:
@@ -32,7 +37,7 @@ def test_paper_has_no_ink():
     for level in photos._STYLES:
         for seed in range(5):
             grey = image.decode(photos.blank(level=level, seed=seed).data).grey
-            ways = finder.find(grey)
+            ways = SEGMENTER.find(grey)
             assert sum(piece.area for seen in ways for piece in seen.parts) < 0.01 * grey.size
 
 
@@ -42,7 +47,7 @@ def test_neighbours_that_touch_are_two_things_and_small_ones_are_looked_at_close
     small = Image.fromarray((rows[0] * 255).astype(np.uint8)).resize((70, 50))
     page[200:250, 300:370] -= (np.asarray(small) * 0.7).astype(np.uint8)
 
-    close, _, whole = finder.find(page)
+    close, _, whole = SEGMENTER.find(page)
 
     assert len(close.parts) == 1
     assert len(close.things) == 2
@@ -56,7 +61,7 @@ def test_a_thing_is_whole_though_the_pen_skipped():
     draw.ellipse((100, 70, 200, 230), outline=40, width=14)
     draw.line((150, 60, 150, 240), fill=240, width=5)
 
-    seen = finder.find(np.asarray(ring))[0]
+    seen = SEGMENTER.find(np.asarray(ring))[0]
 
     assert len(seen.parts) == 2
     assert len(seen.things) == 1
@@ -83,3 +88,34 @@ def test_a_lesson_says_where_each_things_middle_is():
         assert len(spots) < 60, "all the ink of a thing points at one place"
         taught += 1
     assert taught > 6
+
+
+def test_the_thresholds_are_those_of_the_configuration():
+    page = np.full((200, 300), 230, np.uint8)
+    page[60:150, 80:95] = 40
+    page[60:150, 180:195] = 40
+    assert len(SEGMENTER.find(page)[0].things) == 2
+    higher = SHIPPED.config.segmentation.model_copy(update={"ink": 1 - 1e-9})
+    assert Segmenter(SHIPPED.segmenter, higher).find(page) == []
+    no_centre = SHIPPED.config.segmentation.model_copy(update={"centre": 1 - 1e-9})
+    assert Segmenter(SHIPPED.segmenter, no_centre).find(page)[0].things == []
+
+
+def test_a_segmenter_finds_the_same_after_it_was_sent_to_another_process():
+    page = np.full((200, 150), 230, np.uint8)
+    page[50:150, 60:75] = 40
+    sent = pickle.loads(pickle.dumps(SEGMENTER))
+    np.testing.assert_array_equal(sent.find(page)[0].ink.mask, SEGMENTER.find(page)[0].ink.mask)
+
+
+@pytest.mark.parametrize(
+    ("tflite", "why"),
+    [
+        (b"", "LiteRT cannot load"),
+        (b"not a model" * 100, "LiteRT cannot load"),
+        (SHIPPED.classifier, r"outputs of \[1, 10\] channels"),
+    ],
+)
+def test_a_file_that_is_not_a_segmentation_network_is_refused(tflite, why):
+    with pytest.raises(ModelUnavailable, match=why):
+        Segmenter(tflite, SHIPPED.config.segmentation)

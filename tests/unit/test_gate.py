@@ -11,7 +11,7 @@ from digits import bundle, gate, store
 from digits.errors import Conflict, ModelUnavailable
 from digits.gate import Evidence, Report
 from digits.store import FolderStore, StoreUnreachable
-from tests.bundles import NEW, OLD, make_bundle, tampered
+from tests.bundles import NEW, OLD, make_bundle, make_schema_1, put_in_service, tampered
 
 GOOD = {
     "test": {
@@ -27,6 +27,12 @@ GOOD = {
         "uci": {"images": 1797, "accuracy": 0.9},
     },
     "serving": {"bytes": 900_000, "latency_ratio": 1.0},
+    "segmentation": {
+        "glyphs": 1000,
+        "sha256": "a",
+        "ink": {"f1": 0.95, "f1_standard_error": 0.005},
+        "instances": {"found": 1000, "precision": 0.9, "recall": 0.9},
+    },
 }
 SHIPPED = bundle.load().manifest
 
@@ -46,11 +52,14 @@ def figures(**changes):
     return report
 
 
-def model(*, size=900_000, architecture="reference", x_test="1" * 64, **changes):
-    served = SHIPPED.files[bundle.TFLITE].model_copy(update={"bytes": size})
+def model(*, size=900_000, segmenter=900_000, architecture="reference", x_test="1" * 64, **changes):
+    sizes = {bundle.TFLITE: size, bundle.SEGMENTER: segmenter}
     manifest = SHIPPED.model_copy(
         update={
-            "files": {bundle.TFLITE: served},
+            "files": {
+                name: SHIPPED.files[name].model_copy(update={"bytes": count})
+                for name, count in sizes.items()
+            },
             "architecture": architecture,
             "data": SHIPPED.data.model_copy(update={"sha256": {"x_test": x_test}}),
         }
@@ -95,6 +104,22 @@ def test_a_good_model_passes_alone_and_against_an_equal():
         ),
         ({"size": 2_000_000}, {"size": 2_000_001}, "size of the served file"),
         ({"serving__latency_ratio": 10.0}, {"serving__latency_ratio": 10.1}, "time for a digit"),
+        ({"segmentation__ink__f1": 0.88}, {"segmentation__ink__f1": 0.879}, "ink F1"),
+        (
+            {"segmentation__instances__recall": 0.82},
+            {"segmentation__instances__recall": 0.819},
+            "glyph recall",
+        ),
+        (
+            {"segmentation__instances__precision": 0.73},
+            {"segmentation__instances__precision": 0.729},
+            "glyph precision",
+        ),
+        (
+            {"segmenter": 2_000_000},
+            {"segmenter": 2_000_001},
+            "size of the segmentation network",
+        ),
     ],
 )
 def test_every_floor_holds_whatever_is_in_service(good, bad, name):
@@ -140,6 +165,22 @@ def test_the_fewer_images_the_more_is_chance():
             {"outside__uci__accuracy": 0.878},
             "accuracy on uci, compared",
         ),
+        # 1.96 standard errors of the difference: 0.0139 of F1, 0.0267 of the shares at 90 %
+        (
+            {"segmentation__ink__f1": 0.9362},
+            {"segmentation__ink__f1": 0.9360},
+            "ink F1, compared",
+        ),
+        (
+            {"segmentation__instances__recall": 0.874},
+            {"segmentation__instances__recall": 0.872},
+            "glyph recall, compared",
+        ),
+        (
+            {"segmentation__instances__precision": 0.874},
+            {"segmentation__instances__precision": 0.872},
+            "glyph precision, compared",
+        ),
         ({"size": 989_000}, {"size": 991_000}, "size of the served file, compared"),
         (
             {"serving__latency_ratio": 1.5},
@@ -160,6 +201,10 @@ def test_nothing_may_be_worse_than_in_service_by_more_than_its_slack(good, bad, 
         ("serving", ["time for a digit", "time for a digit, compared"]),
         ("outside", ["accuracy on photos, compared", "accuracy on uci, compared"]),
         ("outside__uci", ["accuracy on uci, compared"]),
+        (
+            "segmentation",
+            ["ink F1", "glyph recall", "glyph precision", "segmentation, compared"],
+        ),
         ("test__negative_log_likelihood_standard_error", ["negative log-likelihood, compared"]),
     ],
 )
@@ -171,7 +216,7 @@ def test_what_the_candidates_report_lacks_is_not_judged_and_said_to_be(gone, nam
     assert all("report" in why for why in skipped.values())
 
 
-@pytest.mark.parametrize("gone", ["parity", "serving", "outside", "outside__uci"])
+@pytest.mark.parametrize("gone", ["parity", "serving", "outside", "outside__uci", "segmentation"])
 def test_what_only_the_candidates_report_has_is_not_compared(gone):
     criteria = gate.judge(model(), model(**{gone: None}))
     assert gate.failures(criteria) == ()
@@ -191,6 +236,15 @@ def test_other_pictures_under_the_same_name_are_not_compared():
     theirs = model(outside__photos={"images": 9, "accuracy": 1.0, "sha256": "b"})
     assert failed(ours, theirs) == []
     assert "other pictures" in row("accuracy on photos, compared", ours, theirs).why
+
+
+def test_figures_on_other_pages_are_not_compared():
+    ours, theirs = (
+        model(segmentation__instances__recall=recall, segmentation__sha256=sha256)
+        for recall, sha256 in ((0.83, "a"), (0.99, "b"))
+    )
+    assert failed(ours, theirs) == []
+    assert "other pages" in row("segmentation, compared", ours, theirs).why
 
 
 def test_another_architecture_may_be_larger_and_slower_within_the_floors():
@@ -351,3 +405,81 @@ def test_a_model_that_came_into_service_while_another_was_judged_is_not_overrule
     with pytest.raises(Conflict):
         gate.promote(version, models)
     assert store.current(models)[0].version == rival
+
+
+def schema_1_in_service(models, folder):
+    return put_in_service(make_schema_1(folder), models).version
+
+
+def test_a_candidate_is_compared_with_a_model_of_schema_1_by_their_reports(models, tmp_path):
+    schema_1_in_service(models, tmp_path / "old")
+    promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
+    compared = {it.name: it for it in promotion.criteria if it.name.endswith("compared")}
+    for name in ("test accuracy", "calibration error", "accuracy on photos hard"):
+        assert compared[f"{name}, compared"].passed
+    assert compared["segmentation, compared"].why == "not in both reports"
+
+
+def worse_on_photos(report):
+    report["outside"]["photos hard"]["accuracy"] = 0.9
+
+
+def test_a_candidate_worse_than_a_model_of_schema_1_is_refused(models, tmp_path):
+    """It passes every floor: before, it took the place of any model that could not be served."""
+    version = schema_1_in_service(models, tmp_path / "old")
+    with pytest.raises(gate.Refused, match="accuracy on photos hard, compared"):
+        gate.promote(uploaded(models, tmp_path / "new", NEW, worse_on_photos), models)
+    assert store.current(models)[0].version == version
+
+
+def rewrite_manifest(models, version, **changes):
+    key = f"models/{version}/manifest.json"
+    found = models.read(key)
+    raw = json.dumps(json.loads(found.data) | changes).encode()
+    models.swap(key, raw, expected=found.etag)
+
+
+def test_a_candidate_worse_than_a_model_for_another_preprocessing_is_refused(models, tmp_path):
+    gate.promote(uploaded(models, tmp_path / "old", OLD), models)
+    rewrite_manifest(models, OLD, input={"preprocessing": "1"})
+    with pytest.raises(gate.Refused, match="accuracy on photos hard, compared"):
+        gate.promote(uploaded(models, tmp_path / "new", NEW, worse_on_photos), models)
+
+
+def test_a_model_of_a_newer_schema_in_service_is_only_replaced_for_a_reason(models, tmp_path):
+    gate.promote(uploaded(models, tmp_path / "old", OLD), models)
+    rewrite_manifest(models, OLD, schema=3)
+    version = uploaded(models, tmp_path / "new", NEW)
+    with pytest.raises(bundle.NewerSchema, match=rf"{OLD}, cannot be compared.*schema 3"):
+        gate.promote(version, models)
+    assert store.current(models)[0].version == OLD
+    promotion = gate.promote(version, models, forced="the code was rolled back")
+    assert store.current(models)[0].version == NEW
+    assert "schema 3" in promotion.criteria[-1].why
+
+
+@pytest.mark.parametrize("forced", [None, "a demonstration"])
+def test_a_candidate_that_cannot_be_served_is_refused_whatever_its_figures(
+    models, tmp_path, forced
+):
+    version = schema_1_in_service(models, tmp_path / "old")
+    store.publish(make_bundle(tmp_path / "new", NEW), models)
+    with pytest.raises(ModelUnavailable, match="bundle schema 1"):
+        gate.promote(version, models, forced=forced)
+    assert store.current(models)[0].version == NEW
+
+
+def test_a_candidate_without_figures_for_its_segmentation_network_is_not_judged(models, tmp_path):
+    def without(report):
+        del report["segmentation"]
+
+    version = uploaded(models, tmp_path / "new", NEW, without)
+    with pytest.raises(ModelUnavailable, match="no figures for its segmentation network"):
+        gate.promote(version, models)
+    assert store.look(models).etag is None
+
+
+def test_the_shipped_model_takes_the_place_of_that_of_version_0_1_0(models, tmp_path):
+    schema_1_in_service(models, tmp_path / "old")
+    version = store.upload(bundle.SHIPPED, models).version
+    assert gate.failures(gate.promote(version, models).criteria) == ()

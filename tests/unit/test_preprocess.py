@@ -21,7 +21,8 @@ from training_job import photos as generator
 from training_job.data import BUNDLED
 
 PAPER, INK = 235, 30
-JUDGE = Classifier(bundle.load()).judge
+CLASSIFIER = Classifier(bundle.load())
+JUDGE, SEGMENTER = CLASSIFIER.judge, CLASSIFIER.segmenter
 TRAINING, LABELS = generator.load(held_out=False)
 # The first of each digit that is all of one piece.
 EXAMPLES = [TRAINING[np.flatnonzero(digit == LABELS)[0]] for digit in range(10)]
@@ -36,14 +37,14 @@ class Single:
 
 
 def single(picture: Picture) -> Single:
-    lines, several = reading.main(reading.read(picture, JUDGE))
+    lines, several = reading.main(reading.read(picture, JUDGE, SEGMENTER))
     found = [one for line in lines for one in line]
     return Single(found[0].mark if found and found[0].accepted else None, several)
 
 
 def multiple(picture: Picture) -> tuple[tuple[Mark, ...], ...]:
     """The marks that are accepted as digits."""
-    lines = reading.read(picture, JUDGE)
+    lines = reading.read(picture, JUDGE, SEGMENTER)
     kept = (tuple(found.mark for found in line if found.accepted) for line in lines)
     return tuple(line for line in kept if line)
 
@@ -117,7 +118,7 @@ class TestPicturesLikeMnist:
             digits = arrays["x_test"][:1000]
         for digit in digits:
             picture = picture_of(digit if polarity == "white on black" else 255 - digit)
-            ((found,),) = reading.read(picture, JUDGE)
+            ((found,),) = reading.read(picture, JUDGE, SEGMENTER)
             np.testing.assert_array_equal(found.mark.frame, digit / np.float32(255))
 
     def test_their_box_is_that_of_the_ink(self):

@@ -115,7 +115,7 @@ def test_a_page_without_a_digit_says_why(classifier):
 
 
 @pytest.mark.parametrize(("digit", "is_digit"), [(0.02, False), (0.1, True)])
-def test_what_is_likelier_a_digit_than_none_is_shown_for_review(digit, is_digit):
+def test_what_is_likelier_a_digit_than_none_is_shown_for_review(classifier, digit, is_digit):
     def judge(frames: np.ndarray) -> Opinions:
         no = np.zeros(len(frames), np.bool_)
         return Opinions(np.eye(10)[[7] * len(frames)], np.full(len(frames), digit), no, no)
@@ -123,9 +123,8 @@ def test_what_is_likelier_a_digit_than_none_is_shown_for_review(digit, is_digit)
     for many in (1, 2):
         page = page_of([drawn(7)] * many, gap=250)
         picture = Picture(page, page.shape[1], page.shape[0], "PNG")
-        said = [
-            (one.is_digit, one.accepted) for line in reading.read(picture, judge) for one in line
-        ]
+        lines = reading.read(picture, judge, classifier.segmenter)
+        said = [(one.is_digit, one.accepted) for line in lines for one in line]
         assert said == [(is_digit, False)] * many
 
 

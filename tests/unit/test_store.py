@@ -19,7 +19,16 @@ import pytest
 from digits import bundle, store
 from digits.errors import Conflict, ModelUnavailable
 from digits.store import FolderStore, NotInStore, Pointer, StoreUnreachable
-from tests.bundles import NEW, OLD, Killed, make_bundle, tampered, version_in_service
+from tests.bundles import (
+    NEW,
+    OLD,
+    Killed,
+    make_bundle,
+    make_schema_1,
+    put_in_service,
+    tampered,
+    version_in_service,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -219,7 +228,7 @@ def test_a_manifest_cannot_name_a_file_outside_its_bundle(models, old, name):
     manifest = json.loads(path.read_text())
     manifest["files"][name] = {"sha256": "0" * 64, "bytes": 0}
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ModelUnavailable, match="not a schema-1 manifest"):
+    with pytest.raises(ModelUnavailable, match="not a valid manifest"):
         store.publish(old, models)
 
 
@@ -260,6 +269,62 @@ def test_there_is_no_rolling_back_from_the_first_model_or_to_a_broken_one(models
     with pytest.raises(ModelUnavailable, match="digest"):
         store.roll_back(models)
     assert version_in_service(models) == NEW
+
+
+def rewritten(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+UNSERVABLE = {
+    "schema 1": (lambda folder: None, "bundle schema 1, which version 0.1.0"),
+    "a newer schema": (
+        lambda folder: rewritten(folder / "manifest.json", schema=3),
+        "bundle schema 3.*upgrade",
+    ),
+    "another preprocessing": (
+        lambda folder: rewritten(
+            folder / "manifest.json", input={"preprocessing": "1"}, git_commit="abc"
+        ),
+        "preprocessing 1.*git commit abc",
+    ),
+    "a missing network": (lambda folder: (folder / "segmenter.tflite").unlink(), "segmenter"),
+    "a tampered configuration": (lambda folder: tampered(folder / "config.json"), "config.json"),
+    "a missing picture": (lambda folder: (folder / "images/errors.png").unlink(), "errors.png"),
+}
+
+
+@pytest.mark.parametrize("harm", UNSERVABLE)
+@pytest.mark.parametrize("named", [False, True])
+def test_a_roll_back_to_what_cannot_be_served_is_refused_and_the_pointer_is_not_written(
+    models, home, tmp_path, new, harm, named
+):
+    damage, why = UNSERVABLE[harm]
+    make = make_schema_1 if harm == "schema 1" else lambda it: make_bundle(it, OLD)
+    before = put_in_service(make(tmp_path / "before"), models)
+    store.publish(new, models)
+    damage(home / "models" / before.version)
+    pointer = home / "models/current.json"
+    raw, written = pointer.read_bytes(), pointer.stat().st_mtime_ns
+    with pytest.raises(ModelUnavailable, match=why):
+        store.roll_back(models, before.version if named else None)
+    assert (pointer.read_bytes(), pointer.stat().st_mtime_ns) == (raw, written)
+
+
+def test_a_schema_2_bundle_takes_over_from_the_schema_1_bundle_it_was_derived_from(
+    models, tmp_path
+):
+    """As in a stack that was made with version 0.1.0, whose shipped model was published."""
+    before = put_in_service(make_schema_1(tmp_path / "old"), models)
+    pointer = store.publish(bundle.SHIPPED, models)
+    shipped = bundle.load().manifest
+    assert shipped.derived_from == before.version
+    assert (pointer.version, pointer.previous) == (shipped.version, before.version)
+
+
+def test_a_bundle_of_schema_1_is_not_uploaded(models, tmp_path):
+    with pytest.raises(ModelUnavailable, match="bundle schema 1"):
+        store.upload(make_schema_1(tmp_path / "old"), models)
+    assert models.keys("models/") == []
 
 
 def test_a_pointer_that_is_none_is_refused_by_readers_and_mended_by_promotion(models, home, old):
@@ -395,6 +460,15 @@ def test_a_folder_that_cannot_be_used_is_said_to_be_so(tmp_path, old):
     for use in (lambda: store.publish(old, models), lambda: store.look(models)):
         with pytest.raises(StoreUnreachable, match="Not a directory"):
             use()
+
+
+def test_a_version_of_schema_1_is_listed_with_its_manifest_and_why_it_is_not_served(
+    models, tmp_path
+):
+    put_in_service(make_schema_1(tmp_path / "old"), models)
+    (listed,) = store.versions(models)
+    assert listed.manifest.metrics.test_accuracy == 0.9971
+    assert "bundle schema 1, which version 0.1.0" in listed.problem
 
 
 def test_versions_are_listed_with_what_is_wrong_with_them(models, home, tmp_path, old, new):

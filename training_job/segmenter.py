@@ -1,9 +1,11 @@
-"""Trains the network that finds ink and tells whose it is; see `digits.finder`.
+"""Train the segmentation network; see `digits.finder`.
 
-    python -m training_job.finder                     the one that ships: an hour of two cores
-    python -m training_job.finder --out other.tflite  somewhere else
+    python -m training_job.segmenter --out segmenter    an hour of two cores
+    python -m training_job.assemble --segmenter segmenter --out bundle
+                                                        a bundle of it and the shipped classifier
 
-It knows nothing of digits' names, so a new digit network needs no new one of it.
+It does not depend on the classifier, so a new classifier needs no new one. The folder that it
+writes is what `python -m training_job --segmenter` takes.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from keras import layers
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits import finder
+from digits import bundle, finder
+from digits.bundle import CONFIG, SEGMENTER
 from digits.finder import CELL, HALF, UNIT
-from training_job import scenes
+from training_job import scenes, segmentation
 from training_job.fit import OneCycle
 from training_job.model import FusedBatchNormalization
 from training_job.progress import Progress
@@ -79,6 +82,7 @@ def network(*, training: bool) -> keras.Model:
     return keras.Model(picture, [ink, centre, way])
 
 
+@keras.saving.register_keras_serializable("digits")
 class SpaceToDepth(layers.Layer):  # type: ignore[misc]
     """Four neighbours to four channels."""
 
@@ -89,6 +93,7 @@ class SpaceToDepth(layers.Layer):  # type: ignore[misc]
         return (shape[0], None, None, 4 * shape[3])
 
 
+@keras.saving.register_keras_serializable("digits")
 class DepthToSpace(layers.Layer):  # type: ignore[misc]
     """Four channels to four neighbours."""
 
@@ -199,22 +204,28 @@ def loss(said: Any, ink: Any, centre: Any, way: Any, size: Any) -> tuple[Any, An
     return of_ink, of_centre, of_way
 
 
-def litert(trained: keras.Model) -> bytes:
+def litert(served: keras.Model) -> bytes:
     """The network in LiteRT's form, for pictures of any size."""
-    served = network(training=False)
-    served.set_weights(trained.get_weights())
     with redirect_stdout(io.StringIO()):
         converted: bytes = tf.lite.TFLiteConverter.from_keras_model(served).convert()
     return converted
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Where the network is written.")] = finder.MODEL,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the network is written.")
+    ] = Path("segmenter"),
     count: Annotated[int, typer.Option(help="Scenes to paint.")] = 12_000,
     epochs: Annotated[int, typer.Option(help="How often each is shown.")] = 6,
     seed: Annotated[int, typer.Option(help="Of weights, order and light.")] = 1,
 ) -> None:
-    """Paint scenes, train on them and write the network."""
+    """Render pages, train on them and write the network, with the shipped thresholds."""
+    if out.resolve().is_relative_to(bundle.SHIPPED):
+        raise typer.BadParameter(
+            f"{out} is in the bundle that ships; write elsewhere, then put the network in a bundle"
+            " with `python -m training_job.assemble`.",
+            param_hint="--out",
+        )
     progress = Progress()
     keras.utils.set_random_seed(seed)
     lessons = _painted(count, progress)
@@ -232,8 +243,21 @@ def main(
                 ink, centre, way = losses.tolist()
                 progress.say(f"step {step}/{steps}", ink=ink, centre=centre, way=way)
                 losses[:] = 0
-    out.write_bytes(litert(run.model))
-    progress.say(f"{out} has {out.stat().st_size:,} bytes")
+    save(run.model, out)
+    progress.say(f"wrote the segmentation network to {out}")
+
+
+def save(trained: keras.Model, out: Path) -> None:
+    """Write the network to the folder `out`, for Keras and for LiteRT, and a configuration.
+
+    The configuration is the shipped one: its thresholds are yet to be fitted for this network.
+    """
+    served = network(training=False)
+    served.set_weights(trained.get_weights())
+    out.mkdir(parents=True, exist_ok=True)
+    served.save(out / segmentation.KERAS)
+    (out / SEGMENTER).write_bytes(litert(served))
+    (out / CONFIG).write_bytes((bundle.SHIPPED / CONFIG).read_bytes())
 
 
 def _painted(count: int, progress: Progress) -> list[Lesson]:
