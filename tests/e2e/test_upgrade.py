@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -130,13 +131,21 @@ class Upgraded:
 
 
 def built(cloud: LocalCloud, processes: Processes, out: Path, root: Path) -> Path:
-    """`sam build`, with functions that look for another model each second and not each minute."""
+    """`sam build`, and two changes of what it built that only save time.
+
+    The functions look for another model each second, not each minute. Their artifacts, which are
+    alike, become one archive; `sam deploy` would compress each by itself.
+    """
     cloud.build(processes, out, root)
+    shutil.make_archive(str(out / "functions"), "zip", out / "HttpApiFunction")
     template = (out / "template.yaml").read_text()
-    assert "DIGITS_MODEL_REFRESH_SECONDS: '60'" in template
-    (out / "template.yaml").write_text(
-        template.replace("DIGITS_MODEL_REFRESH_SECONDS: '60'", "DIGITS_MODEL_REFRESH_SECONDS: '1'")
-    )
+    for found, changed in (
+        ("DIGITS_MODEL_REFRESH_SECONDS: '60'", "DIGITS_MODEL_REFRESH_SECONDS: '1'"),
+        (r"CodeUri: \w+Function", "CodeUri: functions.zip"),
+    ):
+        template, times = re.subn(found, changed, template)
+        assert times, found
+    (out / "template.yaml").write_text(template)
     return out
 
 
