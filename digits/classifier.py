@@ -226,7 +226,7 @@ class Classifier:
             )
             for place, found in enumerate(found for line in lines for found in line)
         )
-        reasons: list[Reason] = [digit.reason for digit in digits if digit.reason]
+        reasons = [digit.reason for digit in digits if digit.reason]
         if not digits:
             reasons = ["blank"]
         return Result(

@@ -6,21 +6,25 @@ The HTTP door writes them; a person looks through the folder before it is traine
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from digits import corrections
 from digits.errors import BadRequest
 from digits.storage import Store
 
 PREFIX = "feedback/"
 IMAGE = "image.png"
 RECORD = "feedback.json"
+COLUMNS = ("file", "truth", "answer", "model", "received_at")  # of labels.csv
 
 
 class Correction(BaseModel):
-    """What a user says is in a picture, beside it under ``feedback/<utc date>/<id>/``."""
+    """What a user says is in a picture, beside it under ``feedback/<utc date>/<id>/``.
+
+    `truth` is a valid correction (see `digits.corrections`): the API checks it before it is kept.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,8 +39,8 @@ class Correction(BaseModel):
 def collect(store: Store, folder: Path) -> tuple[int, int]:
     """Copy the corrections of one digit into `folder`, with a ``labels.csv`` that names them.
 
-    Only a picture whose truth is one digit can be trained on beside MNIST; the others stay where
-    they are. Nothing here is believed: `labels.csv` is for a person to look through first.
+    Only a picture whose correction is one digit can be trained on beside MNIST; the others stay
+    where they are. Nothing here is believed: `labels.csv` is for a person to look through first.
 
     Parameters
     ----------
@@ -65,7 +69,7 @@ def collect(store: Store, folder: Path) -> tuple[int, int]:
         # Last, so that what was cut off can be done again in the same folder.
         with labels.open("x", newline="", encoding="utf-8") as stream:
             table = csv.writer(stream, lineterminator="\n")
-            table.writerow(("file", "truth", "answer", "model", "received_at"))
+            table.writerow(COLUMNS)
             table.writerows(rows)
     except OSError as error:
         raise BadRequest(
@@ -83,14 +87,14 @@ def _copy(store: Store, folder: Path) -> tuple[list[tuple[str, ...]], int]:
         if name != RECORD:
             continue
         correction = _read(store, key)
-        if correction is None or not re.fullmatch("[0-9]", correction.truth):
+        if correction is None or not corrections.is_digit(correction.truth):
             left += 1
             continue
         file = "-".join((*place.split("/")[-2:], IMAGE))
         picture = store.read(f"{place}/{IMAGE}")
         assert picture is not None  # noqa: S101 - only a conditional read gives none
         (folder / file).write_bytes(picture.data)
-        answer = (correction.answer or "").replace("\n", " ")
+        answer = " ".join((correction.answer or "").split())
         rows.append((file, correction.truth, answer, correction.model, correction.received_at))
     return rows, left
 

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from digits import corrections
 from digits.errors import DigitsError
-from digits.results import ErrorInfo, Mode, ModelInfo, Result
+from digits.results import ErrorInfo, Mode, ModelInfo, Result, when_written
 
 PREFIX = "labels/"
 CORRECTIONS = "corrections/"
@@ -126,7 +127,7 @@ class Correction(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     source: Source
-    truth: Annotated[str, Field(pattern=r"^([0-9?]+(\n[0-9?]+)*)?$")]
+    truth: Annotated[str, when_written(corrections.valid)]
     corrected_at: str = Field(default_factory=lambda: _now())  # noqa: PLW0108 - defined below
 
     def is_of(self, image: Source) -> bool:

@@ -1,13 +1,22 @@
-"""The result types that every door returns: command line, HTTP, label objects and app.
+"""The result types that every interface returns: command line, HTTP, label objects and app.
 
-The JSON form of these models is the project's public contract; fields are added, never renamed.
+The JSON form of these models is the project's public contract. Fields and reasons are added, never
+renamed: these models write only what they declare, and `read` takes what a later version adds.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from digits.errors import DigitsError
 
@@ -17,6 +26,45 @@ Explain = Literal["frame", "full"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 # Left out of the JSON where it was not asked for; every other null is meant.
 _OPTIONAL = Field(exclude_if=lambda value: value is None)
+# The validation context of `read`.
+_READING = {"reading": True}
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read(model: type[Model], data: bytes | str) -> Model:
+    """Read JSON that another version of this program may have written.
+
+    Fields that `model` does not declare are ignored, at every level, and what `when_written`
+    checks is taken as it is.
+
+    Raises
+    ------
+    ValidationError
+        If it is not JSON, or not such a document of any version.
+    """
+    return model.model_validate_json(data, extra="ignore", context=_READING)
+
+
+def when_written(check: Callable[[str], str]) -> AfterValidator:
+    """Validate a text by `check`, except in `read`: later versions may allow more."""
+
+    def validate(text: str, info: ValidationInfo) -> str:
+        return text if info.context is _READING else check(text)
+
+    return AfterValidator(validate)
+
+
+def _known(reason: str) -> str:
+    if reason not in get_args(Reason):
+        raise ValueError(f"must be one of {', '.join(get_args(Reason))}")
+    return reason
+
+
+# A reason as a result holds it: of those above in what is written, any in what is read.
+OpenReason = Annotated[
+    str, when_written(_known), WithJsonSchema({"type": "string", "enum": [*get_args(Reason)]})
+]
 
 
 class _Contract(BaseModel):
@@ -71,7 +119,7 @@ class Digit(_Contract):
         Field(description="x, y, width, height in pixels of the upright image."),
     ]
     needs_review: bool
-    reason: Reason | None
+    reason: OpenReason | None
     explanation: Annotated[Explanation | None, _OPTIONAL] = None
 
 
@@ -99,7 +147,7 @@ class Result(_Contract):
         Field(description="The digits in reading order; null where none was found."),
     ]
     needs_review: bool
-    reason: Reason | None
+    reason: OpenReason | None
     digits: tuple[Digit, ...]
     image: ImageInfo
     model: ModelInfo

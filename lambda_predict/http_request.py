@@ -89,8 +89,9 @@ def read_json(event: APIGatewayProxyEvent, expected: type[Model]) -> Model:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])[:200]
+        problem = first["msg"].removeprefix("Value error, ")
         raise BadRequest(
-            f"The JSON is not as expected ({field}: {first['msg']}); GET /docs shows what is."
+            f"The JSON is not as expected ({field}: {problem}); GET /docs shows what is."
         ) from error
 
 

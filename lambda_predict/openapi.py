@@ -1,5 +1,8 @@
 """The OpenAPI 3.1 description of the HTTP API, made from the same pydantic models that answer.
 
+The models hold what is written to what they declare. The description promises less, so that clients
+made from it take the answers of later versions: see `_growing`.
+
 `openapi.json` beside this file is what is served; a test says when it is not this module's output.
 
     python -m lambda_predict.openapi > lambda_predict/openapi.json
@@ -9,9 +12,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from digits.bundle import Manifest
 from digits.errors import DigitsError
@@ -31,11 +36,18 @@ from lambda_predict.schemas import (
     Waiting,
 )
 
-_MODELS = (
-    *(ClassifyRequest, ClassifyResponse, Result, Health, Manifest, Problem),
-    *(UploadRequest, Upload, ImageLabel, ErrorLabel, Waiting, FeedbackRequest, FeedbackKept),
-)
 _REQUESTS = (ClassifyRequest, UploadRequest, FeedbackRequest)
+_RESPONSES = (
+    *(ClassifyResponse, Result, Health, Manifest, Problem),
+    *(Upload, ImageLabel, ErrorLabel, Waiting, FeedbackKept),
+)
+_DESCRIPTION = """Send pictures of handwritten digits, get the digits.
+
+Answers grow in minor versions: objects gain fields, and values marked `x-extensible-enum`, such as
+`reason` and `code`, gain others beside those listed. Ignore fields that you do not know, and treat
+an unknown `reason` as any other reason for review. What is there keeps its name and its meaning.
+
+Requests are strict: an unknown field of a JSON body is a `bad_request`."""
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 # What is answered beside the typed errors, most of it by the gateway itself.
 _OTHER_ERRORS = {
@@ -50,16 +62,15 @@ _OTHER_ERRORS = {
 
 def document() -> dict[str, Any]:
     """The whole description, ready for `json.dumps`."""
-    _, definitions = models_json_schema(
-        [(model, "validation" if model in _REQUESTS else "serialization") for model in _MODELS],
-        ref_template="#/components/schemas/{model}",
-    )
+    schemas = _growing(_definitions(_RESPONSES, "serialization"))
+    for name in ("ErrorInfo", "Problem"):
+        schemas[name]["properties"]["code"]["x-extensible-enum"] = every_code()
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Handwritten digits",
             "version": "1",
-            "description": "Send pictures of handwritten digits, get the digits.",
+            "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "."}],
@@ -93,10 +104,47 @@ def document() -> dict[str, Any]:
             },
         },
         "components": {
-            "schemas": definitions["$defs"],
+            "schemas": schemas | _definitions(_REQUESTS, "validation"),
             "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
         },
     }
+
+
+def _definitions(models: Iterable[type[BaseModel]], mode: JsonSchemaMode) -> dict[str, Any]:
+    """The schemas of models and of all that they hold, by name."""
+    _, schemas = models_json_schema(
+        [(model, mode) for model in models], ref_template="#/components/schemas/{model}"
+    )
+    definitions: dict[str, Any] = schemas["$defs"]
+    return definitions
+
+
+def _growing(schema: Any) -> Any:
+    """The schema of an answer without the promise that no field and no value is ever added.
+
+    An enumeration becomes a plain type with the extension ``x-extensible-enum``, which validators
+    and generators of clients that do not know it ignore:
+    https://opensource.zalando.com/restful-api-guidelines/#112
+    """
+    if isinstance(schema, list):
+        return [_growing(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    grown = {
+        name: _growing(value) for name, value in schema.items() if name != "additionalProperties"
+    }
+    if isinstance(schema.get("additionalProperties"), dict):  # the values of a map
+        grown["additionalProperties"] = _growing(schema["additionalProperties"])
+    if isinstance(schema.get("const"), (str, int)) and not isinstance(schema["const"], bool):
+        grown["x-extensible-enum"] = [grown.pop("const")]
+    if isinstance(schema.get("enum"), list):
+        grown["x-extensible-enum"] = grown.pop("enum")
+    return grown
+
+
+def every_code() -> list[str]:
+    """Every code that an error can have."""
+    return sorted({*_OTHER_ERRORS.values(), *(error.code for error in _all_errors(DigitsError))})
 
 
 def _classify() -> dict[str, Any]:
@@ -216,7 +264,7 @@ def _label() -> dict[str, Any]:
 def _feedback() -> dict[str, Any]:
     return {
         "operationId": "feedback",
-        "summary": "Say what is truly in a picture",
+        "summary": "Submit a correction",
         "description": "Kept, without where and when it was taken, until a person looks at it.",
         "requestBody": {"required": True, "content": _json("FeedbackRequest")},
         "responses": {

@@ -5,8 +5,16 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
+from digits import corrections
 from digits.results import ErrorInfo, Mode, Result
 
 MAX_IMAGES = 32
@@ -14,6 +22,19 @@ MAX_IMAGES = 32
 UPLOAD_KEY = r"^uploads/[0-9]{4}-[0-9]{2}-[0-9]{2}/[A-Za-z0-9_-]{22}/[A-Za-z0-9._-]{1,100}$"
 _EXAMPLE_KEY = "uploads/2026-11-26/Vq3yIbu1TzSBk5nm0n4d3A/IMG_1.jpg"
 _EXAMPLE_VERSION = "20261123T204400Z-1a2b3c4d"
+
+
+Correction = Annotated[
+    str,
+    AfterValidator(corrections.valid),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": corrections.PATTERN,
+            "maxLength": corrections.MAX_CHARACTERS,
+        }
+    ),
+]
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -119,7 +140,7 @@ class Waiting(_Body):
 
 
 class FeedbackRequest(_Body):
-    """What is truly in a picture: sent as `image`, or uploaded before under `key`; not both."""
+    """A correction of a picture that is sent as `image`, or was uploaded under `key`; not both."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -130,12 +151,12 @@ class FeedbackRequest(_Body):
     )
 
     truth: Annotated[
-        str,
+        Correction,
         Field(
-            pattern=r"^[0-9?\n]{0,32}$",
-            description="The digits in reading order, lines joined by a newline, `?` for a mark"
-            " that is no digit; empty where there is no digit.",
-            examples=["7"],
+            description="The digits and signs (`. , - + / : ( ) = × ÷ %`) in reading order, `?` for"
+            " a mark that is neither; lines joined by a newline, pages by a form feed; empty where"
+            " there is nothing to read.",
+            examples=["7", "12/05/2024"],
         ),
     ]
     image: Annotated[
@@ -164,8 +185,8 @@ class FeedbackRequest(_Body):
         ),
     ]
     answer: Annotated[
-        str | None,
-        Field(pattern=r"^[0-9?\n]{0,256}$", description="The `text` that was given."),
+        Correction | None,
+        Field(description="The `text` that was given."),
     ] = None
 
     @model_validator(mode="after")

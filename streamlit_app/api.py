@@ -19,7 +19,7 @@ import streamlit as st
 from pydantic import ValidationError
 
 from digits.errors import ImageError, TooLarge, UnreadableImage, UnsupportedFormat
-from digits.results import Explain, Result
+from digits.results import Explain, Result, read
 
 ADDRESS, KEY = "DIGITS_API_URL", "DIGITS_API_KEY"
 
@@ -77,7 +77,7 @@ class Api:
         query = urlencode({"multiple": "true", "explain": how})
         answer = self._post(f"/classify?{query}", data, "application/octet-stream")
         try:
-            return Result.model_validate_json(answer)
+            return read(Result, answer)
         except ValidationError as error:
             raise Away("It answers in a way that this app does not know.") from error
 

@@ -1,6 +1,6 @@
 """Readings as HTML: pure functions from what was read to what is shown.
 
-File names come from strangers, so whatever is not ours is escaped.
+File names come from strangers and reasons from the API, so whatever is not ours is escaped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def card(reading: Reading) -> str:
     if reading.result is None:
         return _error_card(reading)
     result = reading.result
-    read_as = f"read as {result.text}" if result.text else "no digit found"
+    read_as = f"read as {result.text}" if result.text else "nothing read"
     info = result.image
     return (
         f'<article class="card" aria-label="{escape(reading.name)}: {escape(read_as)}">'
@@ -68,13 +68,14 @@ def _answer(result: Result) -> str:
     if result.text is None:
         return '<p class="text none">–</p>'
     longest = max(len(line) for line in result.text.split("\n"))
-    probability = words.confidence(result)
+    text = f'<p class="text" style="--length:{longest}">{escape(result.text)}</p>'
+    if not result.digits:
+        return text
     doubt = " doubt" if result.needs_review else ""
     second = words.runner_up(result.digits[0]) if len(result.digits) == 1 else ""
     return (
-        f'<p class="text" style="--length:{longest}">{escape(result.text)}</p>'
-        f'<p class="sure{doubt}"><span>{words.certainty(result)}</span>'
-        f" <b>{words.percent(probability)}</b></p>"
+        f'{text}<p class="sure{doubt}"><span>{words.certainty(result)}</span>'
+        f" <b>{words.percent(words.confidence(result))}</b></p>"
         + (f'<p class="second">{second}</p>' if second else "")
     )
 
@@ -83,7 +84,7 @@ def _note(result: Result) -> str:
     advice = words.advice(result)
     if advice is None:
         return ""
-    return f'<div class="note"><b>{advice.headline}</b><span>{advice.hint}</span></div>'
+    return f'<div class="note"><b>{escape(advice.headline)}</b><span>{advice.hint}</span></div>'
 
 
 def _evidence(result: Result) -> str:

@@ -16,10 +16,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from digits import image
+from digits import corrections, image
 from digits.results import Digit, Result
-
-_DIGITS = frozenset("0123456789")
 
 
 class Example(NamedTuple):
@@ -32,35 +30,51 @@ class Example(NamedTuple):
     model: str
 
 
-def truth(written: str) -> str:
-    """The digits that a person wrote down; empty where there is anything else in it."""
-    found = "".join(written.split())
-    return found if set(found) <= _DIGITS else ""
+def truth(written: str, text: str | None) -> str:
+    """The correction that a person wrote on one line; empty where it is not a valid one.
+
+    Parameters
+    ----------
+    text
+        What was read. Where it has several lines, blanks separate the lines of the correction;
+        otherwise they mean nothing.
+    """
+    lines = "\n" if text and "\n" in text else ""
+    try:
+        return corrections.valid(lines.join(written.split()))
+    except ValueError:
+        return ""
+
+
+def marks(truth: str) -> str:
+    """The digits, signs and `?` of a correction, without what separates lines and pages."""
+    return "".join(truth.split())
 
 
 def examples(result: Result, truth: str, picture: bytes | None = None) -> list[Example]:
-    """One example a digit; none where it cannot be told which mark is which digit.
+    """One example for each digit of the correction, where every mark that was read has its own.
+
+    With another number of marks it is not known which is which, and there are no examples. A sign
+    or `?` gives none: training learns digits.
 
     Parameters
     ----------
     picture
         The image file, where it is still there: a picture of one digit goes as it is. Otherwise
-        each digit goes as the 28×28 frame that the network saw.
+        each digit goes as the 28×28 frame that the classifier was given.
     """
-    if len(truth) != len(result.digits):
+    written = marks(truth)
+    if len(written) != len(result.digits):
         return []
-    files, suffix = (
-        [base64.b64decode(d.explanation.frame) for d in result.digits if d.explanation],
-        "png",
-    )
-    if picture and len(truth) == 1:
-        files = [base64.b64decode(d.explanation.frame) for d in result.digits if d.explanation]
-    suffix = "png"
-    if picture and len(truth) == 1:
+    if picture and len(written) == 1:
         files, suffix = [picture], result.image.format.lower()
+    else:
+        files = [base64.b64decode(d.explanation.frame) for d in result.digits if d.explanation]
+        suffix = "png"
     return [
         Example(_name(data, suffix), data, true, _answer(digit), result.model.version)
-        for data, true, digit in zip(files, truth, result.digits, strict=True)
+        for data, true, digit in zip(files, written, result.digits, strict=True)
+        if corrections.is_digit(true)
     ]
 
 

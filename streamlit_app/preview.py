@@ -1,6 +1,7 @@
 """A picture that was read, made small enough to show: upright, in colour, as a data URI.
 
-Only for bytes that `digits` has read: it has checked their format and size.
+Only for bytes that `digits` has read: it has checked their format and size. That may have been a
+newer one behind the API, so a picture that this one cannot read is shown as an empty sheet.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from typing import Literal
 from PIL import Image, ImageOps
 
 from digits import image
+from digits.errors import ImageError
 from digits.results import ImageInfo
 
 SIDE = 640  # pixels of the longer side, enough for a card on a sharp screen
 # Other modes (alpha, 16 bits, …) have no one right look; they are shown as the recogniser saw them.
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "YCbCr", "CMYK"})
+_EMPTY = 235  # grey of an empty sheet: lighter than ink, darker than the page around it
 
 
 def data_uri(data: bytes, info: ImageInfo, side: int = SIDE) -> str:
     """The picture as a small JPEG in a ``data:`` URI, its longer side at most `side` pixels."""
-    small = _in_colour(data, info, side) or Image.fromarray(image.decode(data).grey)
+    small = _in_colour(data, info, side) or _in_grey(data, info, side)
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
@@ -55,3 +58,13 @@ def _in_colour(data: bytes, info: ImageInfo, side: int) -> Image.Image | None:
             return upright.convert("RGB") if same_way_up else None
     except Exception:
         return None
+
+
+def _in_grey(data: bytes, info: ImageInfo, side: int) -> Image.Image:
+    """The picture as it was read, or an empty sheet of its shape."""
+    try:
+        return Image.fromarray(image.decode(data).grey)
+    except ImageError:
+        scale = side / max(info.width, info.height)
+        size = max(1, round(info.width * scale)), max(1, round(info.height * scale))
+        return Image.new("L", size, _EMPTY)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from html import escape
 from typing import Any, Literal
 
+from digits.corrections import MAX_CHARACTERS
 from streamlit_app import correction, words
 from streamlit_app.engine import Reading
 
@@ -31,7 +32,7 @@ def group_of(row: Reading) -> Group:
     """Where a reading belongs."""
     if row.result is None:
         return "failed"
-    return "look" if row.result.needs_review else "sure"
+    return "look" if words.advice(row.result) else "sure"
 
 
 def of_group(rows: Sequence[Reading], group: Group) -> list[tuple[int, Reading]]:
@@ -44,8 +45,9 @@ def of_group(rows: Sequence[Reading], group: Group) -> list[tuple[int, Reading]]
 
 def corrected(row: Reading, written: str) -> Reading:
     """The row with what a person wrote over its answer; writing what was read takes it back."""
-    truth = correction.truth(written)
-    return replace(row, truth="" if truth == "".join(answer(row).split()) else truth)
+    text = row.result.text if row.result else None
+    truth = correction.truth(written, text)
+    return replace(row, truth="" if truth == text else truth)
 
 
 def html(rows: Iterable[tuple[int, Reading]]) -> str:
@@ -78,12 +80,13 @@ def _row(place: int, row: Reading) -> str:
     advice = words.advice(result)
     sure = words.certainty(result) if result.digits else ""
     percent = f" <small>{words.percent(words.confidence(result))}</small>" if result.digits else ""
-    said = f'<b class="doubt">{advice.headline}</b>' if advice else f"{sure}{percent}"
+    said = f'<b class="doubt">{escape(advice.headline)}</b>' if advice else f"{sure}{percent}"
     more = f"<br><small>{sure}</small>{percent}" if advice and sure else ""
     return (
         f'<tr><td><img src="{row.picture}" alt="{name}" loading="lazy"></td>'
-        f'<td class="name">{name}</td><td class="read"><input name="{place}" maxlength="32"'
-        f' value="{escape(answer(row))}" placeholder="–" inputmode="numeric" autocomplete="off"'
+        f'<td class="name">{name}</td><td class="read"><input name="{place}"'
+        f' maxlength="{MAX_CHARACTERS}" value="{escape(answer(row))}" placeholder="–"'
+        ' autocomplete="off"'
         f' aria-label="What {name} says. Write over it to correct it."></td>'
         f"<td>{said}{more}</td></tr>"
     )

@@ -31,8 +31,8 @@ def offer(rows: Sequence[Reading]) -> None:
         if unclear := lessons.count([]):
             st.caption(
                 f"In {_counted(unclear, 'picture')} the network found more or fewer marks than you"
-                " wrote digits. Training learns one digit at a time: cut such a picture so that it"
-                " holds one."
+                " wrote, or you wrote no digit. Training learns one digit at a time: cut such a"
+                " picture so that it holds one."
             )
         if examples:
             _download(examples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from digits.results import Digit, Reason, Result
+from digits.results import Digit, Result
 
 _CLOSE = 0.05  # a second guess less likely than this is not worth a sentence
 _SURE = ((0.99, "Practically certain"), (0.95, "Very sure"), (0.8, "Fairly sure"), (0.5, "Unsure"))
@@ -19,7 +19,7 @@ class Advice:
     hint: str
 
 
-_ADVICE: dict[Reason, Advice] = {
+_ADVICE = {
     "blank": Advice(
         "No digit found",
         "Write it larger and darker on plain paper, and leave a margin all around.",
@@ -37,11 +37,24 @@ _ADVICE: dict[Reason, Advice] = {
         "Crop the picture to one of them and try again.",
     ),
 }
+# A newer service may answer with pages, say, which are not in the fields that this app reads.
+_NOT_SHOWN = Advice(
+    "This app cannot show the whole answer",
+    "The service that answered is newer than this app. Update the app, or ask the service itself.",
+)
 
 
 def advice(result: Result) -> Advice | None:
-    """What to say where a person should look; None where there is no need."""
-    return _ADVICE[result.reason] if result.reason else None
+    """What to say where a person should look; None where there is no need.
+
+    A reason that a newer service gives and this app does not know is shown as itself.
+    """
+    if result.reason:
+        return _ADVICE.get(result.reason) or Advice(
+            result.reason,
+            "This app does not know this reason: the service that answered is newer. Have a look.",
+        )
+    return _NOT_SHOWN if result.needs_review or result.text is None else None
 
 
 def confidence(result: Result) -> float:

@@ -11,9 +11,27 @@ from typing import Any
 
 import yaml
 
-from tests.conftest import require
+from tests.conftest import give_up, require
 
-SAM = Path(__file__).parents[1] / ".venvs/sam/bin/sam"
+ROOT = Path(__file__).parents[1]
+SAM = ROOT / ".venvs/sam/bin/sam"
+
+# SAM's own transform, run where it is installed: it pins boto3 tightly and lives apart.
+_RENDER = """
+import json, sys
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+template = yaml_parse(open(sys.argv[1]).read())
+template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"  # as `sam deploy` does
+values = {name: str(it["Default"]) for name, it in template["Parameters"].items()}
+values.update(json.loads(sys.argv[2]))
+session = boto3.Session(region_name="eu-west-1")
+rendered = Translator({}, Parser(), boto_session=session).translate(template, values)
+json.dump(rendered["Resources"], sys.stdout)
+"""
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,6 +57,25 @@ _Loader.add_multi_constructor("!", _function)
 def load(path: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.load(path.read_text(), _Loader)
     return loaded
+
+
+def render(**parameters: str) -> dict[str, Any]:
+    """The resources that CloudFormation is given once SAM's transform has run."""
+    for name in ("sam", "local-cloud"):
+        python = ROOT / ".venvs" / name / "bin" / "python"
+        if python.exists():
+            break
+    else:
+        give_up("SAM's transform is not installed; `make setup` brings it")
+    done = subprocess.run(
+        [python, "-c", _RENDER, ROOT / "template.yaml", json.dumps(parameters)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    resources: dict[str, Any] = json.loads(done.stdout)
+    return resources
 
 
 def properties(resources: dict[str, Any], name: str) -> dict[str, Any]:

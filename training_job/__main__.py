@@ -73,7 +73,8 @@ def main(
         typer.Option(
             envvar="DIGITS_EXTRA_DATA",
             help="Own pictures to train on beside MNIST: a folder or s3:// prefix that holds a"
-            " labels.csv with the columns file and truth.",
+            " labels.csv with the columns file and truth. Lines whose truth is not one digit are"
+            " left out.",
         ),
     ] = None,
     segmenter: Annotated[

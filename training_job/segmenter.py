@@ -220,7 +220,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of weights, order and light.")] = 1,
 ) -> None:
     """Render pages, train on them and write the network, with the shipped thresholds."""
-    if out.resolve().is_relative_to(bundle.SHIPPED):
+    if out.resolve().is_relative_to(bundle.SHIPPED.resolve()):
         raise typer.BadParameter(
             f"{out} is in the bundle that ships; write elsewhere, then put the network in a bundle"
             " with `python -m training_job.assemble`.",

@@ -295,7 +295,10 @@ def _own_pictures(job: Job, progress: Progress) -> extra.Extra | None:
     if job.extra_data is None:
         return None
     own = extra.load(job.extra_data)
-    progress.say(f"{len(own.split)} pictures of {job.extra_data} train beside MNIST")
+    said = f"{len(own.split)} pictures of {job.extra_data} train beside MNIST"
+    if own.left_out:
+        said += f"; {own.left_out} are left out, for their truth is not one digit"
+    progress.say(said, left_out=own.left_out)
     return own
 
 

@@ -31,6 +31,7 @@ from digits.labels import (
     correction_key,
     label_key,
 )
+from digits.results import read
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -64,11 +65,19 @@ class Row(NamedTuple):
         return tuple(map(str, self._replace(needs_review=review, confidence=sure)))  # type: ignore[arg-type]
 
     @classmethod
-    def of_line(cls, line: list[str]) -> Row:
-        """What a line of CSV says. Raises `TypeError` or `ValueError` if it is none of ours."""
-        row = cls(*line)  # type: ignore[arg-type]
-        sure = float(line[6]) if line[6] else None
-        return row._replace(needs_review=line[3] == "yes", confidence=sure)
+    def of_line(cls, line: dict[str, str]) -> Row:
+        """Read a line of CSV by its columns' names; those that a later version adds are ignored.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it is not a line that `collect` wrote.
+        """
+        row = cls(**{name: line[name] for name in cls._fields})  # type: ignore[arg-type]
+        if None in row:
+            raise ValueError("cut off")
+        sure = float(line["confidence"]) if line["confidence"] != "" else None
+        return row._replace(needs_review=line["needs_review"] == "yes", confidence=sure)
 
 
 def collect(address: str, out: Path | None) -> Iterator[int]:
@@ -157,7 +166,7 @@ class _Truths:
         if not (_is_elsewhere(label, key) or self._is_there(key)):
             return ""
         try:
-            said = Correction.model_validate_json(_read(self._s3, self._bucket, key) or b"")
+            said = read(Correction, _read(self._s3, self._bucket, key) or b"")
         except ValidationError:
             return ""  # somebody else wrote it, or there is none any more
         return said.truth if said.is_of(image) else ""
@@ -348,16 +357,15 @@ def _rows(path: Path) -> Iterator[Row]:
             _, parquet = _pyarrow()
             for batch in parquet.ParquetFile(path).iter_batches():
                 for line in batch.to_pylist():
-                    yield Row(**line)
+                    yield Row(**{name: line[name] for name in Row._fields})
             return
         csv.field_size_limit(sys.maxsize)
         with path.open(encoding="utf-8", newline="") as stream:
-            table = csv.reader(stream)
-            if tuple(next(table, ())) != Row._fields:
+            table = csv.DictReader(stream)
+            if not set(Row._fields).issubset(table.fieldnames or ()):
                 raise BadRequest(f"{path} is no table of `digits labels collect`.")
-            for line in table:
-                yield Row.of_line(line)
+            yield from map(Row.of_line, table)
     except OSError as error:
         raise BadRequest(f"Cannot read {path} ({error.strerror or error}).") from error
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BadRequest(f"{path} is no table of `digits labels collect`.") from error

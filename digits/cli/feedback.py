@@ -26,4 +26,4 @@ def collect(
     from digits import feedback, storage  # noqa: PLC0415 - not for --help
 
     copied, left = feedback.collect(storage.open_store(store), folder)
-    typer.echo(f"{copied} pictures in {folder}; {left} left: their truth is not one digit.")
+    typer.echo(f"{copied} pictures in {folder}; {left} left: their correction is not one digit.")

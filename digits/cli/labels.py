@@ -75,15 +75,20 @@ def diff(before: Table, after: Table, format_: Shape = Format.TABLE) -> None:
     labels_shown.diff(before, after, as_json=format_ is Format.JSON)
 
 
-@app.command()
+# A correction may start with a minus, as an option does.
+@app.command(context_settings={"ignore_unknown_options": True})
 def correct(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="s3://<images bucket>/<key>.")],
     truth: Annotated[
-        str, typer.Argument(help='The digits that are in it; ? for one that is none, "" for none.')
+        str,
+        typer.Argument(
+            help="Its digits and signs, ? for a mark that is neither; \\n between lines, \\f"
+            ' between pages; "" if there are none.'
+        ),
     ],
     stack: Stack = "digits",
 ) -> None:
-    """Say what is in an image, whatever was read; it is kept beside the label and outlives it."""
+    """Correct what was read in an image. Later labels of the image keep the correction."""
     from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
 
     labels_shown.correct(image, truth, stack)

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from digits import corrections
 from digits.cli import backlog, collected, tables
 from digits.cli.backfill import Backfill
 from digits.cli.stack import answering, client, output, place
@@ -126,6 +126,10 @@ def _confusion(found: collected.Difference) -> Table:
 
 def correct(image: str, truth: str, stack: str) -> None:
     """See `digits labels correct`."""
+    try:
+        truth = corrections.valid(truth.replace("\\n", "\n").replace("\\f", "\f"))
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
     bucket, key = place(image)
     labels = output(stack, "LabelsBucket")
     s3 = client("s3")
@@ -143,12 +147,7 @@ def correct(image: str, truth: str, stack: str) -> None:
         etag=found["ETag"].strip('"'),
         size=found["ContentLength"],
     )
-    try:
-        said = Correction(source=source, truth=truth.replace("\\n", "\n"))
-    except ValidationError as error:
-        raise BadRequest(
-            f"{truth!r} is no truth; give digits, ? for a mark that is none, \\n between lines."
-        ) from error
+    said = Correction(source=source, truth=truth)
     with answering():
         s3.put_object(
             Bucket=labels,

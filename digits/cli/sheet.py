@@ -130,7 +130,11 @@ def _draw_answer(draw: ImageDraw.ImageDraw, x: int, y: int, name: str, digit: Di
     draw.text((x, y + _HEADING + 136), _percent(digit.confidence), colour, _font(26), anchor="ls")
     if digit.reason:
         draw.text(
-            (x, y + _HEADING + 162), _REASONS.get(digit.reason, ""), colour, _font(17), anchor="ls"
+            (x, y + _HEADING + 162),
+            _REASONS.get(digit.reason, digit.reason),
+            colour,
+            _font(17),
+            anchor="ls",
         )
 
 

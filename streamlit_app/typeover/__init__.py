@@ -10,6 +10,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from digits.corrections import SIGNS
+
 _HTML = '<div class="rows"></div>'
 _SCRIPT = Path(__file__).with_name("typeover.js").read_text(encoding="utf-8")
 
@@ -25,7 +27,8 @@ def shown(
         The table, with fields whose names are the rows' places. Nothing in it may be a stranger's
         that is not escaped.
     truths
-        What stands in a field in place of its own value, by the row's place.
+        What stands in a field in place of its own value, by the row's place; its lines, as those of
+        the value, are separated by blanks.
     on_written
         Is told a row's place and what was written there, before the script runs again.
     """
@@ -36,7 +39,11 @@ def shown(
 
     # Made known here, to the server that runs now: on import there may be none, or another one.
     table = st.components.v2.component("typeover", html=_HTML, js=_SCRIPT, isolate_styles=False)
-    data = {"html": html, "truths": {str(place): truth for place, truth in truths.items()}}
+    data = {
+        "html": html,
+        "truths": {str(place): " ".join(truth.split()) for place, truth in truths.items()},
+        "marks": f"0123456789?{SIGNS}",
+    }
     table(key=key, data=data, on_written_change=changed)
 
 

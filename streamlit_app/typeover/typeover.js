@@ -15,7 +15,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     field.parentElement.dataset.was = truth ? field.defaultValue || "–" : "";
 
     field.oninput = () => {
-      field.value = field.value.replace(/[^0-9 ]/g, "");
+      field.value = [...field.value].filter((it) => it === " " || data.marks.includes(it)).join("");
     };
     field.onchange = () => {
       setTriggerValue("written", { place: Number(field.name), written: field.value });

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from digits.corrections import MAX_CHARACTERS
 from digits.errors import ImageError, ModelUnavailable
 from digits.image import SUFFIXES
 from digits.results import Explain, Result
@@ -126,14 +127,15 @@ def _go_on(place: int, picture: Picture, result: Result) -> None:
 
 
 def _correct(picture: Picture, result: Result) -> None:
-    """Take the truth, to be downloaded or, with consent, sent."""
+    """Take a correction, to be downloaded or, with consent, sent."""
     written = st.text_input(
         "What does it say?",
-        max_chars=32,
-        placeholder="For example 7, or 1998",
+        max_chars=MAX_CHARACTERS,
+        placeholder="For example 7, or 12/05/1998",
+        help="Digits and signs; ? for a mark that is neither; a blank between lines.",
         key=f"truth-{picture.identity}",
     )
-    truth = correction.truth(written)
+    truth = correction.truth(written, result.text)
     if not truth:
         st.caption("Write the right digits, and the next network can learn from them.")
         return
@@ -141,17 +143,19 @@ def _correct(picture: Picture, result: Result) -> None:
         st.download_button(
             "Download for training",
             correction.archive(examples),
-            file_name=f"correction-{truth}.zip",
+            file_name="correction.zip",
             mime="application/zip",
             icon=":material/download:",
             on_click="ignore",
             help="Unpacked, it is a folder that the training’s --extra-data reads.",
         )
-    else:
+    elif (marks := len(correction.marks(truth))) != len(result.digits):
         st.caption(
-            f"The network found {len(result.digits)} marks, not {len(truth)}. Training learns one"
+            f"The network found {len(result.digits)} marks, not {marks}. Training learns one"
             " digit at a time: cut the picture so that it holds one."
         )
+    else:
+        st.caption("Training learns digits, not signs and other marks.")
     if service := engine.chosen():
         agreed = st.checkbox(
             f"I agree that {service.host} keeps this picture, in grey, and “{truth}” to train on.",

@@ -374,6 +374,11 @@ def test_an_answer_in_the_table_is_corrected_by_writing_over_it(browser, address
             assert line["truth"] == "3"
             assert line["file"] in folder.namelist()
 
+        second.fill("about -1/2?")
+        page.keyboard.press("Enter")
+
+        expect(second).to_have_value("-1/2?")
+
 
 def test_a_correction_is_downloaded_for_training(browser, address):
     with opened(browser, address, DESKTOP) as page:

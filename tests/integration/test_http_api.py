@@ -319,7 +319,7 @@ def test_blank_paper_is_an_answer_not_an_error(call):
 def test_model_and_health_speak_of_the_promoted_model(call):
     pointer = publish_shipped()
     status, manifest, _ = call("GET", "/model")
-    assert (status, manifest["version"], manifest["schema"]) == (200, pointer.version, 1)
+    assert (status, manifest["version"], manifest["schema"]) == (200, pointer.version, 2)
     assert call("GET", "/health")[:2] == (200, {"status": "ok", "model": pointer.version})
 
 

@@ -200,10 +200,21 @@ def test_a_correction_is_kept_with_its_picture(call, s3, seven):
     )
 
 
-@pytest.mark.parametrize("truth", ["", "7", "12\n3?", "0" * 32])
-def test_a_truth_may_be_none_one_or_many_digits(call, s3, one, truth):
-    sent = {"truth": truth, "model": "v1", "image": base64.b64encode(one).decode()}
+@pytest.mark.parametrize("truth", ["", "7", "12\n3?", "-5×3\n=-15\f\f12/05", "0" * 4096])
+def test_a_correction_may_say_what_results_can_say(call, s3, one, truth):
+    image = base64.b64encode(one).decode()
+    sent = {"truth": truth, "answer": truth, "model": "v1", "image": image}
     assert call("POST", "/feedback", sent)[0] == 202
+    record = json.loads(kept(s3)["feedback.json"])
+    assert (record["truth"], record["answer"]) == (truth, truth)
+
+
+def test_a_correction_that_is_not_valid_is_told_why(call):
+    sent = {"truth": "seven", "model": "v1", "image": "AAAA"}
+    assert (
+        "(truth: 'seven' is not a valid correction: use digits and signs,"
+        in (call("POST", "/feedback", sent)[1]["detail"])
+    )
 
 
 def test_where_and_when_a_picture_was_taken_is_not_kept(call, s3):
@@ -247,7 +258,7 @@ def test_an_upload_that_is_too_large_is_not_kept(call, s3, offer):
     ("change", "status", "code"),
     [
         ({"truth": "seven"}, 400, "bad_request"),
-        ({"truth": "0" * 33}, 400, "bad_request"),
+        ({"truth": "0" * 4097}, 400, "bad_request"),
         ({"truth": 7}, 400, "bad_request"),
         ({"truth": None}, 400, "bad_request"),
         ({"model": ""}, 400, "bad_request"),

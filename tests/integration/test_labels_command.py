@@ -107,7 +107,7 @@ def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, 
     out, _, code = digits("correct", f"s3://{IMAGES}/a", "5")
     assert code == 0
     assert s3.get_object(Bucket=LABELS, Key=correction_key("a"))
-    digits("correct", f"s3://{IMAGES}/zero/é x", "12\\n3")
+    digits("correct", f"s3://{IMAGES}/zero/é x", "-12\\n3.5\\f=?")
     labelled(**{"a": "three.png"})  # a correction survives a new label
 
     out, _, code = digits("collect", f"s3://{LABELS}")
@@ -121,7 +121,7 @@ def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, 
         "a.b": ("7", "", ""),
         "bad": ("", "", "unsupported_format"),
         "gone": ("7", "", ""),
-        "zero/é x": ("7", "12\n3", ""),
+        "zero/é x": ("7", "-12\n3.5\f=?", ""),
     }
     assert rows["a"]["model"] == label("a")["model"]["version"]
     assert float(rows["a"]["confidence"]) == label("a")["digits"][0]["confidence"]
@@ -146,6 +146,14 @@ def test_a_correction_is_of_the_picture_that_the_person_saw(s3, digits, labelled
         digits("correct", f"s3://{IMAGES}/{key}", "1")
     labelled(a="three.png", b="seven.png")
     assert truths(digits) == {"a": "", "b": "1"}
+
+
+def test_a_misspelt_option_is_not_taken_for_a_correction(s3, digits, labelled):
+    labelled(a="seven.png")
+    _, err, code = digits("correct", f"s3://{IMAGES}/a", "7", "--stak", "other")
+    assert code == 2
+    assert "unexpected extra argument" in err
+    assert truths(digits) == {"a": ""}
 
 
 def test_corrections_are_found_however_long_the_keys_are(digits, labelled):
@@ -352,7 +360,8 @@ def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypa
         (("collect", "s3://nobodys-bucket"), "NoSuchBucket"),
         (("collect", "s3://test-labels", "--out", "/nowhere/a.csv"), "Cannot write"),
         (("correct", "s3://test-images/none", "7"), "There is no image"),
-        (("correct", "s3://test-images/a", "seven"), "is no truth"),
+        (("correct", "s3://test-images/a", "x"), "'x' is not a valid correction: use digits and"),
+        (("correct", "s3://test-images/a", "1" * 4097), "at most 4,096 characters"),
         (("diff", "none.csv", "none.csv"), "Cannot read none.csv"),
         (("diff", "s3://nobodys-bucket", "none.csv"), "NoSuchBucket"),
         (("diff", "s3://test-labels/feedback/", "none.csv"), "Labels are below"),

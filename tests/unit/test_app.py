@@ -230,9 +230,34 @@ def test_a_correction_is_what_training_reads(app, tmp_path, classifier):
             assert np.abs(shown / 255 - frame[..., 0]).max() < 1 / 255
 
 
-def test_a_correction_is_offered_for_digits_only(app):
+def test_a_sign_or_another_mark_is_no_example_for_training(classifier):
+    result = classifier.classify(NUMBER.data, mode="multiple", explain="frame")
+
+    assert [it.truth for it in correction.examples(result, "1-?8")] == ["1", "8"]
+    assert [it.truth for it in correction.examples(result, "1\n9\f98")] == ["1", "9", "9", "8"]
+    assert correction.examples(result, "199.8") == []
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "truth"),
+    [
+        (" 19 98 ", "1993", "1998"),
+        ("12 3.5", "12\n35", "12\n3.5"),
+        ("-5×3=?", None, "-5×3=?"),
+        ("seven", "7", ""),
+        ("1" * 4097, "1", ""),
+    ],
+)
+def test_a_correction_is_written_on_one_line(written, text, truth):
+    assert correction.truth(written, text) == truth
+
+
+def test_a_correction_is_offered_for_what_can_be_learnt_only(app):
     assert not correct(app, "seven").get("download_button")
     assert not app.exception
+
+    assert not correct(app, "?").get("download_button")
+    assert "not signs" in app.caption[0].value
 
     (download,) = correct(app, " 1 ").get("download_button")
     assert download.proto.label == "Download for training"

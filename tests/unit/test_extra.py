@@ -51,9 +51,10 @@ def test_a_table_that_a_spreadsheet_saved_is_read(folder):
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ("file,truth\nseven.png,x\n", "line 2: the truth must be a digit"),
-        ("file,truth\nseven.png,7\nseven.png,10\n", "line 3: the truth must be a digit"),
-        ("file,truth\nseven.png\n", "line 2: the truth must be a digit"),
+        ("file,truth\nseven.png,x\n", "labels.csv, line 2: 'x' is not a valid correction"),
+        (f"file,truth\nseven.png,7\nseven.png,{'1' * 4097}\n", "line 3: .* at most 4,096"),
+        ("file,truth\nseven.png\n", "line 2: the truth is missing"),
+        ("file,truth\nseven.png,12\n", "No line of labels.csv has a truth of one digit"),
         ("file,truth\n,7\n", "line 2: name a file"),
         ("file,truth\n../seven.png,7\n", "line 2: name a file"),
         ("file,truth\n/etc/passwd,7\n", "line 2: name a file"),
@@ -73,6 +74,17 @@ def test_a_line_that_cannot_be_used_is_named(folder, table, says):
 
     with pytest.raises(TrainingError, match=says):
         extra.load(str(folder))
+
+
+def test_corrections_that_are_not_one_digit_are_left_out_and_counted(folder):
+    others = ["12", "-5", "?", "", '"1\n2"', '"7\f"', "×", '"3,14"']
+    lines = [f"not there.png,{truth}" for truth in others]
+    (folder / "labels.csv").write_text("\n".join(["file,truth", *lines, "seven.png, 7 "]))
+
+    own = extra.load(str(folder))
+
+    assert own.split.y.tolist() == [7]
+    assert own.left_out == len(others)
 
 
 def test_a_table_in_another_encoding_is_refused(folder):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from digits import feedback, labels
 from lambda_predict import openapi
 from lambda_predict.config import Settings
 from lambda_predict.schemas import UPLOAD_KEY
-from tests.conftest import give_up
 from tests.templates import (
     as_list,
     assert_sam_finds_nothing_to_complain_of,
@@ -21,6 +19,7 @@ from tests.templates import (
     mentions,
     of_type,
     properties,
+    render,
     rights,
     state_machine,
     statements,
@@ -31,42 +30,6 @@ FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction", "BackfillFunction", "SweepFu
 ROLES = ("HttpApiRole", "S3LabelsRole", "SweepRole")
 BUCKETS = ("ImagesBucket", "LabelsBucket", "ModelsBucket")
 QUEUES = ("LabelsQueue", "RetryQueue", "DeadLetterQueue")
-
-# SAM's own transform, run where it is installed: it pins boto3 tightly and lives apart.
-RENDER = """
-import json, sys
-import boto3
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
-
-template = yaml_parse(open(sys.argv[1]).read())
-template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"  # as `sam deploy` does
-values = {name: str(it["Default"]) for name, it in template["Parameters"].items()}
-values.update(json.loads(sys.argv[2]))
-session = boto3.Session(region_name="eu-west-1")
-rendered = Translator({}, Parser(), boto_session=session).translate(template, values)
-json.dump(rendered["Resources"], sys.stdout)
-"""
-
-
-def render(**parameters: str) -> dict[str, Any]:
-    """The resources that CloudFormation is given once SAM's transform has run."""
-    for name in ("sam", "local-cloud"):
-        python = ROOT / ".venvs" / name / "bin" / "python"
-        if python.exists():
-            break
-    else:
-        give_up("SAM's transform is not installed; `make setup` brings it")
-    done = subprocess.run(
-        [python, "-c", RENDER, ROOT / "template.yaml", json.dumps(parameters)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    resources: dict[str, Any] = json.loads(done.stdout)
-    return resources
 
 
 @pytest.fixture(scope="module")

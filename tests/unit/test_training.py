@@ -23,8 +23,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from digits import Classifier, bundle, store
+from digits.errors import ModelUnavailable
 from digits.storage import S3Store
-from training_job import data, outside, train
+from tests.bundles import make_schema_1, tampered
+from training_job import assemble, data, outside, segmentation, train
 from training_job.__main__ import app
 from training_job.data import Mnist, Split
 from training_job.errors import NotPromoted, TrainingError
@@ -38,6 +40,7 @@ ROOT = Path(__file__).parents[2]
 
 CONTRACT = {
     *("mnist_cnn.tflite", "mnist_cnn.keras", "mnist_cnn.h5", "history.csv", "report.json"),
+    *("segmenter.tflite", "config.json"),
     *("images/confusion_matrix.png", "images/training_curves.png", "images/reliability.png"),
     *("images/feature_maps_layer1.png", "images/feature_maps_layer2.png", "images/errors.png"),
 }
@@ -147,6 +150,7 @@ def run(little, tmp_path_factory):
         patch.setattr(data, "load", lambda source: little)
         patch.setattr(outside, "_uci", lambda: itertools.islice(uci(), 30))
         patch.setattr(train, "_PHOTOS", dict.fromkeys(train._PHOTOS, 10))
+        patch.setattr(segmentation, "PAGES", 6)
         patch.setattr("builtins.print", lambda line, **_: lines.append(line))
         train.train(Job(epochs=2, seed=3, out=out), Progress())
     return SimpleNamespace(out=out, lines=lines)
@@ -198,6 +202,75 @@ def test_the_report_tells_the_same_as_the_manifest(run):
     assert report["held_out"]["images"] == 5_000
     assert report["test"]["accuracy"] == metrics.test_accuracy
     assert report["test"]["expected_calibration_error"] == metrics.expected_calibration_error
+
+
+def test_the_segmentation_network_is_the_shipped_one_and_measured_anew(run):
+    manifest, shipped = bundle.load(run.out).manifest, bundle.load().manifest
+    for name in ("segmenter.tflite", "config.json"):
+        assert manifest.files[name] == shipped.files[name]
+    report = json.loads((run.out / "report.json").read_text())
+    assert report["segmentation"]["pages"] == 6
+    assert report["segmentation"]["instances"]["recall"] > 0.5
+    page = (run.out / "report.html").read_text()
+    assert "<h2>Segmentation</h2>" in page
+    assert f"{report['segmentation']['instances']['recall']:.2%}" in page
+
+
+@pytest.fixture
+def quick_figures(little, monkeypatch):
+    """Figures on few pictures, so that a bundle is assembled in seconds."""
+    uci = outside._uci
+    monkeypatch.setattr(data, "load", lambda source: little)
+    monkeypatch.setattr(outside, "_uci", lambda: itertools.islice(uci(), 30))
+    monkeypatch.setattr(train, "_PHOTOS", dict.fromkeys(train._PHOTOS, 10))
+    monkeypatch.setattr(segmentation, "PAGES", 6)
+
+
+def test_a_bundle_of_schema_1_and_a_segmentation_network_are_assembled_to_schema_2(
+    run, quick_figures, tmp_path
+):
+    """The figures are those that a training run with this network measures."""
+    old = make_schema_1(tmp_path / "old")
+    for name in (bundle.REPORT, bundle.TFLITE):
+        shutil.copy(run.out / name, old / name)
+    manifest = json.loads((run.out / "manifest.json").read_text())
+    manifest |= {"schema": 1, "files": {
+        name: bundle.describe_file(old / name).model_dump()
+        for name in (bundle.REPORT, bundle.TFLITE)
+    }}  # fmt: skip
+    (old / "manifest.json").write_text(json.dumps(manifest))
+
+    made = assemble.assembled(old, bundle.SHIPPED, tmp_path / "new")
+
+    assert bundle.load(tmp_path / "new").manifest == made
+    assert (made.schema_, made.derived_from) == (2, manifest["version"])
+    assert made.files[bundle.TFLITE].sha256 == manifest["files"][bundle.TFLITE]["sha256"]
+    assert made.version != manifest["version"]
+    assert made.version.endswith(manifest["version"][-8:])
+    before, after = (
+        json.loads((folder / "report.json").read_text()) for folder in (run.out, tmp_path / "new")
+    )
+    for name in ("segmentation", "outliers", "parity", "serving", "layers"):
+        assert after[name] == before[name]
+    assert after["test"]["accuracy"] == before["test"]["accuracy"] == made.metrics.test_accuracy
+    assert after["test"]["accepted"] == before["test"]["accepted"]
+    for name, figures in after["outside"].items():
+        assert figures["accuracy"] == before["outside"][name]["accuracy"]
+
+
+def test_a_segmentation_network_that_is_not_the_one_of_its_bundle_is_not_assembled(tmp_path, old):
+    tampered(old / "segmenter.tflite")
+    with pytest.raises(ModelUnavailable, match=r"segmenter\.tflite.*digest"):
+        assemble.assembled(bundle.SHIPPED, old, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_run_without_a_segmentation_network_is_refused_before_it_trains(tmp_path):
+    (tmp_path / "empty").mkdir()
+    job = Job(segmenter=tmp_path / "empty", out=tmp_path / "bundle")
+    with pytest.raises(ModelUnavailable, match=r"segmenter\.tflite"):
+        train.train(job, Progress())
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_the_history_has_a_line_for_each_epoch(run):
