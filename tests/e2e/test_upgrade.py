@@ -63,15 +63,15 @@ class Stream:
     def __init__(self, cloud: LocalCloud, bucket: str) -> None:
         self.pictures: list[Picture] = []
         self._s3, self._bucket = cloud.s3(), bucket
-        self._thread = threading.Thread(target=self._run)
         self._over = threading.Event()
-
-    def start(self) -> None:
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(1)
+        self._sending = self._pool.submit(self._run)
 
     def stop(self) -> None:
+        """End it. Raises what ended it before."""
         self._over.set()
-        self._thread.join()
+        self._pool.shutdown()
+        self._sending.result()
 
     def _run(self) -> None:
         golden = [((GOLDEN / name).read_bytes(), truth) for name, truth in truths().items()]
@@ -131,7 +131,7 @@ class Upgraded:
 
 
 def built(cloud: LocalCloud, processes: Processes, out: Path, root: Path) -> Path:
-    """`sam build`, and two changes of what it built that only save time.
+    """The folder of a `sam build`, with two changes of what it built that only save time.
 
     The functions look for another model each second, not each minute. Their artifacts, which are
     alike, become one archive; `sam deploy` would compress each by itself.
@@ -176,11 +176,10 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
         new = pool.submit(built, it.cloud, processes, folder / "build-after", ROOT)
         it.before = it.cloud.deploy(processes, old)
         _use(it, release)
-        new.result()
+        today = new.result()
         it.stream = Stream(it.cloud, it.before.images_bucket)
-        it.stream.start()
         try:
-            it.after = it.cloud.deploy(processes, new.result())
+            it.after = it.cloud.deploy(processes, today)
             yield it
         finally:
             it.stream.stop()
@@ -193,7 +192,7 @@ def _use(it: Upgraded, release: Path) -> None:
     it.digits("model", "promote", model_of(release, it.folder / "model"), models, root=release)
     proof.drop(s3, before, pictures())
     labels = proof.wait_for_labels(s3, before, pictures(), lambda: None)
-    assert {it["model"]["version"] for it in labels.values() if "model" in it} == {OLD}
+    assert {label["model"]["version"] for label in labels.values()} == {OLD}
     it.labels("correct", f"s3://{before.images_bucket}/{CORRECTED}", "42", root=release)
     seven = (GOLDEN / "seven.png").read_bytes()
     image = base64.b64encode(seven).decode()
