@@ -289,6 +289,17 @@ UNSERVABLE = {
     ),
     "a missing network": (lambda folder: (folder / "segmenter.tflite").unlink(), "segmenter"),
     "a tampered configuration": (lambda folder: tampered(folder / "config.json"), "config.json"),
+    "a configuration without a value": (
+        lambda folder: (
+            (folder / "config.json").write_text("{}"),
+            rewritten(
+                folder / "manifest.json",
+                files=json.loads((folder / "manifest.json").read_text())["files"]
+                | {"config.json": bundle.describe_file(folder / "config.json").model_dump()},
+            ),
+        ),
+        "config.json is not a valid configuration",
+    ),
     "a missing picture": (lambda folder: (folder / "images/errors.png").unlink(), "errors.png"),
 }
 
