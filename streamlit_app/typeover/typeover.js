@@ -21,7 +21,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
       setTriggerValue("written", { place: Number(field.name), written: field.value });
     };
     field.onkeydown = (event) => {
-      if (event.key === "Enter") (fields[at + 1] ?? field).focus();
+      // The last field is left, so that it shows the correction as it was taken.
+      if (event.key === "Enter") fields[at + 1] ? fields[at + 1].focus() : field.blur();
       if (event.key === "Escape") field.value = truth ?? field.defaultValue;
     };
   });

@@ -383,7 +383,7 @@ def test_an_answer_in_the_table_is_corrected_by_writing_over_it(browser, address
 def test_a_correction_is_downloaded_for_training(browser, address):
     with opened(browser, address, DESKTOP) as page:
         page.get_by_role("button", name="Not right?").click()
-        page.get_by_label("What does it say?").fill("1")
+        page.get_by_role("textbox", name="What does it say?").fill("1")
         page.keyboard.press("Enter")
         with page.expect_download() as download:
             page.get_by_role("button", name="Download for training").click()
