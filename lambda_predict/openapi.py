@@ -143,7 +143,7 @@ def _growing(schema: Any) -> Any:
 
 
 def every_code() -> list[str]:
-    """Every code that an error can have."""
+    """Every code that an answer of the API can have."""
     return sorted({*_OTHER_ERRORS.values(), *(error.code for error in _all_errors(DigitsError))})
 
 
@@ -319,8 +319,14 @@ def _problems(*statuses: int) -> dict[str, Any]:
 
 
 def _all_errors(base: type[DigitsError]) -> list[type[DigitsError]]:
+    """The errors of `digits.errors` that have a code.
+
+    Other modules define some that the API never answers with, and that exist only where the module
+    was imported.
+    """
     below = [error for child in base.__subclasses__() for error in _all_errors(child)]
-    return ([base] if hasattr(base, "code") else []) + below
+    own = hasattr(base, "code") and base.__module__ == DigitsError.__module__
+    return ([base] if own else []) + below
 
 
 if __name__ == "__main__":

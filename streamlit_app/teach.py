@@ -12,6 +12,7 @@ from streamlit_app import correction, engine
 from streamlit_app.api import Api, Away
 from streamlit_app.correction import Example
 from streamlit_app.engine import Reading
+from streamlit_app.words import counted
 
 
 def offer(rows: Sequence[Reading]) -> None:
@@ -25,12 +26,12 @@ def offer(rows: Sequence[Reading]) -> None:
     examples = [example for lesson in lessons for example in lesson]
     with st.container(border=True, key="corrections"):
         st.html(
-            f"<p><b>{_counted(len(corrected), 'answer')} corrected.</b> CSV and JSON hold what was"
+            f"<p><b>{counted(len(corrected), 'answer')} corrected.</b> CSV and JSON hold what was"
             " read and what is true.</p>"
         )
         if unclear := lessons.count([]):
             st.caption(
-                f"In {_counted(unclear, 'picture')} the network found more or fewer marks than you"
+                f"In {counted(unclear, 'picture')} the network found more or fewer marks than you"
                 " wrote, or you wrote no digit. Training learns one digit at a time: cut such a"
                 " picture so that it holds one."
             )
@@ -58,10 +59,10 @@ def _send(service: Api, wrong: list[Example]) -> None:
     sent: set[Example] = st.session_state.setdefault("sent", set())
     left = [example for example in wrong if example not in sent]
     if not left:
-        st.success(f"Thank you. {_counted(len(wrong), 'digit')} arrived.", icon=":material/check:")
+        st.success(f"Thank you. {counted(len(wrong), 'digit')} arrived.", icon=":material/check:")
         return
     agreed = st.checkbox(
-        f"I agree that {service.host} keeps {_counted(len(left), 'digit')}, as the network saw"
+        f"I agree that {service.host} keeps {counted(len(left), 'digit')}, as the network saw"
         " them, and what they truly are, to train on.",
         key="agreed",
     )
@@ -75,7 +76,3 @@ def _send(service: Api, wrong: list[Example]) -> None:
         st.error(f"Not all of them were sent. {error}", icon=":material/cloud_off:")
     else:
         st.rerun()
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

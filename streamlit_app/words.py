@@ -87,3 +87,8 @@ def runner_up(digit: Digit) -> str:
         return ""
     article = "an" if second == 8 else "a"
     return f"It could also be {article} {second} ({percent(probability)})."
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things: "1 picture", "2 pictures"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from digits import cli, feedback, labels, store
 from digits.cli import answers, collected
+from digits.gate import Refused
 from digits.results import Explain, Mode, Reason
 from digits.runs import Run
 from infra import destroy
@@ -174,7 +175,7 @@ def _paths(schema: dict[str, Any], definitions: dict[str, Any], above: str = "")
 def _values() -> Iterator[str]:
     for kind, values in (("reason", Reason), ("mode", Mode), ("explain", Explain)):
         yield from (f"{kind} {value}" for value in get_args(values))
-    yield from (f"code {code}" for code in openapi.every_code())
+    yield from (f"code {code}" for code in (*openapi.every_code(), Refused.code))
 
 
 def _commands() -> Iterator[str]:

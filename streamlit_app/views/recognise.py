@@ -15,6 +15,7 @@ from streamlit_app import canvas, cards, correction, engine, inside, preview, sh
 from streamlit_app.api import Away
 from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES, Sample
+from streamlit_app.words import counted
 
 MOST = 12  # cards; more belong into the table of the batch page
 DRAW, UPLOAD, CAMERA = "draw", "upload", "camera"
@@ -151,8 +152,8 @@ def _correct(picture: Picture, result: Result) -> None:
         )
     elif (marks := len(correction.marks(truth))) != len(result.digits):
         st.caption(
-            f"The network found {len(result.digits)} marks, not {marks}. Training learns one"
-            " digit at a time: cut the picture so that it holds one."
+            f"The network found {counted(len(result.digits), 'mark')}, not {marks}. Training learns"
+            " one digit at a time: cut the picture so that it holds one."
         )
     else:
         st.caption("Training learns digits, not signs and other marks.")

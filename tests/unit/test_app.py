@@ -263,7 +263,7 @@ def test_a_correction_is_offered_for_what_can_be_learnt_only(app):
     assert download.proto.label == "Download for training"
 
     assert not correct(app, "12").get("download_button")  # one mark can't be two digits
-    assert "found 1 marks, not 2" in app.caption[0].value
+    assert "found 1 mark, not 2" in app.caption[0].value
 
 
 def test_without_a_model_there_are_words(monkeypatch):
