@@ -1,0 +1,1 @@
+"""Synthetic pages with the truth of every pixel, for training the segmentation network."""

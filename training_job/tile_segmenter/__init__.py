@@ -1,0 +1,1 @@
+"""Trains the segmentation network: see `digits.recognition.segmentation`."""
