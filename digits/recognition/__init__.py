@@ -1,1 +1,1 @@
-"""Image bytes to digits: see `digits.recognition.pipeline`."""
+"""The page reader in development; not in service. The product reads with `digits.preprocess`."""

@@ -1,6 +1,6 @@
 """Trains the segmentation network on synthetic pages.
 
-    python -m training_job.segmenter.fit --out segmenter
+    python -m training_job.tile_segmenter.fit --out segmenter
 
 A run that was cut off goes on from its last checkpoint.
 """
@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from training_job.fit import OneCycle
 from training_job.progress import Progress
-from training_job.segmenter.network import network
-from training_job.segmenter.targets import Lesson, lesson
+from training_job.tile_segmenter.network import network
+from training_job.tile_segmenter.targets import Lesson, lesson
 from training_job.synthesis.photographs import DIGIT, MARK
 
 UNIT = 32.0  # pixels that a way of 1, or a size of 2 to the 0, stands for
