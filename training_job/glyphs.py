@@ -59,6 +59,18 @@ def load(*, held_out: bool, digits: bool) -> Glyphs:
     return Glyphs(images[chosen], characters[chosen])
 
 
+@cache
+def by_typeface(*, held_out: bool) -> dict[str, dict[str, NDArray[np.uint8]]]:
+    """The drawings of each typeface by its name and by character; see `load`."""
+    with np.load(KEPT, allow_pickle=False) as arrays:
+        images, characters, face = arrays["images"], arrays["characters"], arrays["face"]
+    names = _names()
+    found: dict[str, dict[str, NDArray[np.uint8]]] = {}
+    for place in np.flatnonzero((face % 5 == 0) == held_out):
+        found.setdefault(names[face[place]], {})[str(characters[place])] = images[place]
+    return found
+
+
 def any_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[NDArray[np.uint8], int]:
     """A digit of some typeface, uint8 (40, 40), and which; see `load`."""
     typed = load(held_out=held_out, digits=True)

@@ -174,7 +174,7 @@ def _written(
 ) -> Plane:
     bend = rng.normal(0, 0.022, (4, 4, 2))
     lean = rng.normal(0.05, 0.12)
-    strokes = [_by_hand(np.array(stroke), bend, width, lean, rng) for stroke in skeleton]
+    strokes = [by_hand(np.array(stroke), bend, width, lean, rng) for stroke in skeleton]
     return drawn(strokes, np.exp(rng.uniform(*np.log(pens))), rng)
 
 
@@ -216,10 +216,30 @@ def smooth(points: Points, *, sharp: bool = False) -> Points:
     return np.concatenate([*parts, points[-1:]])
 
 
-def _by_hand(
+def by_hand(
     points: Points, bend: Plane, width: float, lean: float, rng: np.random.Generator
 ) -> Points:
-    """Bend, squeeze and lean a stroke; the bend is one smooth field for the whole digit."""
+    """Distort a stroke as a hand does: bend it, squeeze it to `width` and lean it.
+
+    Parameters
+    ----------
+    points : float64 (n, 2)
+        x and y of the stroke in the unit square.
+    bend : float64 (4, 4, 2)
+        Shifts in x and y on a grid over the unit square, interpolated between; the same for every
+        stroke of one drawing.
+    width
+        Of the unit square afterwards, in its heights.
+    lean
+        Shift in x of the upper side against the lower one.
+    rng
+        Of the jitter of the points.
+
+    Returns
+    -------
+    float64 (m, 2)
+        The stroke as a smooth line.
+    """
     line = smooth(points + rng.normal(0, 0.018, points.shape))
     at = np.clip(line, 0, 1) * 3
     weight_x = np.clip(1 - np.abs(at[:, :1] - np.arange(4)), 0, 1)

@@ -24,19 +24,13 @@ from PIL import Image
 
 from digits.errors import ModelUnavailable
 from digits.morphology import extreme, padded
+from digits.recognition.outputs import CELL, DIGIT, HALF, KINDS, MARK, PRINT, UNIT
 
 Grey = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Window = tuple[slice, slice]  # rows and columns
 
-# What the network is trained to give. Kinds of a pixel, in the order of its output; `MARK` is
-# handwriting that is no digit: a sign, a letter, a drawing.
-PAPER, DIGIT, MARK, PRINT, BACKGROUND = range(5)
-KINDS = 5
-CELL = 4  # pixels, the stride of the centre heat map
-HALF = 2  # pixels, the stride of the offset field and of the sizes
-UNIT = 32.0  # pixels that an offset of 1 stands for; sizes are octaves above or below it
 _ALIGNED = 16  # pixels, the network's deepest stride: sides of what it is shown are multiples of it
 _OCTAVES = 4  # that a size may be above or below `UNIT`; keeps a wrong output finite
 
@@ -82,7 +76,7 @@ class Segmenter:
     """
 
     def __init__(self, tflite: bytes) -> None:
-        # Here, so that training's workers, which need the constants alone, do without LiteRT.
+        # Here, so that what names this type alone does without LiteRT.
         from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
         self._tflite = tflite
@@ -459,5 +453,5 @@ def _blocks(mask: Mask) -> Mask:
     height, width = (-(-side // BLOCK) for side in mask.shape)
     whole = np.zeros((height * BLOCK, width * BLOCK), np.bool_)
     whole[: mask.shape[0], : mask.shape[1]] = mask
-    held = whole.reshape(height, BLOCK, width, BLOCK).any(axis=(1, 3))
+    held = np.asarray(whole.reshape(height, BLOCK, width, BLOCK).any(axis=(1, 3)))
     return extreme(padded(held, 1), 3, np.logical_or)

@@ -1,8 +1,7 @@
-"""Handwritten marks as ink planes: digits, signs, letters, words and doodles.
+"""Handwritten marks as ink planes: digits, signs, letters, words and drawings.
 
-A plane is float32 (h, w) in 0..1, cut to its ink. Digits come from MNIST, from strokes drawn by
-`training_job.strokes` and from typefaces; those held out for measuring are never mixed with those
-to train with.
+Digits come from MNIST, from strokes drawn by `training_job.strokes` and from typefaces. What is
+held out for measuring is never mixed with what is trained on.
 """
 
 from __future__ import annotations
@@ -19,44 +18,58 @@ from training_job import glyphs, photos, strokes
 Plane = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-_DRAWN = 1_500  # digits drawn stroke by stroke that a process keeps: four seconds of work
-_OTHERS = 300  # of each kind of mark that is no digit
 _SOURCES = (0.6, 0.28, 0.12)  # shares of MNIST, strokes and typefaces among digits
-_FAINTEST = 0.15  # ink below this share is no part of a mark
+_DRAWN = 1_500  # digits drawn by strokes that a process keeps; seconds of work
+_WORDS = 300  # words, and as many drawings, that it keeps
+_SIGNS_EACH = 50  # drawings of each sign that it keeps
+_FAINTEST = 0.15  # of full ink; rows and columns at a plane's edge below it are cut off
+_BOLD = 30  # pixels of height from which a mark may be written with a bold marker
 
-# Signs of written numbers as skeletons in a unit square of the digit's height, y down: strokes as
-# in `strokes`, and how tall and how high the sign stands beside a digit of height 1.
-_CIRCLE = tuple((0.5 + 0.5 * np.cos(a), 0.5 + 0.5 * np.sin(a)) for a in np.linspace(0, 6.4, 13))
+Points = tuple[tuple[float, float], ...]
 
 
-def _dot(x: float, y: float, size: float) -> tuple[tuple[float, float], ...]:
-    return tuple((x + size * (a - 0.5), y + size * (b - 0.5)) for a, b in _CIRCLE)
+def _ring(x: float, y: float, size: float) -> Points:
+    """A circle of diameter `size` around (x, y), in the unit square of a sign."""
+    angles = np.linspace(0, 6.4, 13)  # radians, a little more than once around
+    return tuple((x + size / 2 * np.cos(angle), y + size / 2 * np.sin(angle)) for angle in angles)
 
 
 @dataclass(frozen=True)
 class _Sign:
+    """How a sign of written numbers is drawn.
+
+    Attributes
+    ----------
+    skeletons : tuple
+        Its forms in a unit square with y down, each some strokes.
+    size : tuple of two float
+        Range of its longer side, in heights of a digit.
+    middle : tuple of two float
+        Range of its middle below a digit's upper side, in heights of the digit.
+    """
+
     skeletons: tuple[strokes.Skeleton, ...]
-    size: tuple[float, float]  # longer side, in heights of a digit
-    middle: tuple[float, float]  # of the sign, in heights of a digit below its top
+    size: tuple[float, float]
+    middle: tuple[float, float]
 
 
 _SIGNS: dict[str, _Sign] = {
-    ".": _Sign(((_dot(0.5, 0.5, 1.0),),), (0.05, 0.16), (0.88, 1.02)),
+    ".": _Sign(((_ring(0.5, 0.5, 1.0),),), (0.05, 0.16), (0.88, 1.02)),
     ",": _Sign(((((0.6, 0), (0.7, 0.4), (0.3, 1)),), (((0.7, 0), (0.2, 1)),)), (0.15, 0.35),
                (0.95, 1.15)),
     "-": _Sign(((((0, 0.5), (0.5, 0.49), (1, 0.5)),),), (0.25, 0.75), (0.4, 0.62)),
     "+": _Sign(((((0.5, 0), (0.5, 1)), ((0, 0.5), (1, 0.5))),), (0.35, 0.8), (0.4, 0.62)),
     "/": _Sign(((((0.6, 0), (0, 1)),), (((0.4, 0), (0, 1)),)), (0.9, 1.4), (0.4, 0.6)),
-    ":": _Sign(((_dot(0.5, 0.1, 0.22), _dot(0.5, 0.9, 0.22)),), (0.35, 0.7), (0.5, 0.7)),
+    ":": _Sign(((_ring(0.5, 0.1, 0.22), _ring(0.5, 0.9, 0.22)),), (0.35, 0.7), (0.5, 0.7)),
     "(": _Sign(((((0.4, 0), (0.05, 0.5), (0.4, 1)),),), (1.0, 1.4), (0.4, 0.6)),
     ")": _Sign(((((0, 0), (0.35, 0.5), (0, 1)),),), (1.0, 1.4), (0.4, 0.6)),
     "=": _Sign(((((0, 0.3), (1, 0.3)), ((0, 0.7), (1, 0.7))),), (0.35, 0.75), (0.4, 0.62)),
     "×": _Sign(((((0, 0), (1, 1)), ((1, 0), (0, 1))),), (0.35, 0.75), (0.42, 0.7)),
     "÷": _Sign((
-        (((0, 0.5), (1, 0.5)), _dot(0.5, 0.15, 0.14), _dot(0.5, 0.85, 0.14)),
-        (((0, 0.5), (1, 0.5)), _dot(0.5, 0.12, 0.28), _dot(0.5, 0.88, 0.28)),
+        (((0, 0.5), (1, 0.5)), _ring(0.5, 0.15, 0.14), _ring(0.5, 0.85, 0.14)),
+        (((0, 0.5), (1, 0.5)), _ring(0.5, 0.12, 0.28), _ring(0.5, 0.88, 0.28)),
     ), (0.4, 0.95), (0.4, 0.62)),
-    "%": _Sign(((((0.9, 0), (0.1, 1)), _dot(0.2, 0.2, 0.35), _dot(0.8, 0.8, 0.35)),), (0.7, 1.0),
+    "%": _Sign(((((0.9, 0), (0.1, 1)), _ring(0.2, 0.2, 0.35), _ring(0.8, 0.8, 0.35)),), (0.7, 1.0),
                (0.45, 0.55)),
 }  # fmt: skip
 SIGNS = "".join(_SIGNS)
@@ -64,12 +77,12 @@ SIGNS = "".join(_SIGNS)
 
 @dataclass(frozen=True)
 class Mark:
-    """One mark as written.
+    """One mark as it is written.
 
     Attributes
     ----------
     plane : float32 (h, w)
-        Its ink, 0 to 1.
+        Its ink, 0 to 1, cut to what is not empty.
     text : str
         The digit or sign that it shows; empty for any other mark.
     top : float
@@ -78,141 +91,138 @@ class Mark:
 
     plane: Plane
     text: str
-    top: float = 0.0
+    top: float
 
 
 @dataclass(frozen=True)
 class _Bank:
-    """What one process draws once and uses in many pages."""
+    """Drawings by strokes that a process makes once and uses on many pages."""
 
-    drawn: list[tuple[Bytes, int]]
+    digits: list[tuple[Bytes, int]]
     signs: dict[str, list[Bytes]]
     words: list[Bytes]
-    doodles: list[Bytes]
+    drawings: list[Bytes]
 
 
 @cache
 def _bank(held_out: bool) -> _Bank:
     rng = np.random.default_rng([0xBA, held_out])
-    drawn = []
-    for number in range(_DRAWN):
-        drawn.append((_packed(strokes.digit(number % 10, rng)), number % 10))
-    signs = {
-        text: [_packed(_sign(sign, rng)) for _ in range(_OTHERS // 6)]
-        for text, sign in _SIGNS.items()
-    }
-    words = [_packed(_word(rng)) for _ in range(_OTHERS)]
-    doodles = [
-        _packed(strokes.sign(rng) if number % 2 else strokes.scribble(rng))
-        for number in range(_OTHERS)
-    ]
-    return _Bank(drawn, signs, words, doodles)
+    return _Bank(
+        [(_bytes(strokes.digit(number % 10, rng)), number % 10) for number in range(_DRAWN)],
+        {
+            text: [_bytes(_drawn_sign(sign, rng)) for _ in range(_SIGNS_EACH)]
+            for text, sign in _SIGNS.items()
+        },
+        [_bytes(_drawn_word(rng)) for _ in range(_WORDS)],
+        [_bytes((strokes.sign, strokes.scribble)[number % 2](rng)) for number in range(_WORDS)],
+    )
 
 
-def digit(height: float, rng: np.random.Generator, *, held_out: bool = False) -> Mark:
+def digit(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
     """A digit whose longer side is about `height` pixels."""
     source = rng.choice(3, p=_SOURCES)
     if source == 0:
         drawing, which = photos.any_digit(rng, held_out=held_out)
     elif source == 1:
-        bank = _bank(held_out).drawn
-        drawing, which = bank[rng.integers(len(bank))]
+        digits = _bank(held_out).digits
+        drawing, which = digits[rng.integers(len(digits))]
     else:
         drawing, which = glyphs.any_digit(rng, held_out=held_out)
-    height *= np.exp(rng.normal(0, 0.08))
-    return Mark(_sized(drawing, height, rng, sharpen=source != 1), str(which))
+    side = height * np.exp(rng.normal(0, 0.08))
+    return _standing(_written(drawing, side, rng, soft=source != 1), height, str(which))
 
 
-def sign(
-    height: float, rng: np.random.Generator, text: str | None = None, *, held_out: bool = False
-) -> Mark:
-    """A sign beside digits `height` pixels tall; by default any of `SIGNS`."""
-    text = text or SIGNS[rng.integers(len(SIGNS))]
+def sign(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
+    """Any of `SIGNS`, as it stands beside digits `height` pixels tall."""
+    text = SIGNS[rng.integers(len(SIGNS))]
     drawings = _bank(held_out).signs[text]
-    size = rng.uniform(*_SIGNS[text].size)
-    plane = _sized(drawings[rng.integers(len(drawings))], size * height, rng, sharpen=False)
+    size = height * rng.uniform(*_SIGNS[text].size)
+    plane = _written(drawings[rng.integers(len(drawings))], size, rng)
     middle = rng.uniform(*_SIGNS[text].middle)
     return Mark(plane, text, middle - plane.shape[0] / height / 2)
 
 
-def letter(height: float, rng: np.random.Generator, *, held_out: bool = False) -> Mark:
-    """A letter or another character that is neither digit nor sign."""
+def letter(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
+    """A letter or another character of a typeface that is neither digit nor sign."""
     letters = glyphs.load(held_out=held_out, digits=False)
     drawing = letters.images[rng.integers(len(letters))]
-    size = height * rng.uniform(0.6, 1.1)
-    plane = _sized(drawing, size, rng, sharpen=True)
-    return Mark(plane, "", 1 - plane.shape[0] / height)
+    plane = _written(drawing, height * rng.uniform(0.6, 1.1), rng, soft=True)
+    return _standing(plane, height)
 
 
-def word(height: float, rng: np.random.Generator, *, held_out: bool = False) -> Mark:
-    """A word in joined-up writing."""
+def word(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
+    """A word in cursive writing beside digits `height` pixels tall."""
     words = _bank(held_out).words
     drawing = words[rng.integers(len(words))]
-    tall = height * rng.uniform(0.5, 1.2)
-    scale = tall / drawing.shape[0]
-    return Mark(_sized(drawing, scale * max(drawing.shape), rng, sharpen=False), "")
+    scale = height * rng.uniform(0.5, 1.2) / drawing.shape[0]
+    return _standing(_written(drawing, scale * max(drawing.shape), rng), height)
 
 
-def doodle(height: float, rng: np.random.Generator, *, held_out: bool = False) -> Mark:
-    """A drawing, a tick or a scribble."""
-    doodles = _bank(held_out).doodles
-    return Mark(_sized(doodles[rng.integers(len(doodles))], height, rng, sharpen=False), "")
+def drawing(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
+    """A tick, a star, a scribble: a drawing whose longer side is `height` pixels."""
+    drawings = _bank(held_out).drawings
+    return _standing(_written(drawings[rng.integers(len(drawings))], height, rng), height)
 
 
-def _packed(plane: NDArray[np.floating]) -> Bytes:
+def _standing(plane: Plane, height: float, text: str = "") -> Mark:
+    """A mark on the baseline of digits `height` pixels tall."""
+    return Mark(plane, text, 1 - plane.shape[0] / height)
+
+
+def _bytes(plane: NDArray[np.floating]) -> Bytes:
     return np.round(plane * 255).clip(0, 255).astype(np.uint8)
 
 
-def _sized(drawing: Bytes, side: float, rng: np.random.Generator, *, sharpen: bool) -> Plane:
-    """A drawing with its longer side at `side` pixels, leaning and turned a little."""
-    drawing = _cut(drawing)
+def _written(drawing: Bytes, side: float, rng: np.random.Generator, *, soft: bool = False) -> Plane:
+    """Scale a drawing to a longer side of `side` pixels, and turn and lean it a little.
+
+    The edges of a `soft` drawing, one of few pixels, are sharpened when it is enlarged.
+    """
+    drawing = drawing[_inked(drawing / np.float32(255))]
     image = Image.fromarray(np.pad(drawing, max(2, max(drawing.shape) // 12)))
     scale = max(side, 2.0) / max(drawing.shape)
     size = (max(2, round(image.width * scale)), max(2, round(image.height * scale)))
     image = image.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX)
-    turn, lean = rng.normal(0, 4), rng.normal(0, 0.08)
-    cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    turn, lean = np.radians(rng.normal(0, 4)), rng.normal(0, 0.08)
+    cos, sin = np.cos(turn), np.sin(turn)
     x, y = size[0] / 2, size[1] / 2
     a, b, d, e = cos, sin + lean, -sin, cos
     matrix = (a, b, x - a * x - b * y, d, e, y - d * x - e * y)
     image = image.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    plane = np.asarray(image, np.float32) / 255
-    if sharpen:  # small drawings have soft edges when enlarged, pens do not
-        edge, gain = rng.uniform(0.25, 0.65), max(1.0, 1.25 * scale)
-        if scale > 0.8:
-            plane = np.clip((plane - edge) * gain + 0.5, 0, 1)
-    if side > 30 and rng.random() < 0.08:  # a bold marker
-        width = int(rng.integers(1, max(2, side // 16))) * 2 + 1
-        wide = Image.fromarray(_packed(np.pad(plane, width))).filter(ImageFilter.MaxFilter(width))
-        plane = np.asarray(wide, np.float32) / 255
-    return plane[_inked(plane)]
-
-
-def _cut(drawing: Bytes) -> Bytes:
-    return drawing[_inked(drawing / np.float32(255))]
+    plane = np.asarray(image, np.float32) / np.float32(255)
+    if soft and scale > 0.8:
+        edge, gain = np.float32(rng.uniform(0.25, 0.65)), np.float32(max(1.0, 1.25 * scale))
+        plane = np.clip((plane - edge) * gain + np.float32(0.5), 0, 1)
+    if side > _BOLD and rng.random() < 0.08:
+        width = int(rng.integers(1, max(2, int(side) // 16))) * 2 + 1
+        wide = Image.fromarray(_bytes(np.pad(plane, width))).filter(ImageFilter.MaxFilter(width))
+        plane = np.asarray(wide, np.float32) / np.float32(255)
+    return np.asarray(plane[_inked(plane)], np.float32)
 
 
 def _inked(plane: Plane) -> tuple[slice, slice]:
+    """The window of a plane that is not empty; all of it where it is fainter than any ink."""
     rows = np.flatnonzero(plane.max(1) > _FAINTEST)
     columns = np.flatnonzero(plane.max(0) > _FAINTEST)
     if len(rows) == 0:
-        return slice(0, plane.shape[0]), slice(0, plane.shape[1])
+        return slice(None), slice(None)
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _sign(sign: _Sign, rng: np.random.Generator) -> NDArray[np.float64]:
+def _drawn_sign(sign: _Sign, rng: np.random.Generator) -> NDArray[np.float64]:
     skeleton = sign.skeletons[rng.integers(len(sign.skeletons))]
-    shift, bend = rng.normal(0, 0.03, (8, 2)), rng.normal(0, 0.02, (4, 4, 2))
-    lines = []
-    for number, stroke in enumerate(skeleton):
-        points = np.array(stroke) + shift[number % 8]
-        lines.append(strokes._by_hand(points, bend, 1.0, rng.normal(0, 0.06), rng))
-    pen = np.exp(rng.uniform(np.log(0.05), np.log(0.2)))
-    return strokes.drawn(lines, pen, rng)
+    bend = rng.normal(0, 0.02, (4, 4, 2))
+    lines = [
+        strokes.by_hand(
+            np.array(stroke) + rng.normal(0, 0.03, 2), bend, 1.0, rng.normal(0, 0.06), rng
+        )
+        for stroke in skeleton
+    ]
+    return strokes.drawn(lines, np.exp(rng.uniform(np.log(0.05), np.log(0.2))), rng)
 
 
-def _word(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Loops and arches on a line, now and then one up or down: the look of joined-up writing."""
+def _drawn_word(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Loops and arches on a line, now and then one up or down: the look of cursive writing."""
     points = []
     x = 0.0
     for _ in range(int(rng.integers(4, 16))):

@@ -1,1 +1,4 @@
-"""Trains the segmentation network: see `digits.recognition.segmentation`."""
+"""Trains the segmentation network that `digits.recognition.segmentation` runs in tiles.
+
+Part of the page reader in development; not in service.
+"""

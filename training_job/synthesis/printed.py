@@ -1,0 +1,135 @@
+"""What a press prints, as planes of its share of the light: text, ruling lines, tables, waves.
+
+Every plane is float32 in 0..1. Lengths are pixels here.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from training_job import glyphs
+
+Plane = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+# Of the typefaces in `data/glyphs.npz` those of books, forms and screens, chosen by eye; the others
+# imitate hands.
+_TYPEFACES = frozenset((
+    "abel", "anonymous-pro", "anton", "archivo-black", "arvo", "bebas-neue", "bitter",
+    "cabin-condensed", "chivo", "cormorant-garamond", "courier-prime", "crimson-text",
+    "cutive-mono", "eb-garamond", "exo-2", "fira-mono", "gfs-didot", "ibm-plex-mono",
+    "inconsolata", "jetbrains-mono", "josefin-sans", "lato", "libre-baskerville", "merriweather",
+    "michroma", "montserrat", "noto-sans", "noto-serif", "nunito", "old-standard-tt", "open-sans",
+    "oswald", "playfair-display", "quicksand", "raleway", "roboto", "roboto-mono", "rokkitt",
+    "share-tech-mono", "slabo-27px", "source-sans-3", "space-mono", "special-elite", "trirong",
+    "ubuntu", "ultra", "urbanist", "varela-round", "zilla-slab",
+))  # fmt: skip
+_COMPLETE = 20  # characters; a typeface that has fewer is not used
+_LOW = frozenset("aemnruvwxy*~")  # characters without an ascender
+_LOW_HEIGHT = 0.7  # of them, in heights of a capital
+_WIDEST = 1.6  # in heights of a capital; wider characters are reduced, dashes above all
+_SMALLEST = 5  # pixels; lower print cannot be told from noise
+_SHADE = 45  # of 255; darker areas would count as print, see `photographs`
+_LINE = 400  # pixels of a page's side for each pixel of a thin line
+
+
+@cache
+def _typefaces(held_out: bool) -> list[dict[str, Bytes]]:
+    """The drawings of each typeface for print, by character."""
+    faces = glyphs.by_typeface(held_out=held_out)
+    return [
+        face
+        for name, face in faces.items()
+        if name.partition("-latin-")[0] in _TYPEFACES and len(face) > _COMPLETE
+    ]
+
+
+def text(
+    height: float, count: int, rng: np.random.Generator, held_out: bool, *, digits: bool = False
+) -> Plane:
+    """A line of `count` characters, all of one typeface, with capitals about `height` tall."""
+    faces = _typefaces(held_out)
+    face = faces[rng.integers(len(faces))]
+    usable = [one for one in face if one.isdigit() == digits] or list(face)
+    height = max(_SMALLEST, round(height))
+    canvas = Image.new("L", (count * height * 2 + 8, round(1.4 * height)))
+    left = 1
+    for place in range(count):
+        if place and rng.random() < 0.15:
+            left += height // 2
+            continue
+        character = usable[rng.integers(len(usable))]
+        drawing = Image.fromarray(face[character])
+        drawing = drawing.crop(drawing.getbbox())
+        tall = max(3, round(height * (_LOW_HEIGHT if character in _LOW else 1)))
+        wide = max(2, round(drawing.width * tall / drawing.height))
+        if wide > _WIDEST * height:
+            tall, wide = max(2, round(tall * 1.2 * height / wide)), round(1.2 * height)
+        how = Image.Resampling.BOX if tall < glyphs.SIDE else Image.Resampling.BICUBIC
+        canvas.paste(drawing.resize((wide, tall), how), (left, height - tall))
+        left += wide + max(1, height // 7)
+    line = np.asarray(canvas, np.float32)[:, :left] / np.float32(255)
+    return _faded(line, rng.uniform(0.5, 1))
+
+
+def thickness(side: int, rng: np.random.Generator) -> int:
+    """Of the lines of a table or form on a page of `side`."""
+    return max(1, round(float(rng.choice((1, 1, 2, 3))) * side / _LINE))
+
+
+def table(
+    side: int, rows: NDArray[np.floating], columns: NDArray[np.floating], rng: np.random.Generator
+) -> Plane:
+    """The lines of a table, some heavier, some missing; now and then a shaded row."""
+    thick, depth = thickness(side, rng), rng.uniform(0.35, 1)
+    heavy = 3 if rng.random() < 0.5 else 0  # every third line is heavier, as in a sudoku
+    wobble = rng.uniform(0, 1.5) if rng.random() < 0.15 else 0.0  # ruled by hand
+    plane = Image.new("L", (side, side))
+    draw = ImageDraw.Draw(plane)
+    if len(rows) > 1 and rng.random() < 0.15:
+        top = rows[rng.integers(len(rows) - 1)]
+        box = (columns[0], top, columns[-1], top + rows[1] - rows[0])
+        draw.rectangle(box, fill=int(rng.uniform(20, _SHADE)))
+    across, down = rng.random(2) < 0.9
+    for number, y in enumerate(rows if across else ()):
+        width = thick * 2 if heavy and number % heavy == 0 else thick
+        ends = (columns[0], y, columns[-1], y + rng.normal(0, wobble))
+        draw.line(ends, fill=255, width=width)
+    for number, x in enumerate(columns if down else ()):
+        width = thick * 2 if heavy and number % heavy == 0 else thick
+        draw.line((x, rows[0], x + rng.normal(0, wobble), rows[-1]), fill=255, width=width)
+    return _faded(np.asarray(plane, np.float32) / np.float32(255), depth)
+
+
+def ruling(side: int, height: float, rng: np.random.Generator) -> Plane:
+    """Ruled, squared or dotted paper for digits of `height`."""
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    spacing = max(6.0, height * np.exp(rng.uniform(np.log(0.35), np.log(2.5))))
+    thick = max(1.0, rng.uniform(0.02, 0.06) * spacing)
+    slope = rng.normal(0, 0.01)
+    across = (y + slope * x + rng.uniform(0, spacing)) % spacing < thick
+    down = (x - slope * y + rng.uniform(0, spacing)) % spacing < thick
+    kind = rng.choice(3, p=(0.5, 0.35, 0.15))
+    lines = (across, across | down, across & down)[kind]
+    if kind == 0 and rng.random() < 0.3:  # a margin
+        lines = lines | (np.abs(x - rng.uniform(0, side)) < thick)
+    return _faded(lines.astype(np.float32), rng.uniform(0.15, 0.8))
+
+
+def waves(side: int, rng: np.random.Generator) -> Plane:
+    """Fine waves all over, as on cheques."""
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    plane = np.zeros((side, side), np.float32)
+    for _ in range(2):
+        spacing, length = rng.uniform(5, 14), rng.uniform(30, 150)
+        wave = y + rng.uniform(2, 12) * np.sin(x * 2 * np.pi / length + rng.uniform(0, 6))
+        np.maximum(plane, (wave % spacing < rng.uniform(0.8, 1.6)).astype(np.float32), out=plane)
+    return _faded(plane, rng.uniform(0.1, 0.4))
+
+
+def _faded(plane: Plane, depth: float) -> Plane:
+    return np.asarray(plane * np.float32(depth), np.float32)

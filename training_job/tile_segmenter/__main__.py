@@ -1,0 +1,74 @@
+"""Train the segmentation network of the page reader in development on synthetic pages.
+
+    python -m training_job.tile_segmenter --out tile-segmenter
+
+A run that was cut off goes on from its last checkpoint when it is started again with the same
+settings and sources; with others it starts anew. Nothing serves this network yet.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from digits import bundle
+from digits.storage import FolderStore
+from training_job import data, fingerprint, glyphs
+from training_job.checkpoint import Checkpoint
+from training_job.progress import Progress
+from training_job.tile_segmenter.targets import rendered
+
+CHECKPOINT = "checkpoint.npz"
+_BATCH = 16  # scenes; fewer are no batch
+
+
+def main(
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="For the network, its checkpoint and the scenes."),
+    ],
+    count: Annotated[int, typer.Option(min=_BATCH, help="Scenes to render.")] = 20_000,
+    steps: Annotated[int, typer.Option(min=1, help="Batches of 16 scenes to show.")] = 5_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and light.")] = 1,
+) -> None:
+    """Render scenes, train on them and write segmenter.tflite to FOLDER."""
+    if out.resolve().is_relative_to(bundle.SHIPPED.resolve()):
+        raise typer.BadParameter(
+            f"{out} is in the bundle that ships, and this network is not in service; write"
+            " elsewhere.",
+            param_hint="--out",
+        )
+    progress = Progress()
+    scenes = fingerprint.of(
+        "training_job.tile_segmenter.targets",
+        count,
+        files=(glyphs.KEPT, data.BUNDLED),
+        libraries=("numpy", "pillow"),
+    )
+    shown = rendered(count, out / f"scenes-{scenes[:16]}", progress)
+
+    # TensorFlow writes to standard error when it is imported unless this is set before.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf  # noqa: PLC0415 - after the scenes are rendered
+
+    from training_job.tile_segmenter.fit import fit  # noqa: PLC0415
+    from training_job.tile_segmenter.network import litert  # noqa: PLC0415
+
+    weights = fingerprint.of(
+        "training_job.tile_segmenter.fit",
+        scenes,
+        steps,
+        seed,
+        tf.__version__,
+        libraries=("numpy", "keras"),
+    )
+    averaged = fit(shown, steps, seed, progress, Checkpoint(FolderStore(out), CHECKPOINT, weights))
+    (out / bundle.SEGMENTER).write_bytes(litert(averaged))
+    progress.say(f"wrote the segmentation network to {out}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
