@@ -91,13 +91,15 @@ def test_rendered_scenes_are_kept_and_taken_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(targets, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(targets, "_of_seed", lambda _: targets.targets(two_marks()))
-    first = targets.rendered(3, tmp_path / "scenes", Progress())
+    first = targets.rendered(3, tmp_path, "this", Progress())
     monkeypatch.setattr(targets, "_of_seed", lambda _: pytest.fail("rendered again"))
-    again = targets.rendered(3, tmp_path / "scenes", Progress())
+    again = targets.rendered(3, tmp_path, "this", Progress())
     assert len(first) == len(again) == 3
     for one, other in zip(first.arrays(), several(3).arrays(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert not list(tmp_path.glob("*.partial"))
+    monkeypatch.setattr(targets, "_of_seed", lambda _: targets.targets(two_marks()))
+    targets.rendered(2, tmp_path, "other", Progress())
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes-other"]
 
 
 def test_the_networks_outputs_have_their_strides_and_channels():
@@ -185,8 +187,8 @@ def test_scenes_are_rendered_and_kept_by_what_they_depend_on(tmp_path, monkeypat
 
     asked = []
 
-    def rendered(count, folder, _):
-        asked.append(folder)
+    def rendered(count, out, fingerprint, _):
+        asked.append(fingerprint)
         raise Rendered
 
     monkeypatch.setattr(command, "rendered", rendered)

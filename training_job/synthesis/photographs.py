@@ -176,7 +176,7 @@ def _cloud(side: int, radius: float, rng: np.random.Generator) -> Plane:
     step = max(1, int(radius))
     small = rng.integers(0, 256, (side // step + 2, side // step + 2), np.uint8)
     image = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
-    return _as_floats(image) / np.float32(255)
+    return np.asarray(_as_floats(image) / np.float32(255), np.float32)
 
 
 def _light(side: int, rng: np.random.Generator) -> Plane:

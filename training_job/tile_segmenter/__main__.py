@@ -15,13 +15,13 @@ from typing import Annotated
 import typer
 
 from digits import bundle
+from digits.quiet import nothing_on_stderr
 from digits.storage import FolderStore
 from training_job import data, fingerprint, glyphs
 from training_job.checkpoint import Checkpoint
 from training_job.progress import Progress
 from training_job.tile_segmenter.targets import rendered
 
-CHECKPOINT = "checkpoint.npz"
 _BATCH = 16  # scenes; fewer are no batch
 
 
@@ -48,14 +48,15 @@ def main(
         files=(glyphs.KEPT, data.BUNDLED),
         libraries=("numpy", "pillow"),
     )
-    shown = rendered(count, out / f"scenes-{scenes[:16]}", progress)
+    shown = rendered(count, out, scenes, progress)
 
-    # TensorFlow writes to standard error when it is imported unless this is set before.
+    # TensorFlow is imported after the scenes are rendered, and logs while it is.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf  # noqa: PLC0415 - after the scenes are rendered
+    with nothing_on_stderr():
+        import tensorflow as tf  # noqa: PLC0415
 
-    from training_job.tile_segmenter.fit import fit  # noqa: PLC0415
-    from training_job.tile_segmenter.network import litert  # noqa: PLC0415
+        from training_job.tile_segmenter.fit import fit  # noqa: PLC0415
+        from training_job.tile_segmenter.network import litert  # noqa: PLC0415
 
     weights = fingerprint.of(
         "training_job.tile_segmenter.fit",
@@ -65,7 +66,8 @@ def main(
         tf.__version__,
         libraries=("numpy", "keras"),
     )
-    averaged = fit(shown, steps, seed, progress, Checkpoint(FolderStore(out), CHECKPOINT, weights))
+    checkpoint = Checkpoint(FolderStore(out / "checkpoint"), "state.npz", weights)
+    averaged = fit(shown, steps, seed, progress, checkpoint)
     (out / bundle.SEGMENTER).write_bytes(litert(averaged))
     progress.say(f"wrote the segmentation network to {out}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from digits.recognition.outputs import CELL, HALF
@@ -62,29 +64,51 @@ def targets(one: Scene) -> Targets:
     return Targets(one.grey[None], one.kind[None], centre[None], offset[None], size[None])
 
 
-def rendered(count: int, folder: Path, progress: Progress) -> Targets:
-    """Render scenes in all processes, or take the ones that `folder` holds.
+def rendered(count: int, out: Path, fingerprint: str, progress: Progress) -> Targets:
+    """Render scenes in all processes, or take the ones that the folder `out` holds.
 
-    The arrays are mapped from the files in `folder`, so that they need not fit the memory.
+    They are kept under the fingerprint of what they depend on, and those of others are deleted:
+    20,000 of them are 4 GB. The arrays are mapped from their files, so that they need not fit the
+    memory.
     """
-    names = [one.name for one in fields(Targets)]
+    folder = out / f"scenes-{fingerprint[:16]}"
+    for other in out.glob("scenes-*"):
+        if other != folder:
+            shutil.rmtree(other)
     if not folder.exists():
-        partial = folder.with_name(folder.name + ".partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        # Spawned, and before TensorFlow is imported: each worker needs 100 MB, not a gigabyte.
-        with (
-            ProcessPoolExecutor(mp_context=get_context("spawn")) as pool,
-            progress.bar(count) as advance,
-        ):
-            every: list[tuple[NDArray[Any], ...]] = []
-            for one in pool.map(_of_seed, range(_FIRST, _FIRST + count), chunksize=_AT_ONCE):
-                every.append(one.arrays())
-                advance()
-        for name, parts in zip(names, zip(*every, strict=True), strict=True):
-            np.save(partial / f"{name}.npy", np.concatenate(parts))
+        partial = folder.with_suffix(".partial")
+        partial.mkdir(parents=True)
+        _render(count, partial, progress)
         partial.rename(folder)  # whole or not at all
         progress.say(f"rendered {count} scenes", scenes=count)
-    return Targets(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names))
+    return Targets(*(np.load(_file(folder, one.name), mmap_mode="r") for one in fields(Targets)))
+
+
+def _render(count: int, folder: Path, progress: Progress) -> None:
+    files: list[NDArray[Any]] = []
+    # Spawned, and before TensorFlow is imported: a worker needs 100 MB, not a gigabyte.
+    with (
+        ProcessPoolExecutor(mp_context=get_context("spawn")) as pool,
+        progress.bar(count) as advance,
+    ):
+        seeds = range(_FIRST, _FIRST + count)
+        for place, one in enumerate(pool.map(_of_seed, seeds, chunksize=_AT_ONCE)):
+            if not files:
+                files = [
+                    open_memmap(
+                        _file(folder, field.name), "w+", array.dtype, (count, *array.shape[1:])
+                    )
+                    for field, array in zip(fields(Targets), one.arrays(), strict=True)
+                ]
+            for file, array in zip(files, one.arrays(), strict=True):
+                file[place] = array[0]
+            advance()
+    for file in files:
+        file.flush()  # type: ignore[attr-defined]
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.npy"
 
 
 def _of_seed(seed: int) -> Targets:
