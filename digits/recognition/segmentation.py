@@ -37,7 +37,9 @@ _OCTAVES = 4  # that a size may be above or below `UNIT`; keeps a wrong output f
 # The image pyramid. The sides are powers of two times 112, so that each level doubles the one
 # before and all of them fit `_ALIGNED`.
 FIRST_SIDE = 112  # pixels, longer side of the coarsest level
-LAST_SIDE = 3584  # pixels, of the finest; bounds the memory, some 300 MB
+LAST_SIDE = 3584  # pixels, of the finest; bounds the memory
+# A process that segments 3,600 by 3,600 pixels of noise, the worst case, peaks at 430 MB, of which
+# 170 are Python, NumPy and LiteRT: the planes of the finest level are to become sparse.
 WHOLE_SIDE = 448  # pixels, longer side up to which a level is looked at whole
 # Chosen by eye from the development pictures; to be fitted with the rest of the configuration.
 ENLARGED = 2.2  # times its own resolution at which a picture is looked at, at most
@@ -56,7 +58,8 @@ BLOCK = 32  # pixels, side of the blocks by which areas are chosen to be looked 
 # million, measured on one of ours. Glyphs of one level: a dense sheet of A4 has about a thousand.
 MOST_PIXELS = 12_000_000
 MOST_GLYPHS = 2_000
-_AT_ONCE = 2_000  # votes whose distances to all centres are held at once: 16 MB at most
+_AT_ONCE = 2_000  # votes whose distances to all centres are held at once: 32 MB at most
+_REACH = 16  # cells of the heat map; of further centres all are compared, which is slower
 
 
 class Segmenter:
@@ -395,7 +398,9 @@ def _owned(
     height, width = offsets.shape[:2]
     blocks = faint.reshape(height, HALF, width, HALF)
     y, x = np.nonzero(blocks.any(axis=(1, 3)))
-    votes = np.stack([y, x], 1) * HALF + (HALF - 1) / 2 + offsets[y, x][:, ::-1]
+    votes = offsets[y, x][:, ::-1] + np.float32((HALF - 1) / 2)
+    votes[:, 0] += y * HALF
+    votes[:, 1] += x * HALF
     nearest = _nearest(votes, rows, columns, sizes.shape)
     owner = np.full((height, width), -1, np.int16)
     owner[y, x] = nearest
@@ -406,7 +411,7 @@ def _owned(
 
 
 def _nearest(
-    votes: NDArray[np.floating], rows: NDArray[np.intp], columns: NDArray[np.intp],
+    votes: Plane, rows: NDArray[np.intp], columns: NDArray[np.intp],
     shape: tuple[int, ...],
 ) -> NDArray[np.intp]:  # fmt: skip
     """Number of the centre nearest to each vote, (n, 2) of y and x in pixels.
@@ -414,28 +419,32 @@ def _nearest(
     Votes are rounded to cells of the heat map. `shape` is that of the offset field.
     """
     height, width = (side * HALF // CELL for side in shape)
-    cells = np.round((votes - (CELL - 1) / 2) / CELL).astype(np.intp)
+    cells = np.round((votes - (CELL - 1) / 2) / CELL).astype(np.int32)
     y, x = cells[:, 0].clip(0, height - 1), cells[:, 1].clip(0, width - 1)
     places, back = np.unique(y * width + x, return_inverse=True)
-    # |p - c|² - |p|² = c·c - 2 p·c, exact in float32 for whole numbers below 1,000.
-    centres = np.stack([-2 * rows, -2 * columns, rows**2 + columns**2]).astype(np.float32)
     nearest = np.empty(len(places), np.intp)
     for start in range(0, len(places), _AT_ONCE):
-        part = places[start : start + _AT_ONCE]
-        point = np.stack([part // width, part % width, np.ones_like(part)], 1).astype(np.float32)
-        nearest[start : start + _AT_ONCE] = (point @ centres).argmin(1)
+        part = slice(start, start + _AT_ONCE)
+        y, x = np.divmod(places[part], width)  # in the order of rows
+        close = np.flatnonzero((rows >= y[0] - _REACH) & (rows <= y[-1] + _REACH))
+        far = (y[:, None] - rows[close]) ** 2 + (x[:, None] - columns[close]) ** 2
+        lost = far.min(1, initial=_REACH**2 + 1) > _REACH**2  # another may be closer
+        if not lost.all():
+            nearest[part] = close[far.argmin(1)]
+        far = (y[lost, None] - rows) ** 2 + (x[lost, None] - columns) ** 2
+        nearest[part][lost] = far.argmin(1)
     return nearest[back]
 
 
 def _ink_by_owner(
     level: Level, count: int
-) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
+) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.int32]]]:
     """Each glyph that has ink: its number, and rows and columns of that ink."""
-    ink = np.flatnonzero(level.handwriting > int(255 * INK))
+    ink = np.flatnonzero(level.handwriting > int(255 * INK)).astype(np.int32)
     owner = level.owner.ravel()[ink]
-    order = np.argsort(owner, kind="stable")
-    ink = ink[order]
-    bounds = np.searchsorted(owner[order], np.arange(count + 1))
+    ink = ink[np.argsort(owner, kind="stable")]
+    owner.sort()
+    bounds = np.searchsorted(owner, np.arange(count + 1))
     for number in range(count):
         own = ink[bounds[number] : bounds[number + 1]]
         if len(own):

@@ -185,6 +185,20 @@ def test_noise_costs_no_more_than_the_limits():
     assert time.process_time() - started < 10
 
 
+def test_each_vote_goes_to_the_nearest_centre():
+    rng = np.random.default_rng(0)
+    votes = rng.uniform(-20, 820, (5000, 2)).astype(np.float32)
+    for rows, columns in (
+        (rng.integers(0, 200, 40), rng.integers(0, 200, 40)),
+        (rng.integers(0, 200, 900), rng.integers(0, 200, 900)),
+        (np.array([7]), np.array([190])),
+    ):
+        nearest = segmentation._nearest(votes, rows, columns, (400, 400))
+        cells = np.round((votes - 1.5) / CELL).clip(0, 199)
+        far = (cells[:, :1] - rows) ** 2 + (cells[:, 1:] - columns) ** 2
+        np.testing.assert_array_equal(far[np.arange(len(votes)), nearest], far.min(1))
+
+
 def test_small_glyphs_are_kept_where_the_next_level_costs_too_much(monkeypatch):
     monkeypatch.setattr(segmentation, "MOST_PIXELS", 112**2 + 224**2 + 448**2)
     found = segment(page(1792, (200, 200, 40), (1500, 1600, 40)), StandIn())
