@@ -114,12 +114,15 @@ _SIGNS: tuple[Skeleton, ...] = (
 )  # fmt: skip
 
 
-def digit(which: int, rng: np.random.Generator) -> Plane:
-    """Write a digit by hand, float64 (h, w) in 0..1, cut to its ink; about 112 pixels high."""
+def digit(which: int, rng: np.random.Generator, pens: tuple[float, float] = (0.035, 0.16)) -> Plane:
+    """Write a digit by hand, float64 (h, w) in 0..1, cut to its ink; about 112 pixels high.
+
+    `pens` is the range of the pen's width, as a share of that height.
+    """
     skeletons = _DIGITS[which]
     skeleton = skeletons[rng.integers(len(skeletons))]
     width = rng.uniform(0.5, 0.8) * (0.6 if which == 1 else 1)
-    return _written(skeleton, width, (0.035, 0.16), rng)
+    return _written(skeleton, width, pens, rng)
 
 
 def sign(rng: np.random.Generator) -> Plane:

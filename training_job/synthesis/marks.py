@@ -22,6 +22,9 @@ _SOURCES = (0.6, 0.28, 0.12)  # shares of MNIST, strokes and typefaces among dig
 _DRAWN = 1_500  # digits drawn by strokes that a process keeps; seconds of work
 _WORDS = 300  # words, and as many drawings, that it keeps
 _SIGNS_EACH = 50  # drawings of each sign that it keeps
+# Widths of pens among strokes, as shares of a digit's height. The thinnest are those of drawings on
+# large canvases, whose strokes are a pixel or two.
+_PENS = (0.01, 0.16)
 _FAINTEST = 0.15  # of full ink; rows and columns at a plane's edge below it are cut off
 _BOLD = 30  # pixels of height from which a mark may be written with a bold marker
 
@@ -108,7 +111,7 @@ class _Bank:
 def _bank(held_out: bool) -> _Bank:
     rng = np.random.default_rng([0xBA, held_out])
     return _Bank(
-        [(_bytes(strokes.digit(number % 10, rng)), number % 10) for number in range(_DRAWN)],
+        [(_bytes(strokes.digit(number % 10, rng, _PENS)), number % 10) for number in range(_DRAWN)],
         {
             text: [_bytes(_drawn_sign(sign, rng)) for _ in range(_SIGNS_EACH)]
             for text, sign in _SIGNS.items()

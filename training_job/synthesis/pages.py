@@ -21,6 +21,7 @@ _CLEARANCE = 3  # pixels between marks that are scattered
 _SMALLEST = 8.0  # pixels of height; smaller marks cannot be read
 _ALONE = 28.0  # pixels that a single mark is high at least
 _FULL = 30  # lines, more than a page holds
+_LABEL = 0.4  # share of printed cells of a table that hold one character
 
 # What an odd mark is, one that is no digit, and how likely.
 _ODD = (marks.sign, marks.letter, marks.word, marks.drawing)
@@ -228,7 +229,9 @@ def _table(page: Page, height: float, rng: np.random.Generator, held_out: bool) 
     for top, bottom in pairwise(rows):
         for number, (left, right) in enumerate(pairwise(columns)):
             if printed_columns[number] or rng.random() < set_in_print:
-                count, own = int(rng.integers(1, 4 if square else 9)), rng.uniform(0.45, 0.9)
+                # One character alone is what handwriting is mistaken for most easily.
+                most = 2 if rng.random() < _LABEL else 4 if square else 9
+                count, own = int(rng.integers(1, most)), rng.uniform(0.45, 0.9)
                 text = printed.text(own * height, count, rng, held_out, digits=printed_digits)
                 free = max(right - left - text.shape[1], 0)
                 middle = (top + bottom - text.shape[0]) / 2
