@@ -100,10 +100,10 @@ class Input(_Part):
 
 
 class Rejector(_Part):
-    """The further opinion: whether a frame shows a digit at all.
+    """The reject option: whether a frame shows a digit at all.
 
-    It is the network's second output, the log-odds of a digit; one whose probability is below
-    `threshold` is none.
+    The classifier's second output is the log-odds of a digit. A frame whose probability is below
+    `threshold` is rejected as not a digit.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)]
@@ -113,7 +113,7 @@ class Decision(_Part):
     """How logits become an answer.
 
     ``softmax(logits / temperature)`` are the probabilities; an answer whose largest one is below
-    `threshold` is marked for review, as is one that the rejector takes for none.
+    `threshold` is marked for review, as is one that the rejector rejects.
     """
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -333,11 +333,15 @@ def parse_manifest(raw: bytes) -> Manifest:
             f"{MANIFEST} is not a valid manifest ({first_problem(error)}); publish the bundle"
             " again."
         ) from error
-    needed = (TFLITE,) if manifest.schema_ == 1 else (TFLITE, SEGMENTER, CONFIG)
-    for name in needed:
+    for name in served(manifest):
         if name not in manifest.files:
             raise ModelUnavailable(f"{MANIFEST} names no {name}; publish the bundle again.")
     return manifest
+
+
+def served(manifest: Manifest) -> tuple[str, ...]:
+    """The files of a bundle that serving reads, beside the manifest."""
+    return (TFLITE,) if manifest.schema_ == 1 else (TFLITE, SEGMENTER, CONFIG)
 
 
 def _schema(raw: bytes) -> int:

@@ -30,7 +30,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from digits import bundle, store
 from digits.bundle import MANIFEST, REPORT, SEGMENTER, TFLITE, Manifest, NewerSchema, ReadFile
@@ -121,6 +128,14 @@ class _Segmentation(_Figures):
     instances: _Instances
 
 
+def _if_known(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """None for figures in a form that this version does not know: the others still count."""
+    try:
+        return validate(value)
+    except ValidationError:
+        return None
+
+
 class Report(_Figures):
     """What the gate reads of ``report.json``."""
 
@@ -128,7 +143,7 @@ class Report(_Figures):
     parity: _Parity | None = None
     outside: dict[str, _Outside] = {}
     serving: _Serving = _Serving()
-    segmentation: _Segmentation | None = None
+    segmentation: Annotated[_Segmentation | None, WrapValidator(_if_known)] = None
 
 
 @dataclass(frozen=True)
@@ -217,12 +232,10 @@ def promote(version: str, models: Store, *, forced: str | None = None) -> Promot
     ------
     Refused
         If it fails and nothing forces it.
-    NewerSchema
-        If the model in service is of a later schema, so that nothing can be compared, and nothing
-        forces the promotion.
     ModelUnavailable, Conflict, StoreUnreachable
-        As for `store.promote`, and if the candidate's report has no figures for its segmentation
-        network.
+        As for `store.promote`; if the candidate's report has no figures for its segmentation
+        network; and if the model in service cannot be compared with and nothing forces the
+        promotion.
     """
     seen = store.look(models)
     candidate = evidence(store.in_store(models, version))
@@ -232,11 +245,17 @@ def promote(version: str, models: Store, *, forced: str | None = None) -> Promot
             f"{REPORT} of model {version} has no figures for its segmentation network; assemble the"
             " bundle again."
         )
-    in_service, absent = _in_service(models, seen, skip_newer=forced is not None)
+    absent, refused = "", False
+    try:
+        in_service, absent = _in_service(models, seen)
+    except NotComparable as error:
+        if forced is None:
+            raise
+        in_service, absent, refused = None, str(error), True
     criteria = judge(candidate, in_service, absent=absent)
-    refused = bool(failures(criteria))
-    if refused and forced is None:
+    if failures(criteria) and forced is None:
         raise Refused(version, criteria)
+    refused = refused or bool(failures(criteria))
     pointer = store.promote(version, models, seen=seen, forced=forced if refused else None)
     return Promotion(pointer, criteria)
 
@@ -284,28 +303,48 @@ def evidence(read_file: ReadFile) -> Evidence:
     return Evidence(manifest, report)
 
 
-def _in_service(models: Store, seen: Seen, *, skip_newer: bool) -> tuple[Evidence | None, str]:
-    """The model in service, or why there is none to compare with.
+class NotComparable(ModelUnavailable):
+    """A model is in service, and nothing says how good it is."""
 
-    A broken one does not prevent a promotion, since no function serves it either. One of a later
-    schema is not broken: later code serves it. It prevents the promotion unless `skip_newer`.
+
+def _in_service(models: Store, seen: Seen) -> tuple[Evidence | None, str]:
+    """The model in service, or why there is none.
+
+    Raises
+    ------
+    NotComparable
+        If functions may be serving it, but its report cannot be read: they need no report.
     """
     if seen.etag is None:
         return None, "nothing is in service yet"
     if seen.pointer is None:
         return None, f"{store.POINTER} is no valid pointer"
+    version = seen.pointer.version
+    read_file = store.in_store(models, version)
     try:
-        return evidence(store.in_store(models, seen.pointer.version)), ""
+        return evidence(read_file), ""
     except StoreUnreachable:
         raise
-    except NewerSchema as error:
-        if skip_newer:
-            return None, str(error)
-        raise NewerSchema(
-            f"The model in service, {seen.pointer.version}, cannot be compared with: {error}"
-        ) from error
     except ModelUnavailable as error:
+        if isinstance(error, NewerSchema) or _is_served(read_file):
+            raise NotComparable(
+                f"The candidate cannot be compared with the model in service, {version}. {error}"
+                " Publish that model again, or give --force with a reason."
+            ) from error
         return None, str(error)
+
+
+def _is_served(read_file: ReadFile) -> bool:
+    """Whether this software, or an earlier version of it, can serve a bundle."""
+    try:
+        manifest = bundle.parse_manifest(read_file(MANIFEST))
+        for name in bundle.served(manifest):
+            bundle.read_one(read_file, manifest, name)
+    except StoreUnreachable:
+        raise
+    except ModelUnavailable:
+        return False
+    return True
 
 
 def _floors(candidate: Evidence) -> tuple[Criterion, ...]:

@@ -358,9 +358,34 @@ def test_a_reason_that_was_not_needed_is_not_kept(models, tmp_path):
 def test_a_broken_model_in_service_does_not_stand_in_the_way(models, tmp_path):
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
     tampered(tmp_path / f"store/models/{OLD}/report.json")
+    tampered(tmp_path / f"store/models/{OLD}/segmenter.tflite")
     promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
     assert store.current(models)[0].version == NEW
     assert "does not match its digest" in promotion.criteria[-1].why
+
+
+def test_a_model_that_is_served_is_not_replaced_uncompared(models, tmp_path):
+    """Functions serve a bundle whatever its report holds."""
+    gate.promote(uploaded(models, tmp_path / "old", OLD), models)
+    tampered(tmp_path / f"store/models/{OLD}/report.json")
+    version = uploaded(models, tmp_path / "new", NEW)
+    with pytest.raises(gate.NotComparable, match=f"{OLD}.*does not match its digest.*--force"):
+        gate.promote(version, models)
+    assert store.current(models)[0].version == OLD
+    gate.promote(version, models, forced="its report is lost")
+    assert store.current(models)[0].forced == "its report is lost"
+
+
+def test_segmentation_figures_of_a_form_that_is_not_known_leave_the_others_compared(
+    models, tmp_path
+):
+    def other_form(report):
+        report["segmentation"] = {"pages": 400, "by_kind": {}}
+
+    folder = make_bundle(tmp_path / "old", OLD, report=other_form)
+    store.publish(folder, models)
+    with pytest.raises(gate.Refused, match="accuracy on photos hard, compared"):
+        gate.promote(uploaded(models, tmp_path / "new", NEW, worse_on_photos), models)
 
 
 def test_a_broken_pointer_does_not_stand_in_the_way(models, tmp_path):
@@ -450,11 +475,12 @@ def test_a_model_of_a_newer_schema_in_service_is_only_replaced_for_a_reason(mode
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
     rewrite_manifest(models, OLD, schema=3)
     version = uploaded(models, tmp_path / "new", NEW)
-    with pytest.raises(bundle.NewerSchema, match=rf"{OLD}, cannot be compared.*schema 3"):
+    with pytest.raises(gate.NotComparable, match=rf"{OLD}\. .*schema 3.*--force"):
         gate.promote(version, models)
     assert store.current(models)[0].version == OLD
     promotion = gate.promote(version, models, forced="the code was rolled back")
-    assert store.current(models)[0].version == NEW
+    pointer, _ = store.current(models)
+    assert (pointer.version, pointer.forced) == (NEW, "the code was rolled back")
     assert "schema 3" in promotion.criteria[-1].why
 
 
