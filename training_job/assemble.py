@@ -25,6 +25,7 @@ from rich.console import Console
 from digits import bundle
 from digits.bundle import CONFIG, REPORT, SEGMENTER, TFLITE, Manifest
 from digits.classifier import Network, NetworkJudge
+from digits.config import PREPROCESSING
 from digits.errors import DigitsError
 from digits.finder import Segmenter
 from digits.quiet import nothing_on_stderr
@@ -52,7 +53,7 @@ def assembled(classifier: Path, segmenter: Path, out: Path) -> Manifest:
     Raises
     ------
     TrainingError
-        If `out` cannot be written.
+        If `out` cannot be written, or the classifier was trained for another preprocessing.
     ModelUnavailable
         If a file is missing, or is not the one that its manifest describes.
     """
@@ -61,6 +62,12 @@ def assembled(classifier: Path, segmenter: Path, out: Path) -> Manifest:
 
     read_file = bundle.in_folder(classifier)
     original = bundle.verify(read_file)
+    if original.input.preprocessing != PREPROCESSING:
+        raise TrainingError(
+            f"Model {original.version} was trained for preprocessing"
+            f" {original.input.preprocessing}, but this software has {PREPROCESSING}; train it"
+            " again."
+        )
     network_files = segmentation.files_in(segmenter)
     own = [name for name in original.files if name not in {SEGMENTER, CONFIG, segmentation.KERAS}]
     with new_folder(out) as folder:

@@ -108,6 +108,7 @@ def save_derived_manifest(folder: Path, original: Manifest, test: dict[str, Any]
             "version": version,
             "derived_from": original.version,
             "created": created,
+            "git_commit": _git_commit(),
             "metrics": _metrics(test),
             "files": files,
         }

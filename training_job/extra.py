@@ -78,22 +78,22 @@ def load(address: str) -> Extra:
 
 
 def _rows(table: bytes) -> list[tuple[int, str, str]]:
-    """Line number, file and truth of each line."""
+    """Number of its last line in the file, picture and truth of each row."""
     try:
         reader = csv.DictReader(io.StringIO(table.decode("utf-8-sig"), newline=""))
-        rows = list(reader)
+        rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise TrainingError(f"{LABELS} is not a CSV file in UTF-8; save it again.") from error
     if not rows or not {"file", "truth"} <= set(reader.fieldnames or ()):
         raise TrainingError(f"{LABELS} needs the columns file and truth, and a line a picture.")
     checked = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         name = (row["file"] or "").strip()
         if row["truth"] is None:
             raise TrainingError(f"{LABELS}, line {line}: the truth is missing; add it.")
         try:
             # Spaces around it come from spreadsheets; line and page ends are part of it.
-            truth = corrections.valid(row["truth"].strip(" \t"))
+            truth = corrections.valid(row["truth"].strip(" \t").replace("\r\n", "\n"))
         except ValueError as error:
             raise TrainingError(f"{LABELS}, line {line}: {error}") from error
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:

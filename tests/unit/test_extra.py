@@ -53,6 +53,7 @@ def test_a_table_that_a_spreadsheet_saved_is_read(folder):
     [
         ("file,truth\nseven.png,x\n", "labels.csv, line 2: 'x' is not a valid correction"),
         (f"file,truth\nseven.png,7\nseven.png,{'1' * 4097}\n", "line 3: .* at most 4,096"),
+        ('file,truth\nseven.png,"1\n2"\nseven.png,x\n', "line 4: 'x' is not a valid"),
         ("file,truth\nseven.png\n", "line 2: the truth is missing"),
         ("file,truth\nseven.png,12\n", "No line of labels.csv has a truth of one digit"),
         ("file,truth\n,7\n", "line 2: name a file"),

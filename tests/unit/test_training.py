@@ -265,6 +265,14 @@ def test_a_segmentation_network_that_is_not_the_one_of_its_bundle_is_not_assembl
     assert not (tmp_path / "bundle").exists()
 
 
+def test_a_classifier_for_another_preprocessing_is_not_assembled(tmp_path, old):
+    manifest = json.loads((old / "manifest.json").read_text())
+    manifest["input"]["preprocessing"] = "1"
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(TrainingError, match="trained for preprocessing 1"):
+        assemble.assembled(old, bundle.SHIPPED, tmp_path / "bundle")
+
+
 def test_a_run_without_a_segmentation_network_is_refused_before_it_trains(tmp_path):
     (tmp_path / "empty").mkdir()
     job = Job(segmenter=tmp_path / "empty", out=tmp_path / "bundle")
