@@ -71,16 +71,15 @@ Label = ImageLabel | ErrorLabel | Tombstone
 
 
 class _Error(BaseModel):
-    code: str
+    code: str = ""
 
 
 class _Model(BaseModel):
-    version: str
+    version: str = ""
 
 
 class _Digit(BaseModel):
-    digit: int
-    confidence: float
+    confidence: float | None = None
 
 
 class Written(BaseModel):
@@ -96,7 +95,7 @@ class Written(BaseModel):
     text: str | None = None
     needs_review: bool = False
     reason: str | None = None
-    digits: tuple[_Digit, ...] = ()
+    digits: tuple[_Digit, ...] | None = None
     error: _Error | None = None
     model: _Model | None = None
     deleted: bool = False

@@ -183,7 +183,8 @@ def _is_elsewhere(label: str, correction: str) -> bool:
 
 
 def _row(label: Written, source: Source, truth: str) -> Row:
-    least = min((digit.confidence for digit in label.digits), default=None)
+    sure = (digit.confidence for digit in label.digits or ())
+    least = min((one for one in sure if one is not None), default=None)
     return Row(
         image=source.key,
         text=label.text or "",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits.labels import label_key
+from digits.labels import Source, Written, label_key
 
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
     lambda key: len(key.encode()) <= 1024
@@ -39,3 +39,13 @@ def test_a_key_cannot_be_made_to_share_the_label_of_a_long_one():
     long = "x" * 1024
     impostor = label_key(long).removeprefix("labels/").removesuffix(".json")
     assert label_key(impostor) != label_key(long)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ['"digits": null', '"digits": [{"sign": "-"}]', '"error": {"message": "?"}', '"model": {}'],
+)
+def test_a_part_of_a_label_that_is_not_as_expected_leaves_the_rest_readable(odd):
+    label = Written.read(b'{"source": {"bucket": "b", "key": "k"}, "text": "7", %s}' % odd.encode())
+    assert label.source == Source(bucket="b", key="k")
+    assert label.text == "7"
