@@ -64,7 +64,8 @@ def examples(result: Result, truth: str, picture: bytes | None = None) -> list[E
         each digit goes as the 28×28 frame that the classifier was given.
     """
     written = marks(truth)
-    if len(written) != len(result.digits):
+    # Signs may be in the text and not among the digits; then marks and digits do not pair up.
+    if not len(written) == len(marks(result.text or "")) == len(result.digits):
         return []
     if picture and len(written) == 1:
         files, suffix = [picture], result.image.format.lower()

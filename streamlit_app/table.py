@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
@@ -24,7 +25,9 @@ GROUPS: dict[Group, str] = {
 COLUMNS = ("file", "text", "truth", "confidence", "needs_review", "reason", "error")
 
 _FRAMES = {"digits": {"__all__": {"explanation"}}}
-# Spreadsheets take what starts so for a formula, and file names come from strangers.
+# Spreadsheets take a cell that starts so for a formula, unless it is a number or a minus alone.
+# Cells come from strangers.
+_PLAIN = re.compile(r"-?([0-9]+([.,][0-9]+)?)?")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -104,11 +107,11 @@ def as_csv(rows: Iterable[Reading]) -> str:
         }
         if result := row.result:
             written |= {
-                "text": result.text or "",
-                "truth": row.truth,
+                "text": _no_formula(result.text or ""),
+                "truth": _no_formula(row.truth),
                 "confidence": f"{words.confidence(result):.6f}" if result.digits else "",
                 "needs_review": str(result.needs_review).lower(),
-                "reason": result.reason or "",
+                "reason": _no_formula(result.reason or ""),
             }
         writer.writerow(written)
     return stream.getvalue()
@@ -126,5 +129,5 @@ def _document(row: Reading) -> dict[str, Any]:
     return {"path": row.name, "error": row.error.model_dump() if row.error else None}
 
 
-def _no_formula(name: str) -> str:
-    return f"'{name}" if name.startswith(_FORMULA) else name
+def _no_formula(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) and not _PLAIN.fullmatch(cell) else cell

@@ -133,7 +133,8 @@ def _correct(picture: Picture, result: Result) -> None:
         "What does it say?",
         max_chars=MAX_CHARACTERS,
         placeholder="For example 7, or 12/05/1998",
-        help="Digits and signs; ? for a mark that is neither; a blank between lines.",
+        help="Digits and signs; ? for a mark that is neither."
+        + (" A blank between lines." if "\n" in (result.text or "") else ""),
         key=f"truth-{picture.identity}",
     )
     truth = correction.truth(written, result.text)

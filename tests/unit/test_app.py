@@ -238,6 +238,13 @@ def test_a_sign_or_another_mark_is_no_example_for_training(classifier):
     assert correction.examples(result, "199.8") == []
 
 
+def test_a_sign_that_was_read_leaves_no_digit_of_the_correction_to_pair(classifier):
+    """A later version of the API says signs in the text, but not among the digits."""
+    read = classifier.classify(NUMBER.data, mode="multiple", explain="frame")
+    read = read.model_copy(update={"text": "-1998"})
+    assert correction.examples(read, "-199") == []
+
+
 @pytest.mark.parametrize(
     ("written", "text", "truth"),
     [

@@ -144,6 +144,10 @@ def test_the_downloads_hold_every_row_in_order(classifier):
     assert 0.9 < float(first["confidence"]) <= 1
     assert (second["file"], second["text"], second["error"]) == ('a,"b".png', "", "Broken.")
 
+    cells = [Reading("a.jpg", result, truth=truth) for truth in ("=1+2", "-1+2", "-5", "12:45")]
+    written = csv.DictReader(io.StringIO(table.as_csv(cells)))
+    assert [row["truth"] for row in written] == ["'=1+2", "'-1+2", "-5", "12:45"]
+
     good, bad = json.loads(table.as_json(rows))
     assert good.pop("path") == "=cmd().jpg"
     assert Result.model_validate(good, strict=False) == result
