@@ -92,7 +92,7 @@ def pages(picture: Picture) -> Iterator[Iterator[Page]]:
 def found(picture: Picture, segmenter: Segmenter) -> Iterator[Page]:
     """A picture's ink as the segmentation network finds it; see `Segmenter.find`.
 
-    By the things that it sees, in each of its ways, and by what hangs together in the first.
+    One page for each way by its glyph instances, then one by the connected components of the first.
     """
     ways = segmenter.find(picture.grey)
     for seen in ways:

@@ -174,7 +174,7 @@ def _agreed(connected: Sequence[Lines], by_thing: Sequence[Lines], small: float)
     connected
         Readings of what hangs together.
     by_thing
-        Readings of what the segmenter says belongs together: ones that hang together may be legs.
+        Readings by glyph instances: connected ones may be parts of one letter.
     small
         Longer side of a mark, pixels.
     """

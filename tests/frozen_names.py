@@ -21,9 +21,9 @@ from typing import Any, get_args
 import typer
 from pydantic import BaseModel
 
-from digits import cli, feedback, labels, store
+from digits import cli, feedback, gate, labels, store
+from digits.bundle import CONFIG, MANIFEST, REPORT, SEGMENTER, TFLITE
 from digits.cli import answers, collected
-from digits.gate import Refused
 from digits.results import Explain, Mode, Reason
 from digits.runs import Run
 from infra import destroy
@@ -105,6 +105,8 @@ def _keys() -> Iterator[str]:
     for name in (feedback.IMAGE, feedback.RECORD):
         yield f"key {feedback.PREFIX}<utc date>/<id>/{name}"
     yield f"key {store.POINTER}"
+    for name in (MANIFEST, TFLITE, SEGMENTER, CONFIG, REPORT):
+        yield f"key models/<version>/{name}"
     uploads = schemas.UPLOAD_KEY.removeprefix("^").partition("/")[0]
     yield f"key {uploads}/<utc date>/<random>/<name>"
     yield f"object metadata {MODE_METADATA}"
@@ -121,6 +123,7 @@ def _fields() -> Iterator[str]:
         "feedback": feedback.Correction,
         "pointer": store.Pointer,
         "run": Run,
+        "report": gate.Report,
     }
     for name, model in documents.items():
         schema = model.model_json_schema()
@@ -175,7 +178,7 @@ def _paths(schema: dict[str, Any], definitions: dict[str, Any], above: str = "")
 def _values() -> Iterator[str]:
     for kind, values in (("reason", Reason), ("mode", Mode), ("explain", Explain)):
         yield from (f"{kind} {value}" for value in get_args(values))
-    yield from (f"code {code}" for code in (*openapi.every_code(), Refused.code))
+    yield from (f"code {code}" for code in (*openapi.every_code(), gate.Refused.code))
 
 
 def _commands() -> Iterator[str]:
