@@ -61,7 +61,7 @@ def _known(reason: str) -> str:
     return reason
 
 
-# A reason as a result holds it: of those above in what is written, any in what is read.
+# Type of `reason` in a result: one of the reasons above when it is written, any when it is read.
 OpenReason = Annotated[
     str, when_written(_known), WithJsonSchema({"type": "string", "enum": [*get_args(Reason)]})
 ]

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 description of the HTTP API, made from the same pydantic models that answer.
 
-The models hold what is written to what they declare. The description promises less, so that clients
-made from it take the answers of later versions: see `_growing`.
+The functions answer with exactly the fields and values that the models declare. The description
+allows more, so that clients made from it accept the answers of later versions: see `_growing`.
 
 `openapi.json` beside this file is what is served; a test says when it is not this module's output.
 
