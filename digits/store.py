@@ -10,6 +10,7 @@ deserves promotion is `digits.gate`'s business, and how bytes are kept `digits.s
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -40,7 +41,7 @@ from digits.storage import (
 __all__ = [
     "POINTER", "FolderStore", "NotInStore", "Pointer", "S3Store", "Seen", "Store",
     "StoreUnreachable", "Stored", "current", "fetch", "in_store", "look", "open_store", "promote",
-    "publish", "roll_back", "target_of_roll_back", "upload", "versions",
+    "publish", "roll_back", "upload", "versions",
 ]  # fmt: skip
 
 POINTER = "models/current.json"
@@ -270,10 +271,13 @@ def promote(version: str, store: Store, *, seen: Seen, forced: str | None = None
     return pointer
 
 
-def roll_back(store: Store, to: str | None = None) -> Pointer:
+def roll_back(
+    store: Store, to: str | None = None, *, check: Callable[[Bundle], object] | None = None
+) -> Pointer:
     """Put the previous version in service again, or the one named; the gate has no say.
 
-    The version that is left becomes `previous`, so rolling back twice changes nothing.
+    The version that is left becomes `previous`, so rolling back twice changes nothing. `check` is
+    given the bundle before the pointer is written, and refuses it by what it raises.
 
     Raises
     ------
@@ -284,24 +288,15 @@ def roll_back(store: Store, to: str | None = None) -> Pointer:
         is written.
     """
     seen = look(store)
-    return promote(target_of_roll_back(store, seen, to), store, seen=seen)
-
-
-def target_of_roll_back(store: Store, seen: Seen, to: str | None = None) -> str:
-    """The version that a roll-back goes to: `to`, or the previous one.
-
-    Raises
-    ------
-    NotInStore
-        If neither is there.
-    """
     target = to or (seen.pointer.previous if seen.pointer else None)
     if target is None:
         raise NotInStore(
             f"No model was in service in {store.address} before this one; name the version to go"
             " to."
         )
-    return target
+    if check is not None:
+        check(bundle.read(in_store(store, target)))
+    return promote(target, store, seen=seen)
 
 
 def _previous(before: Pointer | None, version: str) -> str | None:

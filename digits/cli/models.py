@@ -154,11 +154,7 @@ def rolled_back(address: str, to: str | None) -> Pointer:
         As for `store.roll_back`, and if LiteRT cannot load the networks. The pointer is then as it
         was.
     """
-    models = store.open_store(address)
-    seen = store.look(models)
-    target = store.target_of_roll_back(models, seen, to)
-    load_classifier(bundle.read(store.in_store(models, target)))
-    return store.promote(target, models, seen=seen)
+    return store.roll_back(store.open_store(address), to, check=load_classifier)
 
 
 def load_classifier(loaded: Bundle) -> Classifier:
