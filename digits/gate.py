@@ -59,7 +59,6 @@ MIN_GLYPH_RECALL = 0.82
 MIN_GLYPH_PRECISION = 0.73
 MAX_SEGMENTER_BYTES = 2_000_000
 
-
 # Of two equally good models one looks this many standard errors worse once in forty times.
 SIGMAS = 1.96
 # A network of the same architecture has the same size and speed, but for how they are measured.
@@ -245,18 +244,19 @@ def promote(version: str, models: Store, *, forced: str | None = None) -> Promot
             f"{REPORT} of model {version} has no figures for its segmentation network; assemble the"
             " bundle again."
         )
-    absent, refused = "", False
+    uncompared = False
     try:
         in_service, absent = _in_service(models, seen)
     except NotComparable as error:
         if forced is None:
             raise
-        in_service, absent, refused = None, str(error), True
+        in_service, absent, uncompared = None, str(error), True
     criteria = judge(candidate, in_service, absent=absent)
-    if failures(criteria) and forced is None:
+    refused = bool(failures(criteria))
+    if refused and forced is None:
         raise Refused(version, criteria)
-    refused = refused or bool(failures(criteria))
-    pointer = store.promote(version, models, seen=seen, forced=forced if refused else None)
+    reason = forced if refused or uncompared else None
+    pointer = store.promote(version, models, seen=seen, forced=reason)
     return Promotion(pointer, criteria)
 
 
