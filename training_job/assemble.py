@@ -25,7 +25,7 @@ from rich.console import Console
 from digits import bundle
 from digits.bundle import CONFIG, REPORT, SEGMENTER, TFLITE, Manifest
 from digits.classifier import Network, NetworkJudge
-from digits.config import PREPROCESSING
+from digits.config import PREPROCESSING, RecognitionConfig
 from digits.errors import DigitsError
 from digits.finder import Segmenter
 from digits.quiet import nothing_on_stderr
@@ -69,6 +69,7 @@ def assembled(classifier: Path, segmenter: Path, out: Path) -> Manifest:
             " again."
         )
     network_files = segmentation.files_in(segmenter)
+    config = bundle.parse_config(network_files[CONFIG])
     own = [name for name in original.files if name not in {SEGMENTER, CONFIG, segmentation.KERAS}]
     with new_folder(out) as folder:
         for name in own:
@@ -76,19 +77,17 @@ def assembled(classifier: Path, segmenter: Path, out: Path) -> Manifest:
             (folder / name).write_bytes(read_file(name))
         for name, content in network_files.items():
             (folder / name).write_bytes(content)
-        figures = json.loads(read_file(REPORT)) | _measured(folder, original)
-        config = bundle.parse_config(network_files[CONFIG])
+        figures = json.loads(read_file(REPORT)) | _measured(folder, original, config)
         names = original.architecture, original.recipe
         report.write(figures, *names, original.training, original.decision, config, folder)
         export.save_report(figures, folder)
         return export.save_derived_manifest(folder, original, figures["test"])
 
 
-def _measured(folder: Path, original: Manifest) -> dict[str, Any]:
-    """The figures of the networks and the configuration in `folder`."""
+def _measured(folder: Path, original: Manifest, config: RecognitionConfig) -> dict[str, Any]:
+    """The figures of the networks in `folder`."""
     from training_job.train import measured  # noqa: PLC0415 - as in `assembled`
 
-    config = bundle.parse_config((folder / CONFIG).read_bytes())
     network = Network((folder / TFLITE).read_bytes())
     judge = NetworkJudge(network, original.decision, config)
     segmenter = Segmenter((folder / SEGMENTER).read_bytes(), config.segmentation)
