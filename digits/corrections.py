@@ -12,7 +12,8 @@ MAX_CHARACTERS = 4096  # more than a page of handwriting holds; a JSON body has 
 PATTERN = r"^[0-9?.,+/:()=×÷%\n\f-]*$"
 
 _DIGITS = "0123456789"
-_ALLOWED = frozenset(_DIGITS + SIGNS + "?\n\f")
+MARKS = f"{_DIGITS}{SIGNS}?"  # whatever a line may hold
+_ALLOWED = frozenset(f"{MARKS}\n\f")
 _QUOTED = 40  # characters of a refused correction that its error message repeats
 
 

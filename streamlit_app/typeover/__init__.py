@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from digits.corrections import SIGNS
+from digits.corrections import MARKS
 
 _HTML = '<div class="rows"></div>'
 _SCRIPT = Path(__file__).with_name("typeover.js").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ def shown(
     data = {
         "html": html,
         "truths": {str(place): " ".join(truth.split()) for place, truth in truths.items()},
-        "marks": f"0123456789?{SIGNS}",
+        "marks": MARKS,
     }
     table(key=key, data=data, on_written_change=changed)
 
