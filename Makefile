@@ -78,7 +78,7 @@ lock: $(READY)  ## Pin the newest versions of everything again.
 	for set in lambda training; do \
 		$(COMPILE) -c requirements/dev.txt requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 	$(COMPILE) -c requirements/dev.txt requirements/app.in -o streamlit_app/requirements.txt
-	for set in uv sam local-cloud checkov; do \
+	for set in uv sam local-cloud checkov rapidocr; do \
 		$(COMPILE) --upgrade requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 
 clean:  ## Remove everything that was made here.

@@ -13,7 +13,6 @@ painted from what is trained with, and MNIST's training images take the place of
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,14 +22,14 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from PIL import Image, ImageDraw
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from sklearn.datasets import load_digits
 
-from benchmarks import machine, mnist
-from digits import Classifier, bundle, image
+from benchmarks import contact_sheet, machine, mnist, shares
+from digits import Classifier, bundle
 from digits.quiet import nothing_on_stderr
 from digits.results import Mode
 from training_job import glyphs, photos, strokes
@@ -44,7 +43,7 @@ _ENLARGED = (
     (20, Image.Resampling.NEAREST),
     (50, Image.Resampling.BICUBIC),
 )
-_TILE, _COLUMNS, _MOST = 180, 8, 160  # of the contact sheet
+_MOST = 160  # pictures on the contact sheet
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def main(
     console.print(machine.in_words(machine.described()))
     if misses is not None:
         wrong = [answer for answer in answers if not answer.right]
-        misses.write_bytes(_contact_sheet(wrong[:_MOST]))
+        misses.write_bytes(contact_sheet.drawn([_tile(answer) for answer in wrong[:_MOST]]))
         console.print(f"{min(len(wrong), _MOST)} of {len(wrong)} misses are in {misses}")
 
 
@@ -255,31 +254,18 @@ def _by_condition(answers: Sequence[Answer]) -> Table:
 
 
 def _share(hits: int, total: int) -> tuple[str, str]:
-    """A share and its interval (Wilson, "Probable Inference, the Law of Succession", 1927)."""
+    """A share and its interval."""
     if total == 0:
         return "", ""
-    z, share = 1.96, hits / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    reach = z * np.sqrt(share * (1 - share) / total + z * z / (4 * total**2)) / (1 + z * z / total)
-    return f"{share:.2%}", f"{max(middle - reach, 0):.1%} to {min(middle + reach, 1):.1%}"
+    low, high = shares.wilson(hits, total)
+    return f"{hits / total:.2%}", f"{low:.1%} to {high:.1%}"
 
 
-def _contact_sheet(wrong: Sequence[Answer]) -> bytes:
-    """Every picture as it was decoded, with what is in it and what was read; a PNG."""
-    rows = -(-len(wrong) // _COLUMNS) or 1
-    sheet = Image.new("L", (_COLUMNS * _TILE, rows * (_TILE + 30)), 255)
-    draw = ImageDraw.Draw(sheet)
-    for number, answer in enumerate(wrong):
-        x, y = number % _COLUMNS * _TILE, number // _COLUMNS * (_TILE + 30)
-        picture = Image.fromarray(image.decode(answer.case.data).grey)
-        picture.thumbnail((_TILE - 6, _TILE - 6))
-        sheet.paste(picture, (x, y))
-        read = (answer.text or "blank").replace("\n", " / ")
-        draw.text((x, y + _TILE - 4), f"{answer.case.text or 'no digit'} read as {read}", fill=0)
-        draw.text((x, y + _TILE + 9), answer.case.group[:28], fill=0)
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()
+def _tile(answer: Answer) -> contact_sheet.Tile:
+    """The picture, what is in it and what was read."""
+    read = (answer.text or "blank").replace("\n", " / ")
+    told = f"{answer.case.text or 'no digit'} read as {read}"
+    return contact_sheet.Tile(answer.case.data, (told, answer.case.group[:28]))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Functions that the project's own are measured against; each is deployed as it stands here."""
+"""What the project is measured against: functions, deployed as they stand, and a reader."""

@@ -1,0 +1,489 @@
+"""Pages to measure with, drawn and photographed by code: what stands on each is known.
+
+Digits, signs and print are those of `training_job.synthesis` that are held out of training, and
+doodles are this module's own. So are the layouts and the camera: a reader that has learnt from
+synthetic scenes has not seen how these are made. Chances and ranges were chosen by eye, to look as
+real pictures of these kinds do; lengths are pixels. A kind and a number always give the same page.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from benchmarks import mnist
+from benchmarks.samples import LARGE_JPEG
+from digits.results import Mode
+from training_job import photos, strokes
+from training_job.synthesis import marks, printed
+from training_job.synthesis.marks import Mark
+from training_job.synthesis.pages import Page
+
+Rng = np.random.Generator
+Drawn = tuple[Page, str]
+"""A page, and what is written on it, line by line."""
+Span = tuple[float, float]
+
+_MARGIN = 0.08  # of a page's side, on each side
+_LIGHTS = {"even": 0.4, "gradient": 0.35, "soft shadow": 0.2, "cast shadow": 0.05}
+_PENS = (0.05, 0.15)  # range of the width of a page's pen, in heights of a digit
+_THINNEST = 1.8  # pixels of a pen's width
+_LIKE = 1.4  # times wider or narrower than the page's pen that a digit's strokes may be
+_COARSER = 8  # pixels of a picture for each of its light, which changes slowly
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture to read.
+
+    Attributes
+    ----------
+    data : bytes
+        Of the file.
+    text : str
+        What is written, line by line; empty where there is no digit.
+    """
+
+    kind: str
+    data: bytes
+    text: str
+    mode: Mode = "multiple"
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """How a kind of page is written and photographed.
+
+    Attributes
+    ----------
+    turn : float
+        Degrees that the page may be turned, either way.
+    dark : tuple of two float
+        Range of the share of light that ink takes.
+    grain : float
+        Share of the ink that the paper's grain leaves out at most, as of a pencil's.
+    noise : tuple of two float
+        Range of its standard deviation, grey levels.
+    quality : tuple of two int
+        Range of the JPEG file's.
+    inside : float
+        Share of the page's sides that the picture shows; from 1 on, it shows the whole page and
+        what it lies on.
+    """
+
+    turn: float = 3
+    dark: Span = (0.5, 0.95)
+    grain: float = 0
+    noise: Span = (0.5, 5)
+    quality: tuple[int, int] = (70, 95)
+    inside: float = 1
+
+
+@dataclass(frozen=True)
+class _Kind:
+    draw: Callable[[Rng], Drawn]
+    camera: _Camera = _Camera()
+    mode: Mode = "multiple"
+
+
+def sample(kind: str, number: int) -> Sample:
+    """The page of a kind, one of `KINDS`, that a number stands for."""
+    rng = np.random.default_rng([number, *kind.encode()])
+    if kind == _STRIP:
+        return _strip(rng)
+    what = _PAGES[kind]
+    page, text = what.draw(rng)
+    picture = _photographed(page, what.camera, rng)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=int(rng.integers(*what.camera.quality)))
+    return Sample(kind, buffer.getvalue(), text, what.mode)
+
+
+def _strip(rng: Rng) -> Sample:
+    """MNIST's test digits side by side, as they are."""
+    images, labels = mnist.test_images()
+    chosen = rng.integers(0, len(images), rng.integers(5, 41))
+    text = "".join(map(str, labels[chosen]))
+    return Sample(_STRIP, mnist.png(np.hstack(list(images[chosen]))), text)
+
+
+def _sheet(height: int, width: int) -> Page:
+    ink, print_ = np.zeros((2, height, width), np.float32)
+    return Page(ink, np.zeros((height, width), np.uint16), print_, np.ones_like(ink))
+
+
+def _sides(rng: Rng, shortest: float, longest: float) -> tuple[int, int]:
+    """Height and width of a page whose longer side is in that range, upright or lying."""
+    long = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
+    sides = round(long), round(long * rng.uniform(0.6, 1))
+    return sides if rng.random() < 0.6 else sides[::-1]
+
+
+class _Hand:
+    """Who writes a page, with one pen."""
+
+    def __init__(self, rng: Rng) -> None:
+        self._rng = rng
+        self._pen = np.exp(rng.uniform(*np.log(_PENS)))
+
+    def digit(self, height: float) -> Mark:
+        """A digit in strokes about as wide as the pen."""
+        pen = max(self._pen * height, _THINNEST)
+        while True:
+            mark = marks.digit(height, self._rng, held_out=True)
+            if pen / _LIKE < _stroke_width(mark.plane) < pen * _LIKE:
+                return mark
+
+    def sign(self, height: float) -> Mark:
+        """A sign, no smaller than a dot of the pen."""
+        pen = max(self._pen * height, _THINNEST)
+        while True:
+            mark = marks.sign(height, self._rng, held_out=True)
+            if mark.plane.sum() > 0.6 * pen**2:
+                return mark
+
+    def digits(self, height: float, count: int) -> list[Mark]:
+        """As many of them."""
+        return [self.digit(height) for _ in range(count)]
+
+
+def _stroke_width(plane: NDArray[np.float32]) -> float:
+    """Mean width of strokes, pixels: of their two edges each is as long as they are."""
+    padded = np.pad(plane, 1)
+    slope = np.hypot(np.diff(padded, axis=0)[:, 1:], np.diff(padded, axis=1)[1:])
+    return float(2 * plane.sum() / slope.sum())
+
+
+def _row(
+    page: Page, items: Sequence[Mark], left: float, base: float, height: float, gap: float, rng: Rng
+) -> str:
+    """Write marks side by side on a baseline, `gap` apart; gives their text."""
+    for mark in items:
+        top = base + (mark.top - 1) * height + rng.normal(0, 0.03) * height
+        page.write(mark, left, top)
+        left += mark.plane.shape[1] + gap * rng.uniform(0.6, 1.4)
+    return "".join(mark.text for mark in items)
+
+
+def _rows(page: Page, rows: Sequence[Sequence[Mark]], height: float, rng: Rng) -> str:
+    """Write a block of lines somewhere on the page, each beginning near the left of the block."""
+    tall, wide = page.ink.shape
+    gap = rng.uniform(0.08, 0.35) * height
+    lengths = [sum(mark.plane.shape[1] + gap for mark in row) for row in rows]
+    free = max(wide * (1 - 2 * _MARGIN) - max(lengths), 0)
+    start = wide * _MARGIN + rng.uniform(0, 0.8) * free
+    room = tall * (1 - 2 * _MARGIN)
+    spacing = min(rng.uniform(1.5, 2.4) * height, room / len(rows))
+    first = tall * _MARGIN + height + rng.uniform(0, max(room - spacing * len(rows), 0))
+    return "\n".join(
+        _row(page, row, start + rng.uniform(0, 0.2) * free, first + place * spacing, height, gap,
+             rng)
+        for place, row in enumerate(rows)
+    )  # fmt: skip
+
+
+def _large(lines: int) -> Callable[[Rng], Drawn]:
+    """A sheet as a telephone sees it: lines of ten digits."""
+
+    def draw(rng: Rng) -> Drawn:
+        page = _sheet(*LARGE_JPEG)
+        height = LARGE_JPEG[0] * (1 - 2 * _MARGIN) / lines * rng.uniform(0.4, 0.65)
+        height = min(height, 0.05 * LARGE_JPEG[1])
+        hand = _Hand(rng)
+        rows = [hand.digits(height, 10) for _ in range(lines)]
+        return page, _rows(page, rows, height, rng)
+
+    return draw
+
+
+def _note(rng: Rng, *, signs: float = 0) -> Drawn:
+    """One to eight numbers, one a line; `signs` is the chance of one after a digit."""
+    page = _sheet(*_sides(rng, 800, 2_600))
+    tall, wide = page.ink.shape
+    lengths = rng.integers(2 if signs else 1, 9, rng.integers(1, 9))
+    most = max(lengths) * (1 + signs)
+    room = 0.84 * min(tall / len(lengths) / 1.5, wide / most, 0.3 * min(tall, wide))
+    height = room * rng.uniform(0.5, 0.9)
+    hand, rows = _Hand(rng), []
+    for length in lengths:
+        row = hand.digits(height, length)
+        after = rng.random(length - 1) < signs
+        after[:1] |= signs > 0  # each line has one at least
+        for place in np.flatnonzero(after)[::-1]:
+            row.insert(place + 1, hand.sign(height))
+        rows.append(row)
+    return page, _rows(page, rows, height, rng)
+
+
+def _signs(rng: Rng) -> Drawn:
+    return _note(rng, signs=0.35)
+
+
+def _form(rng: Rng) -> Drawn:
+    return _fields(rng) if rng.random() < 0.6 else _table(rng)
+
+
+def _fields(rng: Rng) -> Drawn:
+    """Printed labels, each with boxes, a comb or a line after it; in some of them a number."""
+    page = _sheet(*_sides(rng, 1_200, 2_600))
+    tall, wide = page.ink.shape
+    count, cells = int(rng.integers(3, 9)), int(rng.integers(4, 11))
+    kind = rng.choice(("boxes", "comb", "line"))
+    pitch = min(0.5 * wide / cells, 0.55 * tall / count)
+    height, box = pitch * rng.uniform(0.6, 0.85), pitch * rng.uniform(1, 1.3)
+    left = wide * 0.4
+    canvas = Image.new("L", (wide, tall))
+    draw = ImageDraw.Draw(canvas)
+    thick = max(1, round(pitch * rng.uniform(0.02, 0.06)))
+    hand = _Hand(rng)
+    lines: list[str] = []
+    for base in np.linspace(tall * _MARGIN + 1.1 * box, 0.92 * tall, count):
+        label = printed.text(height * rng.uniform(0.35, 0.6), int(rng.integers(4, 9)), rng, True)
+        page.print(label[:, : round(0.3 * wide)], wide * _MARGIN, base - label.shape[0])
+        for cell in range(cells):
+            x = left + cell * pitch
+            if kind == "boxes":
+                draw.rectangle((x, base - box, x + pitch, base), outline=255, width=thick)
+            else:
+                high = box / 3 if kind == "comb" else 0
+                draw.line((x, base - high, x, base, x + pitch, base, x + pitch, base - high),
+                          fill=255, width=thick)  # fmt: skip
+        written = 0 if lines and rng.random() < 0.3 else int(rng.integers(1, cells + 1))
+        number = ""
+        for cell in range(written):
+            mark = hand.digit(height)
+            middle = left + (cell + 0.5) * pitch + rng.normal(0, 0.05) * pitch
+            low = base - (box - height) * rng.uniform(0.2, 0.6)
+            number += _row(page, [mark], middle - mark.plane.shape[1] / 2, low, height, 0, rng)
+        if number:
+            lines.append(number)
+    page.print(np.asarray(canvas, np.float32) / np.float32(255))
+    return page, "\n".join(lines)
+
+
+def _table(rng: Rng) -> Drawn:
+    """A ruled table: print above its columns, numbers in some cells, print in others."""
+    page = _sheet(*_sides(rng, 1_200, 2_600))
+    tall, wide = page.ink.shape
+    rows, columns = int(rng.integers(3, 10)), int(rng.integers(2, 6))
+    down, across = 0.82 * tall / (rows + 1), 0.84 * wide / columns
+    height = min(down * rng.uniform(0.4, 0.7), across / 3.5)
+    canvas = Image.new("L", (wide, tall))
+    draw = ImageDraw.Draw(canvas)
+    thick = max(1, round(height * rng.uniform(0.03, 0.08)))
+    left, top = wide * _MARGIN, tall * _MARGIN
+    for row in range(rows + 2):
+        draw.line((left, top + row * down, left + columns * across, top + row * down),
+                  fill=255, width=thick)  # fmt: skip
+    for column in range(columns + 1):
+        draw.line((left + column * across, top, left + column * across, top + (rows + 1) * down),
+                  fill=255, width=thick)  # fmt: skip
+    hand = _Hand(rng)
+    lines: list[str] = []
+    for row in range(rows + 1):
+        base, line = top + (row + 0.8) * down, ""
+        for column in range(columns):
+            x = left + (column + 0.12) * across
+            chance = rng.random()
+            if row == 0 or (chance < 0.15 and lines):
+                text = printed.text(0.6 * height, int(rng.integers(2, 6)), rng, True)
+                page.print(text[:, : round(0.8 * across)], x, base - text.shape[0])
+            elif chance < 0.8 or not lines:
+                items = hand.digits(height, int(rng.integers(1, 4)))
+                line += _row(page, items, x, base, height, 0.12 * height, rng)
+        if line:
+            lines.append(line)
+    page.print(np.asarray(canvas, np.float32) / np.float32(255))
+    return page, "\n".join(lines)
+
+
+def _sizes(rng: Rng) -> Drawn:
+    """Digits of sizes from 1 to 8, loosely in rows, so that their order is plain."""
+    page = _sheet(*_sides(rng, 1_200, 2_400))
+    tall, wide = page.ink.shape
+    largest = rng.uniform(0.22, 0.34) * min(tall, wide)
+    heights = largest / np.exp(rng.uniform(0, np.log(8), rng.integers(4, 10)))
+    heights[:2] = largest, largest / 8
+    rows: list[list[float]] = [[]]
+    for height in rng.permutation(heights):
+        if rows[-1] and 1.3 * (sum(rows[-1]) + height) > 0.8 * wide:
+            rows.append([])
+        rows[-1].append(height)
+    needed = sum(1.25 * max(row) for row in rows)
+    scale = min(1, 0.84 * tall / needed)
+    top = tall * _MARGIN + rng.uniform(0, 1) * max(0.84 * tall - needed, 0)
+    hand, lines = _Hand(rng), []
+    for row in rows:
+        high = max(row) * scale
+        spare = 0.84 * wide - 1.1 * scale * sum(row)
+        left, text = wide * _MARGIN, ""
+        for height in np.multiply(row, scale):
+            left += rng.uniform(0.2, 0.9) * spare / len(row)
+            base = top + high / 2 + height / 2 + rng.normal(0, 0.1) * (high - height)
+            mark = hand.digit(height)
+            text += _row(page, [mark], left, base, height, 0, rng)
+            left += mark.plane.shape[1]
+        lines.append(text)
+        top += 1.25 * high
+    return page, "\n".join(lines)
+
+
+def _doodles(rng: Rng, most: int = 4) -> Drawn:
+    """One doodle, or up to `most`, and no digit."""
+    page = _sheet(*_sides(rng, 300, 1_600))
+    tall, wide = page.ink.shape
+    count = int(rng.integers(1, most + 1))
+    for place in range(count):
+        skeleton = _DOODLES[rng.integers(len(_DOODLES))]
+        bend, lean = rng.normal(0, 0.03, (4, 4, 2)), rng.normal(0, 0.1)
+        lines = [strokes.by_hand(np.array(line), bend, 1, lean, rng) for line in skeleton]
+        plane = strokes.drawn(lines, rng.uniform(0.02, 0.08), rng)
+        side = rng.uniform(0.35, 0.75) * min(tall, wide / count)
+        size = [max(8, round(length * side / max(plane.shape))) for length in plane.shape[::-1]]
+        image = Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+        mark = Mark(np.asarray(image).clip(0, 1), "", 0)
+        left = (place + 0.5) * wide / count - size[0] / 2
+        page.write(mark, left, rng.uniform(0.12, 0.88) * (tall - size[1]))
+    return page, ""
+
+
+def _doodle(rng: Rng) -> Drawn:
+    return _doodles(rng, 1)
+
+
+def _cell(rng: Rng) -> Drawn:
+    """A cell of a form, cut out with some of its lines and of its neighbours', without writing."""
+    height = round(float(np.exp(rng.uniform(np.log(40), np.log(260)))))
+    width = round(height * rng.uniform(0.7, 1.5))
+    page = _sheet(height, width)
+    canvas = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(canvas)
+    thick = max(1, round(height * rng.uniform(0.01, 0.05)))
+    shift = np.array([height, width, height, width]) * rng.uniform(-0.02, 0.14, 4)
+    comb = rng.random() < 0.25  # open above
+    top = height - shift[2] - height / 3 if comb else shift[0]
+    lines = (
+        (-1, shift[0], width, shift[0]), (-1, height - shift[2], width, height - shift[2]),
+        (shift[3], top, shift[3], height), (width - shift[1], top, width - shift[1], height),
+    )  # fmt: skip
+    for number, line in enumerate(lines):
+        if not (comb and number == 0) and rng.random() < 0.85:
+            draw.line(line, fill=255, width=thick)
+    page.print(np.asarray(canvas, np.float32) / np.float32(255 * rng.uniform(1, 1.6)))
+    return page, ""
+
+
+# Drawings in a unit square with y down, each some strokes; none looks like a digit or a sign.
+_DOODLES: tuple[strokes.Skeleton, ...] = (
+    (((0.5, 0), (0.05, 0.15), (0, 0.6), (0.5, 1), (1, 0.6), (0.95, 0.15), (0.5, 0)),
+     ((0.3, 0.3), (0.31, 0.42)), ((0.7, 0.3), (0.69, 0.42)),
+     ((0.25, 0.65), (0.5, 0.82), (0.75, 0.65))),  # a smiling face
+    (((0, 0.5), (0.35, 0.15), (0.75, 0.5)), ((0.75, 0.5), (1, 0.2), (1, 0.8), (0.75, 0.5)),
+     ((0.75, 0.5), (0.35, 0.85), (0, 0.5)), ((0.2, 0.42), (0.22, 0.46))),  # a fish
+    (((0.5, 1), (0.5, 0.55)), ((0.5, 0.55), (0.1, 0.5), (0.2, 0.1), (0.5, 0), (0.8, 0.1),
+     (0.9, 0.5), (0.5, 0.55)), ((0.5, 0.8), (0.7, 0.65))),  # a tree
+    (((0.5, 0.35), (0.35, 0.5), (0.5, 0.65), (0.65, 0.5), (0.5, 0.35)), ((0.5, 0.25), (0.5, 0)),
+     ((0.5, 0.75), (0.5, 1)), ((0.25, 0.5), (0, 0.5)), ((0.75, 0.5), (1, 0.5)),
+     ((0.3, 0.3), (0.12, 0.12)), ((0.7, 0.7), (0.88, 0.88)), ((0.7, 0.3), (0.88, 0.12)),
+     ((0.3, 0.7), (0.12, 0.88))),  # a sun
+    (((0.05, 0.6), (0.05, 0.95), (0.95, 0.95)), ((0.95, 0.95), (0.95, 0.6), (0.05, 0.6)),
+     ((0.05, 0.6), (0.5, 0.1), (0.95, 0.6)), ((0.4, 0.95), (0.4, 0.72), (0.6, 0.72),
+     (0.6, 0.95))),  # a house
+    (((0.2, 0.35), (0.25, 0), (0.42, 0.22)), ((0.58, 0.22), (0.75, 0), (0.8, 0.35)),
+     ((0.5, 0.2), (0.15, 0.45), (0.3, 0.95), (0.7, 0.95), (0.85, 0.45), (0.5, 0.2)),
+     ((0.35, 0.5), (0.36, 0.54)), ((0.65, 0.5), (0.64, 0.54)), ((0.4, 0.72), (0, 0.65)),
+     ((0.6, 0.72), (1, 0.65))),  # a cat
+    (((0.5, 1), (0.1, 0.5), (0, 0.2), (0.25, 0), (0.5, 0.3), (0.75, 0), (1, 0.2), (0.9, 0.5),
+      (0.5, 1)), ((0, 0.9), (1, 0.1))),  # a heart and an arrow
+    (((0.1, 0.6), (0.2, 0.35), (0.75, 0.35), (0.95, 0.6), (0.1, 0.6)),
+     ((0.25, 0.6), (0.17, 0.75), (0.25, 0.82), (0.33, 0.72), (0.25, 0.6)),
+     ((0.75, 0.6), (0.67, 0.75), (0.75, 0.82), (0.83, 0.72), (0.75, 0.6))),  # a car
+    (((0.5, 0.4), (0.3, 0.1), (0.5, 0), (0.7, 0.1), (0.5, 0.4)),
+     ((0.5, 0.4), (0.85, 0.25), (0.95, 0.45), (0.85, 0.6), (0.5, 0.4)),
+     ((0.5, 0.4), (0.15, 0.25), (0.05, 0.45), (0.15, 0.6), (0.5, 0.4)),
+     ((0.5, 0.4), (0.52, 1))),  # a flower
+    (((0, 0.2), (0.25, 0), (0.45, 0.45), (0.1, 0.7), (0.4, 1), (0.7, 0.6), (0.5, 0.1), (0.9, 0.3),
+      (0.6, 0.9), (1, 1), (0.8, 0.5), (0.2, 0.3), (0.9, 0.8)),),  # a tangle
+)  # fmt: skip
+
+_STRIP = "strip"
+_TELEPHONE = _Camera(noise=(3, 6), quality=(85, 96))  # files of some megabytes
+_PAGES = {
+    "a4": _Kind(_large(20), _TELEPHONE),
+    "lines": _Kind(_note, _Camera(turn=10)),
+    "signs": _Kind(_signs, _Camera(turn=10)),
+    "form": _Kind(_form),
+    "sizes": _Kind(_sizes),
+    # The darkest pixel of the faintest is at 60 % of the paper.
+    "faint": _Kind(_note, _Camera(dark=(0.4, 0.5), grain=0.4, noise=(0.5, 3))),
+    "doodles": _Kind(_doodles),
+    "doodles, single": _Kind(_doodle, mode="single"),
+    "empty": _Kind(_cell, _Camera(inside=0.94), "single"),
+    "hundred": _Kind(_large(10), _TELEPHONE),
+}
+KINDS = ("a4", _STRIP, *[kind for kind in _PAGES if kind != "a4"])
+
+
+def _photographed(page: Page, camera: _Camera, rng: Rng) -> Image.Image:
+    """A picture in colours, as large as the page."""
+    drawn = _seen(page, camera, rng)
+    height, width = drawn.ink.shape
+    paper = rng.uniform(170, 250) * np.array([1, rng.uniform(0.95, 1), rng.uniform(0.85, 1)])
+    takes = rng.uniform(*camera.dark) * np.array([1, *np.sort(rng.uniform(0.7, 1, 2))[::-1]])
+    print_ = drawn.printed * np.float32(rng.uniform(0.4, 0.95))
+    ink = drawn.ink
+    if camera.grain:
+        ink = ink * rng.uniform(1 - camera.grain, 1, ink.shape).astype(np.float32)
+    kind = rng.choice(list(_LIGHTS), p=list(_LIGHTS.values()))
+    light = photos.light(height // _COARSER + 1, width // _COARSER + 1, kind, "medium", rng)
+    lit = _resized(light.astype(np.float32), width, height)
+    table = _table_top(height, width, rng)
+    tone = rng.uniform(0.8, 1, 3)
+    planes = []
+    for at, takes_at, tone_at in zip(paper, takes, tone, strict=True):
+        sheet = np.float32(at) * (1 - ink * np.float32(takes_at)) * (1 - print_)
+        plane = table * np.float32(tone_at) * (1 - drawn.sheet) + sheet * drawn.sheet
+        planes.append((plane * lit).clip(0, 255).astype(np.uint8))
+    picture = Image.fromarray(np.dstack(planes))
+    blurred = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.2)))
+    noise = rng.standard_normal((height, width, 1), np.float32)
+    noise *= np.float32(rng.uniform(*camera.noise))
+    return Image.fromarray((np.asarray(blurred) + noise).clip(0, 255).astype(np.uint8))
+
+
+def _seen(page: Page, camera: _Camera, rng: Rng) -> Page:
+    """The page as it lies before the camera: turned, a little in perspective, wholly in view."""
+    height, width = page.ink.shape
+    angle = np.radians(rng.uniform(-camera.turn, camera.turn))
+    cos, sin = np.cos(angle), np.sin(angle)
+    across, down = abs(cos) + abs(sin) * height / width, abs(cos) + abs(sin) * width / height
+    shown = max(across, down) * rng.uniform(1, 1.1) if camera.inside >= 1 else camera.inside
+    corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * (width / 2, height / 2) * shown
+    corners = corners * (1 + rng.uniform(-0.015, 0.015, (4, 1)))
+    corners = corners @ np.array([[cos, sin], [-sin, cos]]) + (width / 2, height / 2)
+    quad = tuple(corners.ravel().tolist())  # upper left, lower left, lower right, upper right
+
+    def seen(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        image = Image.fromarray(plane)
+        how = Image.Resampling.BILINEAR
+        return np.asarray(image.transform(image.size, Image.Transform.QUAD, quad, how), np.float32)
+
+    return Page(seen(page.ink), page.owner, seen(page.printed), seen(page.sheet), page.texts)
+
+
+def _table_top(height: int, width: int, rng: Rng) -> NDArray[np.float32]:
+    """What a page lies on, grey levels: one tone, with streaks as of wood."""
+    streaks = rng.uniform(-1, 1, (max(2, height // 12), max(2, width // 200))).astype(np.float32)
+    tone, depth = rng.uniform(20, 200), rng.uniform(0, 0.25)
+    plane = np.float32(tone) * (1 + np.float32(depth) * _resized(streaks, width, height))
+    return np.asarray(plane, np.float32)
+
+
+def _resized(plane: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    image = Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32)
