@@ -27,7 +27,7 @@ MEASURED = {
     "memory": (),
 }
 UNRECORDED = {"cost": ()}
-TOLD = {"accuracy": (), "load": ("--recorded",)}
+TOLD = {"accuracy": (), "pages": ("--recorded",), "load": ("--recorded",)}
 
 
 def main(

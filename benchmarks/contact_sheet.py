@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
 from digits import image
+from digits.errors import ImageError
 
 _LINE = 13  # pixels of a line of text
 
@@ -30,9 +32,10 @@ def drawn(tiles: Sequence[Tile], side: int = 180, columns: int = 8) -> bytes:
     draw = ImageDraw.Draw(sheet)
     for number, tile in enumerate(tiles):
         x, y = number % columns * side, number // columns * high
-        picture = Image.fromarray(image.decode(tile.data).grey)
-        picture.thumbnail((side - 6, side - 6))
-        sheet.paste(picture, (x, y))
+        with suppress(ImageError):  # it has its lines all the same
+            picture = Image.fromarray(image.decode(tile.data).grey)
+            picture.thumbnail((side - 6, side - 6))
+            sheet.paste(picture, (x, y))
         for line, text in enumerate(tile.lines):
             draw.text((x, y + side - 4 + line * _LINE), text, fill=0)
     buffer = io.BytesIO()

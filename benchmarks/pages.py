@@ -40,7 +40,7 @@ from rich.table import Table
 from benchmarks import contact_sheet, machine, page_samples, page_scores, shares, side_by_side
 from benchmarks.page_samples import Sample
 from benchmarks.page_scores import Score
-from benchmarks.side_by_side import RECORDS, console
+from benchmarks.side_by_side import console
 from digits import Classifier, bundle
 from digits.errors import DigitsError
 from digits.quiet import nothing_on_stderr
@@ -104,7 +104,8 @@ def main(
 ) -> None:
     """Read every picture, and print the table."""
     if recorded:
-        raise typer.Exit(_tell_recorded())
+        _tell_recorded()
+        return
     side_by_side.on_one_core()
     samples, total = _real(real, kind) if real else _rendered(count, kind)
     with nothing_on_stderr():
@@ -176,7 +177,9 @@ def _read(classifier: Classifier, sample: Sample) -> Reading:
 @contextmanager
 def _pp_ocr() -> Iterator[Reader]:
     """PP-OCRv6 in a process of its own, in an environment that is made when it is missing."""
-    subprocess.run(["make", "--silent", _READY], cwd=ROOT, check=True)  # noqa: S603, S607 - ours
+    # This process runs in the environment for development, so that one must not be made anew.
+    make = ["make", "--silent", "--old-file=.venv/.ready", _READY]
+    subprocess.run(make, cwd=ROOT, check=True)  # noqa: S603 - ours
     python = (ROOT / _READY).with_name("bin") / "python"
     script = Path(__file__).parent / "references/pp_ocr.py"
     pipe = subprocess.PIPE
@@ -235,7 +238,7 @@ def _counted(scores: Sequence[Score]) -> dict[str, int]:
 def _show(figures: Mapping[str, Any]) -> None:
     """Print figures as a table in Markdown, and on which machine they were measured."""
     table = Table(box=box.MARKDOWN)
-    table.add_column(figures["title"])
+    table.add_column(figures["title"], no_wrap=True)
     table.add_column("reader")
     for name in ("pictures", "exact", "strict", "accepted", "accepted errors", "error", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -265,14 +268,15 @@ def _share(hits: int, total: int) -> str:
     return f"{hits} of {total}: {hits / total:.1%} ({low:.0%} to {high:.0%})"
 
 
-def _tell_recorded() -> int:
-    """Print the last record of rendered pages and of each folder; the exit status."""
-    kept = [side_by_side.latest(path.stem) for path in sorted(RECORDS.glob("pages*.jsonl"))]
+def _tell_recorded() -> None:
+    """Print the last record of rendered pages and of each folder."""
+    kept = [
+        side_by_side.latest(path.stem) for path in sorted(side_by_side.RECORDS.glob("pages*.jsonl"))
+    ]
     for figures in filter(None, kept):
         _show(figures)
     if not kept:
         console.print("Nothing is recorded yet: python -m benchmarks.pages --record")
-    return 0 if kept else 1
 
 
 def _tile(answer: Answer) -> contact_sheet.Tile:

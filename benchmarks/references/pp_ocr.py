@@ -18,17 +18,15 @@ import unicodedata
 from itertools import groupby
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps
-from rapidocr import RapidOCR
 
 # Forms of the signs that a reader of all writing has and this benchmark's truths have not.
 _SIGNS = str.maketrans("–—―−·。、xX", "----..,××")
 _ONE_CORE = {"EngineConfig.onnxruntime.intra_op_num_threads": 1, "Global.log_level": "critical"}
 
 
-def read(data: bytes, engine: RapidOCR, *, alone: bool) -> str:
+def read(data: bytes, engine: Any, *, alone: bool) -> str:
     """The text of a picture, in lines."""
     with Image.open(io.BytesIO(data)) as file:
         picture = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))[..., ::-1]
@@ -63,6 +61,9 @@ def in_lines(boxes: np.ndarray[Any, Any], texts: tuple[str, ...]) -> str:
 
 def main() -> None:
     """Answer every line."""
+    import cv2  # noqa: PLC0415 - only its own environment has these two
+    from rapidocr import RapidOCR  # noqa: PLC0415
+
     cv2.setNumThreads(1)
     # Calls with and without detection leave traces in an engine, so each has its own.
     engines = {mode: RapidOCR(params=_ONE_CORE) for mode in ("single", "multiple")}

@@ -14,6 +14,7 @@ from benchmarks import mnist, page_samples, pages, shares, side_by_side
 from benchmarks.page_samples import KINDS, Sample
 from benchmarks.page_scores import distance, score
 from benchmarks.pages import OURS, REFERENCE, Answer, Reading
+from benchmarks.references import pp_ocr
 from training_job.synthesis import marks
 
 SMALL = ("lines", "signs", "faint", "form", "sizes")  # pages with digits, drawn in no time
@@ -214,6 +215,25 @@ def test_marks_are_those_that_are_held_out(monkeypatch):
     assert all(held)
 
 
+@pytest.mark.parametrize("degrees", [-9, 0, 9])
+def test_the_references_boxes_are_read_in_lines_even_if_slanted(degrees):
+    angle = np.radians(degrees)
+    turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    box = np.array([[0, 0], [200, 0], [200, 40], [0, 40]], float)
+    lines = (
+        ("1", 0, 0),
+        ("2", 300, 9),
+        ("3", 600, -8),
+        ("4", 0, 60),
+        ("5", 300, 66),
+        ("6", 9, 130),
+    )
+    texts, x, y = zip(*(lines[place] for place in (2, 5, 0, 4, 1, 3)), strict=True)
+    boxes = np.array([(box + place) @ turned for place in zip(x, y, strict=True)])
+    assert pp_ocr.in_lines(boxes, texts) == "123\n45\n6"
+    assert pp_ocr.in_lines(np.zeros((0, 4, 2)), ()) == ""
+
+
 def _answer(truth: str, text: str, *, reader: str = OURS, seconds: float = 1) -> Answer:
     return Answer(Sample("a kind", b"", truth), reader, Reading(text, reader == OURS, seconds))
 
@@ -250,7 +270,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_folder_of_real_pictures_is_read_scored_and_recorded_apart(folder, tmp_path):
-    done = CliRunner().invoke(_app(), ["--real", str(folder), "--record"])
+    sheet = tmp_path / "sheet.png"
+    arguments = ["--real", str(folder), "--record", "--sheet", str(sheet)]
+    done = CliRunner().invoke(_app(), arguments)
     assert done.exit_code == 0, done.output
     figures = side_by_side.latest("pages-real-numbers")
     assert figures is not None
@@ -262,6 +284,9 @@ def test_a_folder_of_real_pictures_is_read_scored_and_recorded_apart(folder, tmp
     assert by_kind["all"]["pictures"] == 2
     assert side_by_side.latest("pages") is None
     assert str(tmp_path) not in str(figures)
+    assert sheet.exists()  # though one of them is no picture
+    told = CliRunner().invoke(_app(), ["--recorded"])
+    assert told.exit_code == 0
 
 
 def test_rendered_pages_are_read_and_the_failures_drawn(folder, tmp_path):
