@@ -158,7 +158,7 @@ def test_sizes_reach_from_one_to_eight():
         page, _ = _drawn("sizes", number)
         spans = [np.argwhere(page.owner == it + 1) for it in range(len(page.texts))]
         sides = [max(np.ptp(span, axis=0) + 1) for span in spans]
-        assert max(sides) / min(sides) > 4
+        assert max(sides) / min(sides) > 5.5
 
 
 def test_forms_have_print_that_is_not_in_the_truth_and_empty_cells():
