@@ -1,6 +1,7 @@
 """Training in the cloud, from a person's machine: deploy its stack, push its image, run it.
 
 python -m infra.training deploy          the stack of infra/training.yaml, and the image into it
+python -m infra.training deploy --set ScheduleState=ENABLED --set NotificationEmail=me@example.com
 python -m infra.training run             one run; tells what it does until it has ended
 python -m infra.training run --set DIGITS_SEED=2
 
@@ -13,13 +14,14 @@ import base64
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
 import boto3
 import typer
+import yaml
 from rich.console import Console
 
 from digits.cli.stack import outputs
@@ -29,6 +31,11 @@ from infra.stacks import CannotBeDone
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "infra/training.yaml"
 console = Console(soft_wrap=True, highlight=False)
+# How the CPU of an image is called by those who build it, and by Fargate.
+CPUS = {"amd64": "X86_64", "arm64": "ARM64"}
+# Seconds until every region knows of a role that was created. AWS names no figure; its own
+# installers wait for 10.
+ROLE_SETTLES = 15
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Stack = Annotated[str, typer.Option(help="Name of the training stack.")]
@@ -41,14 +48,28 @@ def deploy(
     image: Annotated[str, typer.Option(help="The image that was built here.")] = "digits-training",
     sam: Annotated[str, typer.Option(help="SAM's program.")] = "sam",
     engine: Annotated[str, typer.Option(help="The container engine's program.")] = "docker",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of infra/training.yaml."),
+    ] = None,
 ) -> None:
-    """Deploy the stack beside a serving stack, and push the image to its registry."""
-    models = outputs(serving)["ModelsBucket"]
+    """Deploy the stack beside a serving stack, and push the image to its registry.
+
+    A parameter that is not set keeps the value of the last deployment.
+    """
+    parameters = {"CpuArchitecture": _cpu_of(image, engine)}
+    parameters |= _parameters(settings or [], parameters)
+    if "ModelsBucket" not in parameters:
+        parameters["ModelsBucket"] = outputs(serving)["ModelsBucket"]
+    stacks.clear_failed_creation(stack)
+    _create_role_of_ecs()
     _call(
         sam, "deploy", "--template-file", str(TEMPLATE), "--stack-name", stack,
         "--config-file", str(ROOT / "samconfig.toml"), "--no-confirm-changeset",
-        "--parameter-overrides", f"ModelsBucket={models}",
+        "--parameter-overrides",
+        *(f"{name}={json.dumps(value)}" for name, value in parameters.items()),
     )  # fmt: skip
+    stacks.protect_production(stack)
     repository = outputs(stack)["RepositoryUri"]
     _log_in(engine, repository)
     _call(engine, "tag", image, f"{repository}:latest")
@@ -67,7 +88,7 @@ def run(
 ) -> None:
     """Start one run and tell what it does; exit with 0 if its model was promoted, else with 1."""
     found = outputs(stack)
-    environment = [_setting(setting) for setting in settings or []]
+    environment = _environment(settings or [])
     machine = boto3.client("stepfunctions")
     execution = machine.start_execution(
         stateMachineArn=found["StateMachineArn"],
@@ -87,11 +108,66 @@ def run(
     raise typer.Exit(0 if status == "SUCCEEDED" else 1)
 
 
-def _setting(text: str) -> dict[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or not name.startswith("DIGITS_"):
-        raise CannotBeDone(f"--set {text}: give NAME=VALUE, such as DIGITS_SEED=2.")
-    return {"Name": name, "Value": value}
+def _parameters(settings: list[str], of_image: Mapping[str, str]) -> dict[str, str]:
+    """Parameters of the template as they were given: SAM ignores a name that it does not know."""
+    given = dict(_pair(setting, "ScheduleState=ENABLED") for setting in settings)
+    known = yaml.load(TEMPLATE.read_text(encoding="utf-8"), _Template)["Parameters"]  # noqa: S506
+    for name, value in given.items():
+        if name not in known:
+            raise CannotBeDone(f"--set {name}: no such parameter; there are {', '.join(known)}.")
+        if value != of_image.get(name, value):
+            raise CannotBeDone(
+                f"--set {name}={value}: the image was built for {of_image[name]}; build it with"
+                " DOCKER_DEFAULT_PLATFORM=linux/amd64 or linux/arm64."
+            )
+    return given
+
+
+class _Template(yaml.SafeLoader):
+    """YAML of which CloudFormation's short tags are of no interest here."""
+
+
+_Template.add_multi_constructor("!", lambda *_: None)
+
+
+def _environment(settings: list[str]) -> list[dict[str, str]]:
+    """The job's settings as ECS takes them."""
+    given = [_pair(setting, "DIGITS_SEED=2") for setting in settings]
+    for name, value in given:
+        if not name.startswith("DIGITS_"):
+            raise CannotBeDone(f"--set {name}={value}: give NAME=VALUE, such as DIGITS_SEED=2.")
+    return [{"Name": name, "Value": value} for name, value in given]
+
+
+def _pair(setting: str, example: str) -> tuple[str, str]:
+    name, separator, value = setting.partition("=")
+    if not separator:
+        raise CannotBeDone(f"--set {setting}: give NAME=VALUE, such as {example}.")
+    return name, value
+
+
+def _cpu_of(image: str, engine: str) -> str:
+    """The CPU that the image was built for, which a task's has to be, as Fargate calls it."""
+    asked = (engine, "image", "inspect", "--format", "{{.Architecture}}", image)
+    built_for = _call(*asked, answer=subprocess.PIPE).strip()
+    if built_for not in CPUS:
+        raise CannotBeDone(f"{image} is built for {built_for}; Fargate has {' and '.join(CPUS)}.")
+    return CPUS[built_for]
+
+
+def _create_role_of_ecs() -> None:
+    """Create the role by which ECS works in this account, unless it is there.
+
+    ECS creates it with an account's first cluster, but does not wait until it may use it: the
+    cluster fails, and the stack with it.
+    """
+    iam = boto3.client("iam")
+    try:
+        iam.get_role(RoleName="AWSServiceRoleForECS")
+    except iam.exceptions.NoSuchEntityException:
+        iam.create_service_linked_role(AWSServiceName="ecs.amazonaws.com")
+        console.print("created the role AWSServiceRoleForECS, by which ECS works in this account")
+        time.sleep(ROLE_SETTLES)
 
 
 def _steps(execution: str) -> Iterator[list[str]]:
@@ -138,15 +214,17 @@ def _log_in(engine: str, repository: str) -> None:
     _call(engine, "login", "--username", user, "--password-stdin", registry, text=password)
 
 
-def _call(*command: str, text: str | None = None) -> None:
+def _call(*command: str, text: str | None = None, answer: int | None = None) -> str:
+    """Run a program; what it writes goes to the terminal, or is returned with ``answer=PIPE``."""
     try:
-        subprocess.run(command, input=text, text=True, check=True)  # noqa: S603 - our own commands
+        done = subprocess.run(command, input=text, stdout=answer, text=True, check=True)  # noqa: S603 - our own commands
     except FileNotFoundError as error:
         raise CannotBeDone(f"{command[0]} is not installed.") from error
     except subprocess.CalledProcessError as error:
         raise CannotBeDone(
             f"{Path(command[0]).name} {command[1]} failed (exit code {error.returncode})."
         ) from error
+    return done.stdout or ""
 
 
 if __name__ == "__main__":

@@ -25,8 +25,12 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 template = yaml_parse(open(sys.argv[1]).read())
-template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"  # as `sam deploy` does
-values = {name: str(it["Default"]) for name, it in template["Parameters"].items()}
+# `sam deploy` has uploaded what is a path here.
+template.get("Globals", {}).get("Function", {})["CodeUri"] = "s3://bucket/key"
+for it in template["Resources"].values():
+    if "DefinitionUri" in it.get("Properties", {}):
+        it["Properties"]["DefinitionUri"] = "s3://bucket/key"
+values = {name: str(it.get("Default", "")) for name, it in template["Parameters"].items()}
 values.update(json.loads(sys.argv[2]))
 session = boto3.Session(region_name="eu-west-1")
 rendered = Translator({}, Parser(), boto_session=session).translate(template, values)
@@ -59,7 +63,7 @@ def load(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def render(**parameters: str) -> dict[str, Any]:
+def render(template: Path = ROOT / "template.yaml", **parameters: str) -> dict[str, Any]:
     """The resources that CloudFormation is given once SAM's transform has run."""
     for name in ("sam", "local-cloud"):
         python = ROOT / ".venvs" / name / "bin" / "python"
@@ -68,7 +72,7 @@ def render(**parameters: str) -> dict[str, Any]:
     else:
         give_up("SAM's transform is not installed; `make setup` brings it")
     done = subprocess.run(
-        [python, "-c", _RENDER, ROOT / "template.yaml", json.dumps(parameters)],
+        [python, "-c", _RENDER, template, json.dumps(parameters)],
         capture_output=True,
         text=True,
         check=False,
