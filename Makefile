@@ -23,7 +23,7 @@ export DIGITS_BUILD_ARCHITECTURE ?= $(ARCH)
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
-	@echo "  Settings: ONCE=1 (run), TRAIN=1 (run), PORT, APP_PORT, ARCH=arm64|x86_64, STACK, ARGS (train, bench, destroy)"
+	@echo "  Settings: ONCE=1 (run), TRAIN=1 (run), PORT, APP_PORT, ARCH=arm64|x86_64, STACK, ARGS (train, bench, destroy, deploy-training, train-in-cloud)"
 
 setup: $(READY) $(CLOUD_READY)  ## Make the environments: development, SAM, local cloud.
 
@@ -68,10 +68,10 @@ training-image:  ## Build the training image (needs a container engine).
 		--build-arg DIGITS_GIT_COMMIT="$$(git describe --always --dirty --abbrev=40)" .
 
 deploy-training: training-image setup  ## Deploy the training stack beside STACK, and push the image.
-	$(BIN)/python -m infra.training deploy --serving $(STACK) --stack $(STACK)-training --sam $(SAM)
+	$(BIN)/python -m infra.training deploy --serving $(STACK) --stack $(STACK)-training --sam $(SAM) $(ARGS)
 
 train-in-cloud: $(READY)  ## Run the training stack once, and promote what passes the gate.
-	$(BIN)/python -m infra.training run --stack $(STACK)-training
+	$(BIN)/python -m infra.training run --stack $(STACK)-training $(ARGS)
 
 lock: $(READY)  ## Pin the newest versions of everything again.
 	$(COMPILE) --upgrade requirements/dev.in -o requirements/dev.txt

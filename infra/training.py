@@ -162,11 +162,9 @@ def _create_role_of_ecs() -> None:
     cluster fails, and the stack with it.
     """
     iam = boto3.client("iam")
-    try:
-        iam.get_role(RoleName="AWSServiceRoleForECS")
-    except iam.exceptions.NoSuchEntityException:
+    if not iam.list_roles(PathPrefix="/aws-service-role/ecs.amazonaws.com/")["Roles"]:
         iam.create_service_linked_role(AWSServiceName="ecs.amazonaws.com")
-        console.print("created the role AWSServiceRoleForECS, by which ECS works in this account")
+        console.print("created the role by which ECS works in this account")
         time.sleep(ROLE_SETTLES)
 
 
