@@ -19,11 +19,11 @@ CLOUD_READY := .venvs/sam/.ready .venvs/local-cloud/.ready .venvs/checkov/.ready
 export DIGITS_BUILD_ARCHITECTURE ?= $(ARCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format test-containers train app bench build deploy destroy training-image deploy-training train-in-cloud lock clean
+.PHONY: help setup run test check format test-containers train app bench build deploy smoke destroy training-image deploy-training train-in-cloud lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
-	@echo "  Settings: ONCE=1 (run), TRAIN=1 (run), PORT, APP_PORT, ARCH=arm64|x86_64, STACK, ARGS (train, bench, destroy, deploy-training, train-in-cloud)"
+	@echo "  Settings: ONCE=1 (run), TRAIN=1 (run), PORT, APP_PORT, ARCH=arm64|x86_64, STACK, ARGS (train, bench, deploy, destroy, deploy-training, train-in-cloud)"
 
 setup: $(READY) $(CLOUD_READY)  ## Make the environments: development, SAM, local cloud.
 
@@ -57,8 +57,11 @@ bench: setup  ## Measure what is quick, print what takes long from its records (
 build: setup  ## Build the functions for AWS (ARCH=arm64 or x86_64).
 	$(SAM) build
 
-deploy: build  ## Deploy to the AWS account of your credentials (ARCH, STACK).
-	$(SAM) deploy --stack-name $(STACK) --parameter-overrides Architecture=$(ARCH)
+deploy: build  ## Deploy to AWS (ARCH, STACK, ARGS="--set Stage=prod --set AlarmEmail=…"); docs/aws.md first.
+	@$(BIN)/python -m infra.deploy --stack $(STACK) --sam $(SAM) --set Architecture=$(ARCH) $(ARGS)
+
+smoke: $(READY)  ## Prove a deployed API from outside (URL, KEY).
+	@KEY='$(KEY)' $(BIN)/python -m infra.smoke --url '$(URL)'
 
 destroy: $(READY)  ## Remove the deployed stack and all that is in its buckets, after asking (STACK).
 	@$(BIN)/python -m infra.destroy --stack $(STACK) $(ARGS)

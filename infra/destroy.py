@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError, WaiterError
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
+from infra import stacks
 from infra.stacks import CannotBeDone, run
 
 console = Console(soft_wrap=True, highlight=False)
@@ -34,6 +35,12 @@ def destroy(
 ) -> None:
     """Remove a stack, and its buckets with every image, label and model in them."""
     stack_id, is_there = _find(stack)
+    if is_there and stacks.described(stack_id).get("EnableTerminationProtection"):
+        raise CannotBeDone(
+            f"{stack} is protected against removal; if it is to go, first run: aws"
+            f" cloudformation update-termination-protection --stack-name {stack}"
+            " --no-enable-termination-protection"
+        )
     left = [] if keep_data else [name for name in _buckets(stack_id) if _exists(name)]
     if not is_there and not left:
         raise CannotBeDone(f"There is no stack {stack}, and no bucket that it left behind.")

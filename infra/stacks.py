@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import boto3
 import typer
@@ -13,6 +15,7 @@ from digits.errors import DigitsError
 
 # States in which no stack can be deployed until a person has seen why; what leads out of them.
 WAYS_OUT = {
+    "CREATE_FAILED": "delete-stack",
     "ROLLBACK_FAILED": "delete-stack",
     "DELETE_FAILED": "delete-stack",
     "UPDATE_ROLLBACK_FAILED": "continue-update-rollback",
@@ -21,6 +24,23 @@ WAYS_OUT = {
 
 class CannotBeDone(Exception):
     """What stands in the way; the message is one line that says what to do."""
+
+
+def described(stack: str) -> dict[str, Any]:
+    """What CloudFormation says of the stack of this name or id; nothing if there is none."""
+    try:
+        answer: Any = boto3.client("cloudformation").describe_stacks(StackName=stack)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return {}
+    found: dict[str, Any] = answer["Stacks"][0]
+    return found
+
+
+def parameters(found: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a stack that was described."""
+    return {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", [])}
 
 
 def run(app: typer.Typer) -> None:
@@ -40,34 +60,31 @@ def clear_failed_creation(stack: str) -> None:
     CannotBeDone
         If it cannot be deleted, or is stuck in another state in which no stack can be deployed.
     """
-    cloudformation = boto3.client("cloudformation")
-    try:
-        (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":
-            raise
-        return
-    status = found["StackStatus"]
+    found = described(stack)
+    status = found.get("StackStatus")
     if way_out := WAYS_OUT.get(status):
         raise CannotBeDone(
             f"The stack {stack} is {status}; its events say why. Mend that, run `aws cloudformation"
             f" {way_out} --stack-name {stack}`, and deploy again."
         )
-    if status == "ROLLBACK_COMPLETE":
-        cloudformation.delete_stack(StackName=found["StackId"])
-        try:
-            cloudformation.get_waiter("stack_delete_complete").wait(StackName=found["StackId"])
-        except WaiterError as error:
-            raise CannotBeDone(
-                f"The stack {stack} could be neither created nor deleted; its events say why."
-            ) from error
+    if status != "ROLLBACK_COMPLETE":
+        return
+    typer.echo(f"The first deployment of {stack} failed; removing what it left.")
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.delete_stack(StackName=found["StackId"])
+    try:
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=found["StackId"])
+    except WaiterError as error:
+        raise CannotBeDone(
+            f"The stack {stack} could be neither created nor deleted; its events say why."
+        ) from error
 
 
 def protect_production(stack: str) -> None:
-    """Let nobody delete a stack of stage `prod` before taking its termination protection away."""
-    cloudformation = boto3.client("cloudformation")
-    (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
-    if {"ParameterKey": "Stage", "ParameterValue": "prod"} in found.get("Parameters", []):
-        cloudformation.update_termination_protection(
+    """Protect a stack of the stage `prod` against removal; a template cannot say that itself."""
+    found = described(stack)
+    if parameters(found).get("Stage") == "prod" and not found.get("EnableTerminationProtection"):
+        boto3.client("cloudformation").update_termination_protection(
             StackName=stack, EnableTerminationProtection=True
         )
+        typer.echo(f"{stack} is protected against removal now, for its stage is prod.")

@@ -29,6 +29,9 @@ class Settings(BaseModel):
         float, Field(ge=0, description="What changed this lately is left to its own event.")
     ] = 900
     label_mode: Mode = "single"
+    digit_metrics: Annotated[
+        bool, Field(description="Whether to count the digits of each kind: ten paid metrics.")
+    ] = True
     cors_origin: str | None = None
 
 

@@ -59,6 +59,8 @@ _SECURITY_HEADERS = {
     "Strict-Transport-Security": "max-age=31536000",
     "X-Content-Type-Options": "nosniff",
 }
+# The page and the schema change with a deployment alone: an hour is not too long to keep them.
+_CACHEABLE = "public, max-age=3600"
 _READ = ["GET", "HEAD"]
 _RETRY_SECONDS = 2
 
@@ -152,14 +154,18 @@ def health() -> Response[str]:
 @app.route("/openapi.json", method=_READ)
 def openapi() -> Response[str]:
     """The schema of this API."""
-    return _ok(_schema())
+    return Response(200, _JSON, _schema(), {"Cache-Control": _CACHEABLE})
 
 
 @app.route("/docs", method=_READ)
 def docs() -> Response[str]:
     """A page to try the API; its scripts come with it, so it works without internet."""
     page, policy = _docs_page()
-    return Response(200, "text/html; charset=utf-8", page, {"Content-Security-Policy": policy})
+    headers: dict[str, str | list[str]] = {
+        "Cache-Control": _CACHEABLE,
+        "Content-Security-Policy": policy,
+    }
+    return Response(200, "text/html; charset=utf-8", page, headers)
 
 
 @app.exception_handler(DigitsError)  # type: ignore[untyped-decorator]

@@ -17,6 +17,7 @@ from digits import image
 from digits.classifier import Classifier
 from digits.errors import DigitsError
 from digits.results import Explain, Mode, Result
+from lambda_predict.config import settings
 
 logger = Logger()
 metrics = Metrics()
@@ -38,7 +39,8 @@ def classify(
     Errors           refused, in all and (in a second dimension) by their code
     NeedsReview      read, but a person should look
     Confidence       of the least sure digit, 0 to 1
-    Digit0 … Digit9  digits of each kind, those of answers that nobody need look at
+    Digit0 … Digit9  digits of each kind, those of answers that nobody need look at;
+                     only with ``DIGITS_DIGIT_METRICS``
     DecodeTime       milliseconds from bytes to picture
     InferenceTime    milliseconds from picture to answer
     ModelAge         seconds since the model in service was made
@@ -91,6 +93,8 @@ def _count_answer(result: Result) -> None:
     if result.digits:
         least = min(digit.confidence for digit in result.digits)
         metrics.add_metric("Confidence", MetricUnit.NoUnit, least)
+    if not settings().digit_metrics:
+        return
     for digit in result.digits:
         if not digit.needs_review:
             metrics.add_metric(f"Digit{digit.digit}", MetricUnit.Count, 1)

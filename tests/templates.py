@@ -9,8 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from infra.templates import load  # noqa: F401 - what tests look at, they load from here
 from tests.conftest import give_up, require
 
 ROOT = Path(__file__).parents[1]
@@ -36,31 +35,6 @@ session = boto3.Session(region_name="eu-west-1")
 rendered = Translator({}, Parser(), boto_session=session).translate(template, values)
 json.dump(rendered["Resources"], sys.stdout)
 """
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short tags: ``!Ref X`` is ``{"Ref": "X"}``."""
-
-
-def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)
-    if name == "GetAtt":
-        value = value.split(".", 1)
-    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
-
-
-_Loader.add_multi_constructor("!", _function)
-
-
-def load(path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load(path.read_text(), _Loader)
-    return loaded
 
 
 def render(template: Path = ROOT / "template.yaml", **parameters: str) -> dict[str, Any]:
