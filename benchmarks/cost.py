@@ -1,4 +1,4 @@
-"""What a million images cost, from times measured here and AWS's public prices.
+"""What an idle month and a million images cost, from times measured here and AWS's public prices.
 
     python -m benchmarks.cost
 
@@ -19,6 +19,7 @@ from rich.table import Table
 
 from benchmarks import machine, samples
 from digits import Classifier, bundle
+from infra import floor
 
 PRICES_OF = "us-east-1, November 2026, without free tiers"
 # US dollars, from https://aws.amazon.com/lambda/pricing/ (arm64), /s3/pricing/, /sqs/pricing/,
@@ -26,10 +27,11 @@ PRICES_OF = "us-east-1, November 2026, without free tiers"
 GB_SECOND = 0.0000133334
 INVOCATION = 0.20e-6
 S3_PUT, S3_GET = 5e-6, 0.4e-6
-SQS_REQUEST = 0.40e-6
+SQS_REQUEST = floor.SQS_REQUEST
 API_CALL = 3.50e-6
 LOG_BYTE = 0.50 / 1e9
 TRACE = 5e-6
+METRIC = 0.30  # a month, for the hours in which it is written
 
 MEMORY = 1769  # megabytes; template.yaml
 MEMORY_GB = MEMORY / 1024
@@ -40,6 +42,15 @@ S3_WAIT_MS = 60  # assumed: label read, image read, label written, 20 ms each
 LOG_BYTES = 900  # a line an image, the metrics of its batch beside it
 TRACED = 0.05  # X-Ray's own sampling of a busy function
 MILLION = 1_000_000
+# Metrics that a function writes for the images that it reads: 7 by the API's, 6 by the labels'. A
+# refusal writes two more of each, the digit mix (MetricMathAlarms) ten.
+METRICS_IN_USE = 13
+SWITCHES = {
+    "MetricMathAlarms": "true",
+    "SnapStart": "PublishedVersions",
+    "SweepSchedule": "rate(1 day)",
+    "Waf": "true",
+}
 
 
 @dataclass(frozen=True)
@@ -107,9 +118,25 @@ def main() -> None:
             parts = ", ".join(f"{line} {dollars:.2f}" for line, dollars in lines[:4])
             table.add_row(name, f"{each:.1f}", door, f"{cost.total:.2f}", parts)
     console = Console(soft_wrap=True, width=120)
+    console.print(_idle_table())
     console.print(table)
     console.print(_memory_table(_milliseconds(classifier, samples.small(200))))
     console.print(machine.in_words(machine.described()))
+
+
+def _idle_table() -> Table:
+    """What there is to pay when nobody uses the stack, and what each switch adds to that."""
+    table = Table(title=f"US dollars a month, idle ({PRICES_OF})", title_justify="left")
+    for column in ("parameters", "in all", "of which"):
+        table.add_column(column, justify="right" if column == "in all" else "left")
+    for given in ({}, *({name: value} for name, value in SWITCHES.items())):
+        lines = floor.monthly(given)
+        label = ", ".join(f"{name}={value}" for name, value in given.items()) or "the defaults"
+        parts = ", ".join(f"{line} {dollars:.2f}" for line, dollars in lines.items())
+        table.add_row(label, f"{sum(lines.values()):.2f}", parts)
+    busy = METRIC * METRICS_IN_USE
+    table.add_row("the defaults, images read in every hour", f"{busy:.2f} more", "custom metrics")
+    return table
 
 
 def _memory_table(milliseconds: float) -> Table:

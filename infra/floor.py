@@ -59,9 +59,10 @@ def watched(resource: Mapping[str, Any]) -> int:
 def drawn(stack: Stack) -> int:
     """How many metrics the dashboard draws, with what its search for refusals by code can find."""
     body = stack.value(stack.resources()["Dashboard"]["Properties"]["DashboardBody"])
-    lines = re.findall(r'\["(?:AWS/|Digits|\.)', body)
+    lines = len(re.findall(r'\["(?:AWS/|Digits|\.)', body))
     codes, functions = len(ImageError.__subclasses__()), 2
-    return len(lines) + codes * functions * body.count("SEARCH(")
+    searches: int = body.count("SEARCH(")
+    return lines + codes * functions * searches
 
 
 def _snap_start(stack: Stack, function: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from digits.results import Result
+from lambda_predict.config import Settings
 from lambda_predict.openapi import document
 from tests import gateway
 from tests.conftest import GOLDEN, truths
@@ -281,18 +282,39 @@ def test_head_is_get_without_the_body(http_api, context, path):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/health", 200), ("GET", "/nothing", 404), ("POST", "/classify", 400),
-     ("GET", "/classify", 405), ("OPTIONS", "/classify", 204), ("GET", "/docs", 200)],
+     ("GET", "/classify", 405), ("OPTIONS", "/classify", 204), ("GET", "/docs", 200),
+     ("POST", "/docs", 405)],
 )  # fmt: skip
 def test_every_answer_tells_browsers_to_be_careful(http_api, context, method, path, status):
     response = http_api.handler(request(method, path), context)
     headers = {name: value for name, (value,) in response["multiValueHeaders"].items()}
     assert response["statusCode"] == status
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Cache-Control"] == "no-store"
+    cacheable = (method, path) == ("GET", "/docs")
+    assert headers["Cache-Control"] == ("public, max-age=3600" if cacheable else "no-store")
     assert headers["Referrer-Policy"] == "no-referrer"
     assert headers["Strict-Transport-Security"].startswith("max-age=")
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+def test_what_needs_no_key_and_is_large_need_not_be_asked_for_twice(http_api, context, path):
+    response = http_api.handler(request("GET", path), context)
+    assert response["statusCode"] == 200
+    assert response["multiValueHeaders"]["Cache-Control"] == ["public, max-age=3600"]
+
+
+def test_digits_are_not_counted_by_kind_where_nobody_watches(call, seven, capsys, monkeypatch):
+    """Ten metrics of a function are three dollars a month."""
+    monkeypatch.setattr(
+        "lambda_predict.observability.settings", lambda: Settings(digit_metrics=False)
+    )
+    assert call(body=seven)[0] == 200
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    counts = json.loads(line)
+    assert counts["Images"] == [1]
+    assert not [name for name in counts if name.startswith("Digit")]
 
 
 def test_the_docs_page_may_run_its_own_scripts_and_no_others(http_api, context):

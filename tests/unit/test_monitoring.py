@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from infra.templates import Stack
 from tests.templates import load, of_type, properties
 
 ROOT = Path(__file__).parents[2]
-RESOURCES = load(ROOT / "template.yaml")["Resources"]
+TEMPLATE = load(ROOT / "template.yaml")
+RESOURCES = TEMPLATE["Resources"]
 ALARMS = of_type(RESOURCES, "AWS::CloudWatch::Alarm")
 
 
@@ -50,14 +52,19 @@ def test_an_alarm_watches_for_no_more_than_cloudwatch_can(name):
 def test_every_alarm_is_explained_to_the_operator_and_stands_on_the_dashboard():
     chapters = re.findall(r"^### (\w+)$", (ROOT / "docs/operations.md").read_text(), re.M)
     assert sorted(chapters) == sorted(ALARMS)
-    text, parts = properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"]
-    condition, more, fewer = parts["OfSeveralMetrics"]["Fn::If"]
-    json.loads(text.replace("${OfSeveralMetrics}", fewer))
-    body = json.loads(text.replace("${OfSeveralMetrics}", more["Fn::Sub"]))
-    (shown,) = (it["properties"]["alarms"] for it in body["widgets"] if it["type"] == "alarm")
-    assert sorted(shown) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
-    for name, alarm in ALARMS.items():
-        assert RESOURCES[name].get("Condition") == (condition if "Metrics" in alarm else None)
+    _, parts = properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"]
+    assert {it["Fn::If"][0] for it in parts.values()} == {"HasMetricMathAlarms", "HasSweep"}
+    for values in (
+        {},
+        {"MetricMathAlarms": "true"},
+        {"SweepSchedule": "rate(1 day)"},
+        {"MetricMathAlarms": "true", "SweepSchedule": "rate(1 day)"},
+    ):
+        stack = Stack(TEMPLATE, values)
+        body = json.loads(stack.value(properties(RESOURCES, "Dashboard")["DashboardBody"]))
+        (shown,) = (it["properties"]["alarms"] for it in body["widgets"] if it["type"] == "alarm")
+        there = of_type(stack.resources(), "AWS::CloudWatch::Alarm")
+        assert sorted(shown) == sorted(f"<{name}.Arn>" for name in there)
 
 
 def test_alarms_and_dashboard_watch_metrics_that_the_functions_emit():

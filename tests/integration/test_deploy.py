@@ -1,0 +1,206 @@
+"""What `make deploy` does beside `sam deploy`, and what it says in the end."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.cloudformation.models import cloudformation_backends
+from typer.testing import CliRunner
+
+from digits.labels import label_key
+from infra import deploy, destroy, smoke
+from infra.stacks import CannotBeDone
+from tests import gateway
+from tests.integration.conftest import IMAGES, LABELS
+from tests.templates import ROOT, SAM
+
+OUTPUTS = ("ApiUrl", "ApiKeyId", "ImagesBucket", "LabelsBucket", "ModelsBucket", "DashboardUrl")
+TEMPLATE = {
+    "Parameters": {"Stage": {"Type": "String", "Default": "dev"}},
+    "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+    "Outputs": {name: {"Value": f"the-{name.lower()}"} for name in OUTPUTS},
+}
+
+
+@pytest.fixture
+def cloudformation():
+    with mock_aws():
+        yield boto3.client("cloudformation")
+
+
+@pytest.fixture
+def sam(tmp_path, monkeypatch, cloudformation):
+    """A SAM that notes what it is told and makes the stack; its notes."""
+    notes = tmp_path / "told"
+    program = tmp_path / "sam"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {notes}\n')
+    program.chmod(program.stat().st_mode | stat.S_IEXEC)
+    run = subprocess.run
+
+    def deployed(command, **options):
+        done = run(command, **options)
+        told = notes.read_text().splitlines()
+        stage = "prod" if 'Stage="prod"' in told else "dev"
+        cloudformation.create_stack(
+            StackName=told[told.index("--stack-name") + 1],
+            TemplateBody=json.dumps(TEMPLATE),
+            Parameters=[{"ParameterKey": "Stage", "ParameterValue": stage}],
+        )
+        return done
+
+    monkeypatch.setattr(subprocess, "run", deployed)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return notes
+
+
+def run(app, *arguments: str):
+    return CliRunner().invoke(app, arguments, catch_exceptions=True)
+
+
+def test_it_ends_with_what_was_made_the_key_the_floor_cost_and_a_call(sam):
+    done = run(deploy.app)
+    assert done.exit_code == 0, done.output
+    for name in ("ApiUrl", "ImagesBucket", "LabelsBucket", "ModelsBucket", "DashboardUrl"):
+        assert f"the-{name.lower()}" in done.output
+    assert "--api-key the-apikeyid --query value --output text" in done.output
+    (dollars,) = re.findall(r"Idle +([\d.]+) US dollars a month", done.output)
+    assert 0 < float(dollars) <= 2
+    (curl,) = (line for line in done.output.splitlines() if line.startswith("  curl "))
+    words = shlex.split(curl)
+    assert words[-1] == "the-apiurl/classify"
+    (sample,) = (word.removeprefix("@") for word in words if word.startswith("@"))
+    assert (ROOT / sample).exists()
+
+
+def test_parameters_reach_sam_as_they_were_given(sam):
+    values = ("Stage=prod", "SweepSchedule=rate(1 day)", 'CorsOrigin=https://"x')
+    run(deploy.app, *(word for it in values for word in ("--set", it)))
+    told = sam.read_text().splitlines()
+    given = told[told.index("--parameter-overrides") + 1 :]
+    read = (
+        "import json, sys; from samcli.cli.types import CfnParameterOverridesType as Type;"
+        "print(json.dumps(Type().convert(tuple(sys.argv[1:]), None, None)))"
+    )
+    done = subprocess.Popen(
+        [SAM.parent / "python", "-c", read, *given], stdout=subprocess.PIPE, text=True
+    )
+    out, _ = done.communicate()
+    assert json.loads(out) == dict(it.split("=", 1) for it in values)
+
+
+def test_a_parameter_without_a_value_is_refused_before_anything_is_done(sam):
+    done = run(deploy.app, "--set", "Stage")
+    assert isinstance(done.exception, CannotBeDone)
+    assert not sam.exists()
+
+
+def test_what_a_failed_first_deployment_left_is_removed_before_the_next(sam, cloudformation):
+    left = cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
+    (backend,) = (it["us-east-1"] for it in cloudformation_backends.values())
+    backend.stacks[left["StackId"]].status = "ROLLBACK_COMPLETE"
+    done = run(deploy.app)
+    assert done.exit_code == 0, done.output
+    (now,) = cloudformation.describe_stacks(StackName="digits")["Stacks"]
+    assert now["StackId"] != left["StackId"]
+    assert now["StackStatus"] == "CREATE_COMPLETE"
+
+
+def test_a_name_that_is_too_long_is_refused_before_anything_is_done(sam):
+    done = run(deploy.app, "--stack", "d" * (deploy.LONGEST_NAME + 1))
+    assert isinstance(done.exception, CannotBeDone)
+    assert not sam.exists()
+
+
+@pytest.mark.parametrize(("stage", "protected"), [("prod", True), ("dev", False)])
+def test_a_stack_of_the_stage_prod_is_protected_and_others_are_not(
+    sam, monkeypatch, stage, protected
+):
+    asked = []
+    monkeypatch.setattr(
+        "botocore.client.BaseClient._make_api_call",
+        noting(asked, "UpdateTerminationProtection"),
+    )
+    done = run(deploy.app, "--set", f"Stage={stage}")
+    assert done.exit_code == 0, done.output
+    wanted = {"StackName": "digits", "EnableTerminationProtection": True}
+    assert asked == ([wanted] if protected else [])
+
+
+def noting(asked, operation):
+    """Note the calls of one operation, which moto does not know; let the others through."""
+    from botocore.client import BaseClient
+
+    through = BaseClient._make_api_call
+
+    def call(client, name, given):
+        if name != operation:
+            return through(client, name, given)
+        asked.append(given)
+        return {}
+
+    return call
+
+
+def test_a_protected_stack_is_not_removed_and_says_how_it_could_be(cloudformation, monkeypatch):
+    cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
+    described = {"EnableTerminationProtection": True}
+    monkeypatch.setattr("infra.stacks.described", lambda _: described)
+    done = run(destroy.app, "--stack", "digits", "--yes")
+    assert isinstance(done.exception, CannotBeDone)
+    assert "--no-enable-termination-protection" in str(done.exception)
+    assert cloudformation.describe_stacks(StackName="digits")["Stacks"]
+
+
+# --- make smoke ---
+
+
+def test_smoke_says_what_is_wrong_of_an_api_that_reads_wrongly(http_api, context, monkeypatch):
+    eight = Path(ROOT / "tests/golden/eight.jpg")
+    with gateway.serve(http_api.handler, context) as url:
+        monkeypatch.setattr(smoke, "SEVEN", eight)
+        done = run(smoke.app, "--url", url, "--key", gateway.KEY)
+    assert isinstance(done.exception, CannotBeDone)
+    assert '"text":"8"' in str(done.exception)
+
+
+def test_smoke_goes_through_every_call(http_api, context, s3, monkeypatch):
+    monkeypatch.setattr(smoke.Api, "put", put_and_label(s3, "7"))
+    with gateway.serve(http_api.handler, context) as url:
+        done = run(smoke.app, "--url", url, "--key", gateway.KEY)
+    assert done.exit_code == 0, done.output
+    passed = (line for line in done.output.splitlines() if line.startswith("✓"))
+    named = [line[2:].partition(":")[0] for line in passed]
+    assert named == ["health", "classify", "upload and label", "error", "key", "docs"]
+
+
+@pytest.mark.parametrize(("label", "told"), [("1", '"text": "1"'), (None, "202.*waiting")])
+def test_smoke_fails_over_a_label_that_is_wrong_or_does_not_come(
+    http_api, context, s3, monkeypatch, label, told
+):
+    monkeypatch.setattr(smoke.Api, "put", put_and_label(s3, label))
+    with gateway.serve(http_api.handler, context) as url:
+        done = run(smoke.app, "--url", url, "--key", gateway.KEY, "--within", "0")
+    assert isinstance(done.exception, CannotBeDone)
+    assert re.search(told, str(done.exception))
+
+
+def put_and_label(s3, text):
+    """S3 and the labels function behind the address of an upload; None: the latter is late."""
+
+    def put(_, address, body, headers):
+        key = urlsplit(address).path.removeprefix("/")
+        s3.put_object(Bucket=IMAGES, Key=key, Body=body)
+        if text is not None:
+            s3.put_object(Bucket=LABELS, Key=label_key(key), Body=json.dumps({"text": text}))
+        return 200
+
+    return put

@@ -1,0 +1,271 @@
+"""What a deployment meets on AWS and not in a local cloud: limits, prices, names, abuse."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import deploy, floor
+from infra.templates import Stack, load
+from tests.templates import mentions, of_type, properties, render
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = load(ROOT / "template.yaml")
+FUNCTIONS = of_type(TEMPLATE["Resources"], "AWS::Serverless::Function")
+# Every switch on: all that the template can make.
+ALL = {
+    "SnapStart": "PublishedVersions",
+    "SweepSchedule": "rate(1 day)",
+    "AlarmEmail": "me@example.com",
+    "MetricMathAlarms": "true",
+    "MonthlyBudget": "20",
+    "CanaryDeployment": "true",
+    "Waf": "true",
+    "ReservedConcurrency": "5",
+    "AccessLogs": "true",
+}
+NEW_ACCOUNT = 10  # concurrent executions of all functions together
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, Any]:
+    return render()
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    """The template with SAM's transform of everything that it can make."""
+    return {**TEMPLATE, "Resources": render(**ALL)}
+
+
+# --- Names ---
+
+# A name in these belongs to what has it, or is of something else.
+SCOPED = {
+    ("AWS::Lambda::Alias", "Name"),
+    ("AWS::ApiGateway::Stage", "StageName"),
+    ("AWS::CloudWatch::Alarm", "MetricName"),
+    ("AWS::CodeDeploy::DeploymentGroup", "DeploymentConfigName"),  # AWS's own
+}
+OF_NO_REGION = ("AWS::IAM::", "AWS::S3::", "AWS::Budgets::", "AWS::CloudWatch::Dashboard")
+
+
+def names(template: dict[str, Any], **where: str) -> set[tuple[str, str]]:
+    """The type and value of each name that a stack gives, and does not leave to CloudFormation."""
+    stack = Stack(template, ALL, **where)
+    found = set()
+    for it in stack.resources().values():
+        given = {
+            key: stack.value(value)
+            for key, value in it.get("Properties", {}).items()
+            if key.endswith("Name") and (it["Type"], key) not in SCOPED
+        }
+        if it["Type"] == "AWS::WAFv2::WebACL":
+            seen = [it["Properties"], *it["Properties"]["Rules"]]
+            given |= {
+                n: stack.value(rule["VisibilityConfig"]["MetricName"])
+                for n, rule in enumerate(seen)
+            }
+        if it["Type"] == "AWS::Lambda::Function":
+            variables = it["Properties"]["Environment"]["Variables"]
+            given["service"] = stack.value(variables["POWERTOOLS_SERVICE_NAME"])
+        found |= {(it["Type"], name) for name in given.values() if not name.startswith("<")}
+    return found
+
+
+def test_two_regions_two_stages_and_one_account_have_no_common_name(whole):
+    here = names(whole, name="digits", region="eu-west-1")
+    assert len(here) >= 12
+    assert here & names(whole, name="digits-prod", region="eu-west-1") == set()
+    there = names(whole, name="digits", region="us-east-1")
+    assert {it for it in here & there if it[0].startswith(OF_NO_REGION)} == set()
+
+
+def test_the_longest_stack_name_that_is_deployed_makes_no_name_that_is_too_long(whole):
+    limits = {  # https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html
+        "AWS::StepFunctions::StateMachine": 80,
+        "AWS::WAFv2::WebACL": 128,
+        "AWS::CloudWatch::Dashboard": 255,
+    }
+
+    def too_long(length: int) -> set[str]:
+        given = names(whole, name="d" * length, region="ap-southeast-1")
+        return {kind for kind, name in given if len(name) > limits.get(kind, 255)}
+
+    assert too_long(deploy.LONGEST_NAME) == set()
+    assert too_long(deploy.LONGEST_NAME + 1)
+
+
+@pytest.mark.parametrize(
+    ("partition", "region", "host"),
+    [
+        ("aws", "eu-west-1", "eu-west-1.console.aws.amazon.com"),
+        ("aws-cn", "cn-north-1", "cn-north-1.console.amazonaws.cn"),
+        ("aws-us-gov", "us-gov-west-1", "us-gov-west-1.console.amazonaws-us-gov.com"),
+    ],
+)
+def test_addresses_and_arns_are_those_of_the_partition(partition, region, host):
+    stack = Stack(TEMPLATE, ALL, partition=partition, region=region)
+    assert f"https://{host}/" in stack.value(TEMPLATE["Outputs"]["DashboardUrl"]["Value"])
+    arns = re.findall(r"arn:[^:\s]*:", str(stack.value(TEMPLATE["Resources"])))
+    assert set(arns) == {f"arn:{partition}:"}
+
+
+# --- Deployments ---
+
+
+def test_an_edit_of_a_tag_publishes_no_second_version_of_the_same_function(rendered):
+    """SAM's version is a digest of all properties, those that are of no version among them."""
+    for name in FUNCTIONS:
+        function = properties(render(SweepSchedule="rate(1 day)"), name)
+        assert [it["Key"] for it in function["Tags"]] == ["lambda:createdBy"], "SAM's own"
+        assert ("ReservedConcurrentExecutions" in function) == (name == "HttpApiFunction")
+    told = (ROOT / "docs/aws.md").read_text()
+    assert "A version for this Lambda function exists" in told, "what is left is explained"
+
+
+def test_a_first_deployment_that_fails_is_not_in_the_way_of_the_next():
+    config = (ROOT / "samconfig.toml").read_text()
+    deployment = config.partition("[default.deploy.parameters]")[2]
+    assert 'on_failure = "DELETE"' in deployment
+
+
+def test_no_template_is_deployed_over_the_serving_stack_for_want_of_a_name():
+    assert not re.search("^stack_name", (ROOT / "samconfig.toml").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("budget", "email", "told"), [("0", "", 0), ("20", "", 1), ("20", "me@example.com", 0)]
+)
+def test_a_budget_that_would_tell_nobody_is_refused(budget, email, told):
+    broken = Stack(TEMPLATE, {"MonthlyBudget": budget, "AlarmEmail": email}).broken_rules()
+    assert len(broken) == told
+    assert all("AlarmEmail" in it for it in broken)
+
+
+# --- Limits ---
+
+
+def test_labels_retries_and_a_backfill_leave_a_new_accounts_api_some_concurrency(rendered):
+    stack = Stack(TEMPLATE)
+    bounds = [
+        int(stack.value(it["ScalingConfig"]["MaximumConcurrency"]))
+        for it in of_type(rendered, "AWS::Lambda::EventSourceMapping").values()
+    ]
+    backfill = int(stack.value({"Ref": "BackfillConcurrency"}))
+    assert len(bounds) == 2
+    assert NEW_ACCOUNT - sum(bounds) - backfill >= 4
+    parameter = TEMPLATE["Parameters"]["LabelConcurrency"]
+    assert (parameter["MinValue"], parameter["MaxValue"]) == (2, 1000), "what Lambda takes"
+    assert "10 functions at once" in (ROOT / "README.md").read_text()
+
+
+def test_tries_that_lambda_throttled_make_no_dead_letter_within_the_hour(rendered):
+    queue = properties(rendered, "RetryQueue")
+    assert queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"] >= 3600
+    first = properties(rendered, "LabelsQueue")["RedrivePolicy"]
+    assert first["maxReceiveCount"] == 1, "or a slow image takes its neighbours with it"
+
+
+def test_the_throttles_of_every_function_that_callers_wait_for_raise_the_alarm():
+    alarm = properties(TEMPLATE["Resources"], "ThrottlesAlarm")
+    for name in ("HttpApiFunction", "S3LabelsFunction", "BackfillFunction"):
+        assert mentions(alarm["Metrics"], name)
+
+
+# --- Costs ---
+
+
+def test_no_function_but_the_apis_starts_from_a_snapshot_and_that_only_if_it_is_asked_for(whole):
+    assert TEMPLATE["Parameters"]["SnapStart"]["Default"] == "None"
+    snapped = {
+        name
+        for name, it in of_type(whole["Resources"], "AWS::Lambda::Function").items()
+        if "SnapStart" in it
+    }
+    assert snapped == {"HttpApiFunction"}
+    assert properties(whole["Resources"], "HttpApiFunction")["SnapStart"] == {
+        "ApplyOn": {"Ref": "SnapStart"}
+    }
+
+
+def test_an_idle_stack_costs_two_dollars_a_month_at_most():
+    lines = floor.monthly()
+    assert 0 < sum(lines.values()) <= 2
+    assert set(lines) == {"alarms", "SQS, asked by Lambda"}
+
+
+@pytest.mark.parametrize(
+    ("switch", "value", "dollars"),
+    [
+        ("SnapStart", "PublishedVersions", 6.74),
+        ("MetricMathAlarms", "true", 3.10),
+        ("Waf", "true", 8.00),
+        ("SweepSchedule", "rate(1 day)", 0.10),
+        ("CanaryDeployment", "true", 0.00),
+    ],
+)
+def test_what_each_switch_costs_is_what_the_operator_is_told(switch, value, dollars):
+    more = sum(floor.monthly({switch: value}).values()) - sum(floor.monthly().values())
+    assert more == pytest.approx(dollars, abs=0.005)
+    (told,) = re.findall(
+        rf"^\| `{switch}=[^|]*\| ([\d.]+)", (ROOT / "docs/aws.md").read_text(), re.M
+    )
+    assert float(told) == dollars
+
+
+def test_a_model_that_is_refused_raises_an_alarm_by_default():
+    alarms = of_type(Stack(TEMPLATE).resources(), "AWS::CloudWatch::Alarm")
+    watching = [it for it in alarms.values() if it.get("MetricName") == "ModelRefreshFailed"]
+    services = [Stack(TEMPLATE).value(it["Dimensions"][0]["Value"]) for it in watching]
+    assert services == ["digits-http-api", "digits-s3-labels"]
+    assert not [it for it in alarms.values() if "Metrics" in it], (
+        "those that weigh several cost more"
+    )
+
+
+@pytest.mark.parametrize("parameters", [{}, ALL])
+def test_the_dashboard_draws_no_more_metrics_than_are_free(parameters):
+    assert 20 < floor.drawn(Stack(TEMPLATE, parameters)) <= floor.DASHBOARD_METRICS
+
+
+def test_the_ten_metrics_of_the_digit_mix_are_only_written_where_an_alarm_reads_them(rendered):
+    written = {
+        name: properties(rendered, name)["Environment"]["Variables"]["DIGITS_DIGIT_METRICS"]
+        for name in ("HttpApiFunction", "S3LabelsFunction", "BackfillFunction")
+    }
+    follow = {"Ref": "MetricMathAlarms"}
+    assert written == {
+        "HttpApiFunction": follow,
+        "S3LabelsFunction": follow,
+        "BackfillFunction": "false",
+    }
+
+
+# --- Abuse ---
+
+
+def test_what_is_large_and_needs_no_key_is_asked_for_once_a_second(rendered):
+    (stage,) = of_type(rendered, "AWS::ApiGateway::Stage").values()
+    throttled = {
+        (it["ResourcePath"].replace("~1", "/"), it["HttpMethod"]): it
+        for it in stage["MethodSettings"]
+    }
+    assert set(throttled) == {("/*", "*"), ("//docs", "GET"), ("//openapi.json", "GET")}
+    for (path, _), it in throttled.items():
+        if path != "/*":
+            assert it["ThrottlingRateLimit"] == 1
+            assert it["ThrottlingBurstLimit"] <= 5
+
+
+def test_answers_are_compressed_for_who_accepts_it(rendered):
+    assert properties(rendered, "Api")["MinimumCompressionSize"] <= 4096
+
+
+def test_the_operator_is_told_what_a_throttle_binds():
+    told = TEMPLATE["Parameters"]["ThrottleRate"]["Description"]
+    assert "each method of each path" in " ".join(told.split())
+    assert "each method of each path" in " ".join((ROOT / "docs/keys.md").read_text().split())
