@@ -152,6 +152,22 @@ def test_the_printed_digits_command_works_as_it_stands(served):
     assert " 7 " in done.stdout
 
 
+def test_smoke_proves_the_deployment_from_outside(served):
+    """What `make smoke` runs against a deployment on AWS."""
+    _, output, _ = served
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.smoke", "--url", url_in(output)],
+        cwd=ROOT,
+        env={**os.environ, "KEY": key_in(output)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("✓") == 6
+
+
 def test_the_api_key_is_needed_where_the_design_says_so(served):
     _, output, _ = served
     url = url_in(output)
