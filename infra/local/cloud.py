@@ -3,7 +3,7 @@
 `LocalCloud` names every difference between this deployment and one to AWS: the endpoint with its
 made-up credentials, the interpreter and CPU that the build targets (the local cloud runs functions
 in its own interpreter) and the folder it goes to, lest `sam deploy` send it to AWS, the features it
-lacks, and the form of the API's address.
+lacks, the numbers that it keeps as text, and the form of the API's address.
 """
 
 from __future__ import annotations
@@ -185,6 +185,7 @@ class LocalCloud:
             "--no-confirm-changeset", "--parameter-overrides", *overrides,
         ]  # fmt: skip
         processes.run("sam deploy", command, env=self.env)
+        self._make_numbers_numbers()
         outputs = self.outputs()
         key = self.client("apigateway").get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)
         return Deployment(
@@ -194,6 +195,15 @@ class LocalCloud:
             labels_bucket=outputs["LabelsBucket"],
             models_bucket=outputs["ModelsBucket"],
         )
+
+    def _make_numbers_numbers(self) -> None:
+        """Give the queues' concurrency anew: a number by a parameter is text to the local cloud."""
+        functions = self.client("lambda")
+        for it in functions.list_event_source_mappings()["EventSourceMappings"]:
+            concurrency = int(it["ScalingConfig"]["MaximumConcurrency"])
+            functions.update_event_source_mapping(
+                UUID=it["UUID"], ScalingConfig={"MaximumConcurrency": concurrency}
+            )
 
     def outputs(self) -> dict[str, str]:
         """The outputs of the deployed stack, by their names."""
