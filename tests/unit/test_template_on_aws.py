@@ -194,7 +194,13 @@ def test_no_function_but_the_apis_starts_from_a_snapshot_and_that_only_if_it_is_
 
 def test_an_idle_stack_costs_two_dollars_a_month_at_most():
     lines = floor.monthly()
-    assert 0 < sum(lines.values()) <= 2
+    total = sum(lines.values())
+    assert 0 < total <= 2
+    for document, told in (
+        ("docs/aws.md", f"**{total:.2f}**"),
+        ("README.md", f"costs {total:.2f} "),
+    ):
+        assert told in (ROOT / document).read_text(), document
     assert set(lines) == {"alarms", "SQS, asked by Lambda"}
 
 
