@@ -80,7 +80,8 @@ serving.prime_snapshot(models)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request of the REST API."""
     metrics.add_metric("Requests", MetricUnit.Count, 1)
-    answer = app.resolve(event, context)
+    # A custom domain's base path stands in `path`; `resource` is the template's own.
+    answer = app.resolve({**event, "path": event["resource"]}, context)
     for name, value in _SECURITY_HEADERS.items():
         answer["multiValueHeaders"].setdefault(name, [value])
     if event["httpMethod"] == "HEAD":
@@ -120,7 +121,7 @@ def offer_upload() -> Response[str]:
 @app.route("/labels/.+", method=_READ)
 def label_of_upload() -> Response[str]:
     """The label of an uploaded image, or word that it waits."""
-    label = uploads().label(app.current_event.path.removeprefix("/labels/"))
+    label = uploads().label(app.current_event.path_parameters["key"])
     if label is not None:
         return _ok(label)
     headers: dict[str, str | list[str]] = {"Retry-After": str(_RETRY_SECONDS)}

@@ -25,9 +25,13 @@ MAX_RAW_BYTES = 4 * 1024 * 1024
 MAX_JSON_BYTES = 3_500 * 1024
 # Characters of base64 from which Python's own decoder takes longer than importing a faster one.
 _LARGE = 512 * 1024
-# curl calls any body that it is given by --data-binary a form.
-_RAW_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
-
+_REPLACED = "\N{REPLACEMENT CHARACTER}".encode()
+_RAW_TYPES = (
+    "",
+    "application/octet-stream",
+    "binary/octet-stream",  # what S3 calls an object of no type
+    "application/x-www-form-urlencoded",  # what curl calls any body of --data-binary
+)
 
 Value = TypeVar("Value")
 Model = TypeVar("Model", bound=BaseModel)
@@ -51,7 +55,8 @@ def read_images(event: APIGatewayProxyEvent) -> bytes | list[NamedImage]:
     TooLarge
         If the body as a whole is over the limit of this door.
     UnsupportedFormat
-        If the content type is none that this door knows.
+        If the content type is none that this door knows, or for want of one the gateway has taken
+        the bytes of an image for text.
     """
     content_type, media_type = _content_type(event)
     if media_type == "application/json":
@@ -60,7 +65,7 @@ def read_images(event: APIGatewayProxyEvent) -> bytes | list[NamedImage]:
     if media_type == "multipart/form-data":
         return _from_multipart(_body(event, MAX_RAW_BYTES), content_type)
     if media_type in _RAW_TYPES or media_type.startswith("image/"):
-        return _body(event, MAX_RAW_BYTES)
+        return _raw_image(event)
     raise UnsupportedFormat(
         f"Content type {media_type[:80]!r} is not supported; send image/*, application/json or"
         " multipart/form-data."
@@ -136,6 +141,21 @@ def _content_type(event: APIGatewayProxyEvent) -> tuple[str, str]:
     """The header as it was given, and the media type alone."""
     given = (event.headers.get("Content-Type") or "").strip()
     return given, given.partition(";")[0].strip().lower()
+
+
+def _raw_image(event: APIGatewayProxyEvent) -> bytes:
+    """The bytes of the body as they were sent.
+
+    A body that is not of one of the template's `BinaryMediaTypes` arrives as text, in which the
+    gateway has replaced each byte that is no UTF-8.
+    """
+    body = _body(event, MAX_RAW_BYTES)
+    if not event.is_base64_encoded and _REPLACED in body:
+        raise UnsupportedFormat(
+            "The bytes of the image were taken for text, because the request says no Content-Type;"
+            " send one, such as image/jpeg."
+        )
+    return body
 
 
 def _body(event: APIGatewayProxyEvent, limit: int) -> bytes:

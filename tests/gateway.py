@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,9 +42,14 @@ def routes() -> dict[str, dict[str, bool]]:
     return found
 
 
-@cache
-def binary_types() -> frozenset[str]:
-    return frozenset(properties(_template(), "Api")["BinaryMediaTypes"])
+def is_binary(content_type: str) -> bool:
+    """Whether the gateway hands such a body over as base64, and not as text.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-payload-encodings.html
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    types = properties(_template(), "Api")["BinaryMediaTypes"]
+    return any(fnmatchcase(media_type, pattern) for pattern in types)
 
 
 def _resource_of(path: str) -> str | None:
@@ -83,7 +89,6 @@ def serve(handler: Callable[[dict[str, Any], Any], dict[str, Any]], context: Any
             return _problem(404, "not_found")
         if needs_key and headers.get("x-api-key") != KEY:
             return _problem(403, "forbidden")
-        media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
         request = event(
             method,
             path,
@@ -91,7 +96,7 @@ def serve(handler: Callable[[dict[str, Any], Any], dict[str, Any]], context: Any
             headers=headers,
             query=parse_qs(parts.query, keep_blank_values=True),
             body=body or None,
-            as_base64=media_type in binary_types(),
+            as_base64=is_binary(headers.get("Content-Type", "")),
         )
         with one_at_a_time:
             given = handler(request, context)

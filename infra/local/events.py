@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote_plus
 
 STAGE = "v1"
+_LABELS = "/labels/{key+}"  # the one path of `template.yaml` with a parameter
 
 
 def of_gateway(
@@ -20,25 +22,34 @@ def of_gateway(
     query: Mapping[str, str | list[str]] | None = None,
     body: bytes | None = None,
     as_base64: bool = True,
+    base_path: str = "",
 ) -> dict[str, Any]:
-    """What the function is given for one request of the REST API, by Lambda proxy integration."""
+    """What the function is given for one request of the REST API, by Lambda proxy integration.
+
+    Parameters
+    ----------
+    base_path
+        Of a custom domain's mapping, such as ``/digits``: the gateway leaves it in the path.
+    """
+    resource = resource or (_LABELS if path.startswith("/labels/") else path)
+    greedy = re.search(r"\{(\w+)\+\}$", resource)
     sent = dict(headers or {})
     many = {name: [it] if isinstance(it, str) else it for name, it in (query or {}).items()}
     text = None if body is None else body.decode("utf-8", "replace")
     return {
-        "resource": resource or path,
-        "path": path,
+        "resource": resource,
+        "path": base_path + path,
         "httpMethod": method,
         "headers": sent,
         "multiValueHeaders": {name: [value] for name, value in sent.items()},
         "queryStringParameters": {name: it[-1] for name, it in many.items()} or None,
         "multiValueQueryStringParameters": many or None,
-        "pathParameters": None,
+        "pathParameters": {greedy[1]: path[greedy.start() :]} if greedy else None,
         "stageVariables": None,
         "requestContext": {
-            "resourcePath": resource or path,
+            "resourcePath": resource,
             "httpMethod": method,
-            "path": f"/{STAGE}{path}",
+            "path": f"{base_path or '/' + STAGE}{path}",
             "stage": STAGE,
             "requestId": "gateway-request-1",
             "identity": {"sourceIp": "127.0.0.1"},

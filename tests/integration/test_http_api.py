@@ -78,6 +78,57 @@ def test_the_bytes_of_one_image_give_its_result(call, seven, content_type):
     Result.model_validate(body)
 
 
+def through_the_gateway(http_api, context, body, content_type):
+    """The answer to a request as the template's gateway hands it over."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    event = gateway.event(
+        *("POST", "/classify"),
+        headers=headers,
+        body=body,
+        as_base64=gateway.is_binary(content_type or ""),
+    )
+    response = http_api.handler(event, context)
+    return response["statusCode"], json.loads(response["body"]), response
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["image/jpeg", "image/jpg", "image/pjpeg", "image/x-png", "image/x-ms-bmp", "image/avif",
+     "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded"],
+)  # fmt: skip
+def test_a_picture_arrives_whole_whatever_a_client_calls_its_type(
+    http_api, context, one, content_type
+):
+    status, body, _ = through_the_gateway(http_api, context, one, content_type)
+    assert (status, body.get("text")) == (200, "1")
+
+
+@pytest.mark.parametrize("name", ["one.jpg", "seven.png"])
+def test_bytes_that_the_gateway_took_for_text_are_named_for_what_they_are(http_api, context, name):
+    """As ``requests.post(url, data=bytes)`` sends them: without a type."""
+    answer = through_the_gateway(http_api, context, (GOLDEN / name).read_bytes(), None)
+    assert_problem(answer, 415, "unsupported_format")
+    assert "send one, such as image/jpeg" in answer[1]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("POST", "/classify", 200), ("GET", "/health", 200), ("GET", "/docs", 200),
+     ("GET", "/classify", 405), ("OPTIONS", "/model", 204),
+     ("GET", "/labels/uploads/2026-11-26/aaaaaaaaaaaaaaaaaaaaaa/a.png", 404)],
+)  # fmt: skip
+def test_a_custom_domains_base_path_changes_no_answer(
+    http_api, context, seven, method, path, status
+):
+    asked = {"headers": {"Content-Type": "image/png"}, "body": seven}
+    plain = gateway.event(method, path, **asked)
+    mapped = gateway.event(method, path, **asked, base_path="/digits")
+    assert mapped["path"] == f"/digits{path}"
+    answer = http_api.handler(mapped, context)
+    assert answer["statusCode"] == status
+    assert answer == http_api.handler(plain, context)
+
+
 @pytest.mark.parametrize(("name", "truth"), truths().items())
 def test_golden_pictures_are_read(call, name, truth):
     assert call(body=(GOLDEN / name).read_bytes(), content_type="image/png")[1]["text"] == str(
