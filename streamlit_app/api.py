@@ -1,5 +1,8 @@
 """The HTTP API as an engine: one picture a request, the same `Result` back.
 
+A picture that is too large for a request is put to an address that the API gives, and its label is
+waited for.
+
 Standard library only: it is one kind of request, and Community Cloud installs nothing for it.
 """
 
@@ -9,6 +12,7 @@ import base64
 import http.client
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -19,17 +23,22 @@ import streamlit as st
 from pydantic import ValidationError
 
 from digits.errors import ImageError, TooLarge, UnreadableImage, UnsupportedFormat
-from digits.results import Explain, Result, read
+from digits.results import ErrorInfo, Explain, Result, read
 
 ADDRESS, KEY = "DIGITS_API_URL", "DIGITS_API_KEY"
 
+MOST_POSTED = 4 * 1024 * 1024  # bytes; the gateway refuses more before the function sees it
 _SECONDS = 35  # the gateway itself gives up after 29
+_LABEL_SECONDS = 90  # the labels function starts cold, and tries again what failed once
+_PAUSE_SECONDS = 1.0  # between two looks for a label
 _MOST_BYTES = 6 * 1024 * 1024  # a function can answer no more
 _PICTURES_FAULT: dict[int, type[ImageError]] = {
     413: TooLarge,
     415: UnsupportedFormat,
     422: UnreadableImage,
 }
+
+_UNREACHABLE = (OSError, http.client.HTTPException, ValueError)
 
 
 class Away(Exception):
@@ -64,7 +73,7 @@ class Api:
         return self.url.partition("://")[2].partition("/")[0]
 
     def classify(self, data: bytes, *, explain: Explain | None) -> Result:
-        """Read all the digits of one picture.
+        """Read all the digits of one picture; one of more than `MOST_POSTED` is not explained.
 
         Raises
         ------
@@ -73,13 +82,11 @@ class Api:
         Away
             If the API is.
         """
+        if len(data) > MOST_POSTED:
+            return _result_of_label(self._label(self._upload(data)))
         how = {None: "false", "frame": "true", "full": "full"}[explain]
         query = urlencode({"multiple": "true", "explain": how})
-        answer = self._post(f"/classify?{query}", data, "application/octet-stream")
-        try:
-            return read(Result, answer)
-        except ValidationError as error:
-            raise Away("It answers in a way that this app does not know.") from error
+        return _result(self._post(f"/classify?{query}", data, "application/octet-stream"))
 
     def correct(self, picture: bytes, truth: str, answer: str, model: str) -> str:
         """Send a picture that was read wrongly, and what it shows; returns the receipt's number.
@@ -107,28 +114,49 @@ class Api:
             "answer": answer,
         }
         receipt = self._post("/feedback", json.dumps(body).encode(), "application/json")
-        try:
-            return str(json.loads(receipt)["id"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise Away("It answers in a way that this app does not know.") from error
+        return str(_field(receipt, "id"))
+
+    def _upload(self, data: bytes) -> str:
+        """Put a picture to an address of its own; returns its key."""
+        wanted = {"name": "picture", "size": len(data), "mode": "multiple"}
+        offer = self._post("/uploads", json.dumps(wanted).encode(), "application/json")
+        address, headers = _field(offer, "url"), _field(offer, "headers")
+        for is_last in (False, True):
+            try:
+                _send("PUT", address, headers, data)
+                break
+            except urllib.error.HTTPError as error:
+                if error.code == 412:  # the first was done, and its answer got lost
+                    break
+                raise Away(f"Its storage answers with error {error.code}.") from error
+            except _UNREACHABLE as error:
+                if is_last:
+                    raise Away("Its storage cannot be reached.") from error
+        return str(_field(offer, "key"))
+
+    def _label(self, key: str) -> bytes:
+        """The label of an upload, once it is there."""
+        deadline = time.monotonic() + _LABEL_SECONDS
+        while time.monotonic() < deadline:
+            status, label = self._ask("GET", f"/labels/{key}", {}, None)
+            if status == 200:
+                return label
+            time.sleep(_PAUSE_SECONDS)
+        raise Away("It has not read the picture in time.")
 
     def _post(self, path: str, body: bytes, content_type: str) -> bytes:
-        if not self.url.startswith(("http://", "https://")):
-            raise Away(f"{ADDRESS} is no web address.")
-        headers = {"x-api-key": self.key, "Content-Type": content_type}
-        opener = urllib.request.build_opener(_NoRedirects)
+        return self._ask("POST", path, {"Content-Type": content_type}, body)[1]
+
+    def _ask(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None
+    ) -> tuple[int, bytes]:
+        address = self.url.rstrip("/") + path
         try:
-            address = self.url.rstrip("/") + path
-            request = urllib.request.Request(address, body, headers)  # noqa: S310 - http, see above
-            with opener.open(request, timeout=_SECONDS) as answer:
-                received: bytes = answer.read(_MOST_BYTES + 1)
+            return _send(method, address, {"x-api-key": self.key, **headers}, body)
         except urllib.error.HTTPError as error:
             raise _refusal(error) from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except _UNREACHABLE as error:
             raise Away("It cannot be reached.") from error
-        if len(received) > _MOST_BYTES:
-            raise Away("Its answer is too long.")
-        return received
 
 
 def configured() -> Api | None:
@@ -136,6 +164,53 @@ def configured() -> Api | None:
     st.secrets.load_if_toml_exists()  # which puts them into the environment
     url = os.environ.get(ADDRESS, "").strip()
     return Api(url, os.environ.get(KEY, "").strip()) if url else None
+
+
+def _send(
+    method: str, address: str, headers: dict[str, str], body: bytes | None
+) -> tuple[int, bytes]:
+    """The status and the body of an answer. Raises `HTTPError`, `Away` and `_UNREACHABLE`."""
+    if not address.startswith(("http://", "https://")):
+        raise Away(f"{ADDRESS} is no web address.")
+    request = urllib.request.Request(address, body, headers, method=method)  # noqa: S310 - http
+    opener = urllib.request.build_opener(_NoRedirects)
+    with opener.open(request, timeout=_SECONDS) as answer:
+        received: bytes = answer.read(_MOST_BYTES + 1)
+    if len(received) > _MOST_BYTES:
+        raise Away("Its answer is too long.")
+    return answer.status, received
+
+
+def _result(answer: bytes) -> Result:
+    try:
+        return read(Result, answer)
+    except ValidationError as error:
+        raise _unknown() from error
+
+
+def _result_of_label(label: bytes) -> Result:
+    """The result in a label, or the error that it has in its place."""
+    try:
+        error = read(ErrorInfo, json.dumps(json.loads(label)["error"]).encode())
+    except KeyError:
+        return _result(label)
+    except (ValueError, TypeError) as wrong:
+        raise _unknown() from wrong
+    raise {kind.code: kind for kind in _PICTURES_FAULT.values()}.get(error.code, UnreadableImage)(
+        error.message
+    )
+
+
+def _field(answer: bytes, name: str) -> Any:
+    """A field of the JSON of an answer."""
+    try:
+        return json.loads(answer)[name]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unknown() from error
+
+
+def _unknown() -> Away:
+    return Away("It answers in a way that this app does not know.")
 
 
 def _refusal(error: urllib.error.HTTPError) -> ImageError | Away:

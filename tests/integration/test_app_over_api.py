@@ -18,10 +18,13 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from digits.errors import TooLarge, UnreadableImage, UnsupportedFormat
+from lambda_predict.http_request import MAX_RAW_BYTES
 from streamlit_app import correction, table
-from streamlit_app.api import Api, Away
+from streamlit_app.api import MOST_POSTED, Api, Away
 from streamlit_app.samples import SAMPLES
 from tests import gateway
+from tests.integration.conftest import IMAGES
+from tests.integration.test_s3_labels import batch, s3_event
 from tests.served import free_port
 
 APP = Path(__file__).parents[2] / "streamlit_app/app.py"
@@ -101,6 +104,69 @@ def test_both_engines_say_the_same(deployed, monkeypatch):
     assert through_api == embedded
     told = "".join(element.proto.body for element in app.get("html"))
     assert f"sent to {urlsplit(deployed).netloc}" in told
+
+
+@pytest.fixture
+def with_storage(http_api, s3_labels, s3, context, monkeypatch):
+    """A client of the real functions, and what it sent to a storage that loses its first answer."""
+    monkeypatch.setattr("streamlit_app.api._PAUSE_SECONDS", 0.01)
+    puts: list[tuple[int, bool]] = []
+
+    class Storage(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            key = urlsplit(self.path).path[1:]
+            is_new = self.headers["If-None-Match"] == "*" and not s3.list_objects_v2(
+                Bucket=IMAGES, Prefix=key
+            ).get("Contents")
+            puts.append((len(body), is_new))
+            if is_new:
+                metadata = {"digits-mode": self.headers["x-amz-meta-digits-mode"]}
+                s3.put_object(Bucket=IMAGES, Key=key, Body=body, Metadata=metadata)
+                s3_labels.handler(batch(s3_event(key)), context)
+                self.close_connection = True
+                return
+            self.send_response(412)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Storage) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+
+        def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+            answer: dict[str, Any] = http_api.handler(event, context)
+            near = f"http://127.0.0.1:{server.server_port}"
+            answer["body"] = answer["body"].replace(f"https://{IMAGES}.s3.amazonaws.com", near)
+            return answer
+
+        with gateway.serve(handler, context) as url:
+            yield Api(url, gateway.KEY), puts
+        server.shutdown()
+
+
+def test_a_picture_over_the_gateways_limit_is_uploaded_and_a_lost_answer_does_no_harm(
+    with_storage, classifier
+):
+    service, puts = with_storage
+    large = NUMBER.data + bytes(MOST_POSTED)
+
+    result = service.classify(large, explain="frame")
+
+    assert result == classifier.classify(large, mode="multiple")
+    assert puts == [(len(large), True), (len(large), False)]
+
+
+def test_what_was_uploaded_and_is_no_picture_is_the_pictures_fault(with_storage):
+    with pytest.raises(UnsupportedFormat):
+        with_storage[0].classify(b"no picture" + bytes(MOST_POSTED), explain=None)
+    with pytest.raises(TooLarge):
+        with_storage[0].classify(bytes(20 * 1024**2 + 1), explain=None)
+
+
+def test_the_app_posts_what_the_function_takes_and_no_more():
+    assert MOST_POSTED == MAX_RAW_BYTES
 
 
 def test_a_bad_file_gets_the_apis_words(deployed, monkeypatch):
