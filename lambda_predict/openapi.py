@@ -203,7 +203,9 @@ def _uploads() -> dict[str, Any]:
     return {
         "operationId": "offerUpload",
         "summary": "An address to PUT an image to that is too large to be posted",
-        "description": "The image's label is found under the `key` that comes with the address.",
+        "description": "PUT the image's bytes to the `url` with the `headers` that come with it."
+        " Its label is found under the `key`. Uploads are deleted after 30 days, and their labels"
+        " with them.",
         "requestBody": {"required": True, "content": _json("UploadRequest")},
         "responses": {
             "201": {

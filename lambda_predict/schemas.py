@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from digits import corrections
+from digits.image import MAX_BYTES
 from digits.results import ErrorInfo, Mode, Result
 
 MAX_IMAGES = 32
@@ -107,6 +108,15 @@ class UploadRequest(_Body):
             examples=["IMG_1.jpg"],
         ),
     ]
+    size: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Of the file, in bytes. The PUT must have exactly so many.",
+            examples=[8_000_000],
+            json_schema_extra={"maximum": MAX_BYTES},  # more is `too_large`, not `bad_request`
+        ),
+    ]
     content_type: Annotated[
         str | None,
         Field(
@@ -126,11 +136,16 @@ class Upload(_Body):
     key: Annotated[str, Field(pattern=UPLOAD_KEY, examples=[_EXAMPLE_KEY])]
     url: Annotated[str, Field(description="Takes the image's bytes without the API's key.")]
     method: Literal["PUT"] = "PUT"
-    headers: Annotated[dict[str, str], Field(description="To send with the bytes, as they are.")]
-    expires_at: Annotated[str, Field(description="UTC.", examples=["2026-11-26T12:15:00Z"])]
-    max_bytes: Annotated[
-        int, Field(description="A larger object is stored, and its label says `too_large`.")
+    headers: Annotated[
+        dict[str, str],
+        Field(
+            description="To send with the bytes, as they are. `If-None-Match` is among them: a"
+            " second PUT is answered with 412, which after an answer that was lost means that the"
+            " first was done."
+        ),
     ]
+    expires_at: Annotated[str, Field(description="UTC.", examples=["2026-11-26T12:15:00Z"])]
+    max_bytes: Annotated[int, Field(description="The most that an image may have.")]
 
 
 class Waiting(_Body):

@@ -79,13 +79,23 @@ class Uploads:
     def offer(self, wanted: UploadRequest) -> Upload:
         """An address that takes one PUT of an image for the next `EXPIRES`.
 
-        A signed PUT cannot bound the length of what is sent: an object of more than `MAX_BYTES`
-        is stored, and the label that it gets says `too_large`.
+        The number of bytes is signed, and that nothing may be there yet: whoever has the address
+        can neither store more nor store again.
+
+        Raises
+        ------
+        TooLarge
+            If the image has more than `MAX_BYTES`.
+        StorageUnavailable
+            If the address cannot be signed.
         """
+        if wanted.size > MAX_BYTES:
+            raise _too_large(wanted.size)
         now = datetime.now(timezone.utc)
         key = f"uploads/{now:%Y-%m-%d}/{secrets.token_urlsafe(16)}/{safe_name(wanted.name)}"
         signed: dict[str, Any] = {"Bucket": self._images, "Key": key}
-        headers = {}
+        signed |= {"ContentLength": wanted.size, "IfNoneMatch": "*"}
+        headers = {"If-None-Match": "*"}
         if wanted.content_type:
             signed["ContentType"] = headers["Content-Type"] = wanted.content_type
         if wanted.mode:
@@ -163,10 +173,7 @@ class Uploads:
             return None
         with answer["Body"] as body:
             if max_bytes is not None and answer["ContentLength"] > max_bytes:
-                raise TooLarge(
-                    f"The upload has {answer['ContentLength']:,} bytes, but at most {max_bytes:,}"
-                    " are taken; upload a smaller picture."
-                )
+                raise _too_large(answer["ContentLength"])
             return body.read()
 
     def _exists(self, bucket: str, key: str) -> bool:
@@ -191,6 +198,13 @@ def safe_name(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     words = re.sub(r"[^A-Za-z0-9._-]+", "_", re.split(r"[/\\]", plain)[-1]).strip("._")
     return words[-_MAX_NAME:].lstrip("._") or "image"
+
+
+def _too_large(size: int) -> TooLarge:
+    return TooLarge(
+        f"The upload has {size:,} bytes, but at most {MAX_BYTES:,} are taken; upload a smaller"
+        " picture."
+    )
 
 
 def _no_such_upload() -> NotFound:

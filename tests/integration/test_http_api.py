@@ -474,7 +474,9 @@ CALLS = [
     "/labels/uploads/2026-11-26/aaaaaaaaaaaaaaaaaaaaaa/a.png",
 ]
 VALUES = st.text(max_size=20) | st.none() | st.integers() | st.lists(st.none(), max_size=2)
-FIELDS = st.sampled_from(["name", "mode", "truth", "image", "key", "model", "images", "url"])
+FIELDS = st.sampled_from(
+    ["name", "size", "mode", "truth", "image", "key", "model", "images", "url"]
+)
 BODIES = st.one_of(
     st.none(),
     st.binary(max_size=300),

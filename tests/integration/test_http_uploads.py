@@ -11,6 +11,8 @@ import urllib.parse
 import boto3
 import numpy as np
 import pytest
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from PIL import Image
 
 from digits import feedback as corrections
@@ -37,7 +39,7 @@ def call(http_api, context):
 
 @pytest.fixture
 def offer(call):
-    return call("POST", "/uploads", {"name": "IMG_1.jpg"})[1]
+    return call("POST", "/uploads", {"name": "IMG_1.jpg", "size": 5_000_000})[1]
 
 
 def put_label(s3, key, label):
@@ -53,40 +55,76 @@ def an_error(key):
 
 
 def test_an_upload_has_an_address_that_is_signed_for_one_key(call):
-    status, offer, _ = call("POST", "/uploads", {"name": "IMG_1.jpg"})
+    status, offer, _ = call("POST", "/uploads", {"name": "IMG_1.jpg", "size": 5_000_000})
     assert status == 201
     assert set(offer) == {"key", "url", "method", "headers", "expires_at", "max_bytes"}
     assert re.fullmatch(r"uploads/\d{4}-\d\d-\d\d/[A-Za-z0-9_-]{22}/IMG_1\.jpg", offer["key"])
-    assert (offer["method"], offer["headers"], offer["max_bytes"]) == ("PUT", {}, 20 * 1024**2)
+    assert (offer["method"], offer["max_bytes"]) == ("PUT", 20 * 1024**2)
     address = urllib.parse.urlsplit(offer["url"])
     query = urllib.parse.parse_qs(address.query)
     assert address.scheme == "https"
     assert address.path.endswith("/" + offer["key"])
     assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert query["X-Amz-Expires"] == ["900"]
-    assert query["X-Amz-SignedHeaders"] == ["host"]
+
+
+def test_a_leaked_key_uploads_no_more_than_it_said_and_only_once(call):
+    """S3 refuses a PUT whose signed headers differ, and with this one a key that is there."""
+    _, offer, _ = call("POST", "/uploads", {"name": "IMG_1.jpg", "size": 5_000_000})
+    assert offer["headers"] == {"If-None-Match": "*"}
+    assert is_signed(offer, {"content-length": "5000000", "if-none-match": "*"})
+    assert not is_signed(offer, {"content-length": "5000001", "if-none-match": "*"})
+
+
+def is_signed(offer, headers):
+    """Whether S3 takes a PUT with these headers, by signing it anew as S3 does."""
+    url, _, signature = offer["url"].partition("&X-Amz-Signature=")
+    query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))
+    assert query["X-Amz-SignedHeaders"] == ";".join(sorted({*headers, "host"}))
+    signer = S3SigV4QueryAuth(boto3.Session().get_credentials(), "s3", "us-east-1")
+    request = AWSRequest("PUT", url, headers=headers)
+    request.context["timestamp"] = query["X-Amz-Date"]
+    to_sign = signer.string_to_sign(request, signer.canonical_request(request))
+    return signer.signature(to_sign, request) == signature
+
+
+def test_what_is_over_the_limit_gets_no_address(call):
+    status, problem, _ = call("POST", "/uploads", {"name": "a", "size": 20 * 1024**2 + 1})
+    assert (status, problem["code"]) == (413, "too_large")
+    assert call("POST", "/uploads", {"name": "a", "size": 20 * 1024**2})[0] == 201
 
 
 def test_what_must_be_sent_with_the_bytes_is_signed_and_told(call):
-    wanted = {"name": "a.heic", "content_type": "image/heic", "mode": "multiple"}
+    wanted = {
+        "name": "a.heic",
+        "size": 7,
+        "content_type": "image/heic",
+        "mode": "multiple",
+    }
     offer = call("POST", "/uploads", wanted)[1]
-    assert offer["headers"] == {"Content-Type": "image/heic", "x-amz-meta-digits-mode": "multiple"}
-    query = urllib.parse.parse_qs(urllib.parse.urlsplit(offer["url"]).query)
-    assert query["X-Amz-SignedHeaders"] == ["content-type;host;x-amz-meta-digits-mode"]
+    assert offer["headers"] == {
+        "Content-Type": "image/heic",
+        "If-None-Match": "*",
+        "x-amz-meta-digits-mode": "multiple",
+    }
+    sent = {name.lower(): it for name, it in offer["headers"].items()}
+    assert is_signed(offer, {"content-length": "7", **sent})
 
 
 def test_the_address_is_the_buckets_own_in_its_region(environment, context):
     environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     module = fresh("http_api")
     event = gateway.event(
-        *("POST", "/uploads"), headers={"Content-Type": "application/json"}, body=b'{"name": "a"}'
+        *("POST", "/uploads"),
+        headers={"Content-Type": "application/json"},
+        body=b'{"name": "a", "size": 7}',
     )
     url = json.loads(module.handler(event, context)["body"])["url"]
     assert urllib.parse.urlsplit(url).netloc == f"{IMAGES}.s3.eu-west-1.amazonaws.com"
 
 
 def test_two_uploads_of_one_name_do_not_collide(call):
-    keys = {call("POST", "/uploads", {"name": "a.png"})[1]["key"] for _ in range(3)}
+    keys = {call("POST", "/uploads", {"name": "a.png", "size": 7})[1]["key"] for _ in range(3)}
     assert len(keys) == 3
 
 
@@ -103,7 +141,7 @@ def test_two_uploads_of_one_name_do_not_collide(call):
     ],
 )
 def test_a_name_cannot_leave_its_place(call, name, safe):
-    status, offer, _ = call("POST", "/uploads", {"name": name})
+    status, offer, _ = call("POST", "/uploads", {"name": name, "size": 7})
     assert status == 201
     assert offer["key"].split("/")[3:] == [safe]
 
@@ -112,12 +150,15 @@ def test_a_name_cannot_leave_its_place(call, name, safe):
     "body",
     [
         {},
-        {"name": ""},
-        {"name": 7},
-        {"name": "a", "mode": "both"},
-        {"name": "a", "content_type": "text/html"},
-        {"name": "a", "content_type": "image/png\r\nx: y"},
-        {"name": "a", "url": "http://example.org/a.png"},
+        {"name": "a"},
+        {"name": "a", "size": 0},
+        {"name": "a", "size": "much"},
+        {"name": "", "size": 7},
+        {"name": 7, "size": 7},
+        {"name": "a", "size": 7, "mode": "both"},
+        {"name": "a", "size": 7, "content_type": "text/html"},
+        {"name": "a", "size": 7, "content_type": "image/png\r\nx: y"},
+        {"name": "a", "size": 7, "url": "http://example.org/a.png"},
         [],
         "a",
     ],
@@ -298,7 +339,7 @@ def test_corrections_of_one_digit_become_a_folder_to_train_from(call, s3, seven,
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("POST", "/uploads", {"name": "a"}),
+        ("POST", "/uploads", {"name": "a", "size": 7}),
         ("GET", "/labels/uploads/a", None),
         ("POST", "/feedback", {"truth": "7", "model": "v", "image": "AAAA"}),
     ],

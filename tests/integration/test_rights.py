@@ -129,7 +129,7 @@ def answer_calls(recorder, s3, seven):
         )
         return json.loads(answer["body"])
 
-    key = send("/uploads", name="a.png")["key"]
+    key = send("/uploads", name="a.png", size=len(seven))["key"]
     s3.put_object(Bucket=IMAGES, Key=key, Body=seven)
     path = f"/labels/{key}"
     assert recorder.invoke(module, request("GET", path))["statusCode"] == 202

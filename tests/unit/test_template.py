@@ -86,6 +86,8 @@ def test_a_browser_may_put_a_photo_to_an_address_that_it_was_given_and_nothing_e
     (rule,) = properties(resources, "ImagesBucket")["CorsConfiguration"]["CorsRules"]
     assert rule["AllowedMethods"] == ["PUT"]
     assert rule["AllowedOrigins"] == [{"Ref": "CorsOrigin"}]
+    # What is signed, but for the length: a browser says that by itself.
+    assert rule["AllowedHeaders"] == ["Content-Type", "If-None-Match", "x-amz-meta-digits-mode"]
     for name in ("LabelsBucket", "ModelsBucket"):
         assert "CorsConfiguration" not in properties(resources, name)
 
@@ -94,6 +96,29 @@ def test_images_labels_and_models_are_kept_apart_and_only_images_trigger(resourc
     assert set(of_type(resources, "AWS::S3::Bucket")) == set(BUCKETS)
     for name in ("LabelsBucket", "ModelsBucket"):
         assert "NotificationConfiguration" not in properties(resources, name)
+
+
+def test_what_callers_upload_expires_and_nothing_else_does(rendered):
+    rules = properties(rendered, "ImagesBucket")["LifecycleConfiguration"]["Rules"]
+    (expiring,) = (it for it in rules if "ExpirationInDays" in it)
+    assert (expiring["Prefix"], expiring["ExpirationInDays"]) == ("uploads/", 30)
+    assert expiring["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+    assert {it["Status"] for it in rules} == {"Enabled"}
+    labels = properties(rendered, "LabelsBucket")["LifecycleConfiguration"]["Rules"]
+    assert labels == [it for it in rules if it is not expiring]
+
+
+def test_an_alarm_tells_how_much_is_in_the_images_bucket(rendered):
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/metrics-dimensions.html"""
+    alarm = properties(rendered, "ImagesBucketSizeAlarm")
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/S3", "BucketSizeBytes")
+    assert alarm["Dimensions"] == [
+        {"Name": "BucketName", "Value": {"Ref": "ImagesBucket"}},
+        {"Name": "StorageType", "Value": "StandardStorage"},
+    ]
+    assert alarm["Period"] == 24 * 3600
+    assert alarm["Threshold"] == {"Fn::Sub": "${ImagesBucketAlarmGB}000000000"}
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
 
 
 @pytest.mark.parametrize("name", BUCKETS)
@@ -547,7 +572,6 @@ def test_images_arrive_whole_and_json_as_text(rendered):
         ("WAF_FILTERED", 403, "forbidden"),
         ("MISSING_AUTHENTICATION_TOKEN", 404, "not_found"),
         ("RESOURCE_NOT_FOUND", 404, "not_found"),
-        ("REQUEST_TOO_LARGE", 413, "too_large"),
         ("UNSUPPORTED_MEDIA_TYPE", 415, "unsupported_format"),
         ("THROTTLED", 429, "throttled"),
         ("QUOTA_EXCEEDED", 429, "throttled"),
@@ -572,6 +596,12 @@ def test_the_gateways_own_errors_look_like_the_functions(rendered, kind, status,
     assert set(problem) == {"type", "title", "status", "code", "detail", "request_id"}
     assert (problem["status"], problem["code"]) == (status, code)
     assert problem["request_id"] == "$context.requestId"
+
+
+def test_no_answer_is_made_for_what_the_gateway_lets_nobody_change(rendered):
+    """https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html"""
+    answers = properties(rendered, "Api")["Body"]["x-amazon-apigateway-gateway-responses"]
+    assert "REQUEST_TOO_LARGE" not in answers
 
 
 def test_the_gateway_gives_up_before_the_function_so_the_caller_gets_its_504(resources, rendered):
@@ -626,6 +656,7 @@ def test_every_parameter_is_explained_bounded_and_has_a_default(template):
         *("Stage", "Architecture", "SnapStart", "LabelMode", "SweepSchedule"),
         *("LabelConcurrency", "BackfillConcurrency"),
         *("AlarmEmail", "MetricMathAlarms", "DigitMix", "MonthlyBudget"),
+        "ImagesBucketAlarmGB",
         *("ThrottleRate", "ThrottleBurst", "DailyQuota", "CorsOrigin"),
         *("CanaryDeployment", "Waf", "ReservedConcurrency", "AccessLogs"),
     }
