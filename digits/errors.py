@@ -56,6 +56,13 @@ class UnreadableImage(ImageError):
     http_status = 422
 
 
+class Archived(DigitsError):
+    """The object is in an archive of S3's: it must be restored before it can be read."""
+
+    code = "archived"
+    http_status = 409
+
+
 class ModelUnavailable(DigitsError):
     """No model can be loaded: missing, half-published, tampered with or of another schema."""
 

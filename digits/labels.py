@@ -7,13 +7,14 @@ a person says is in an image is kept beside its label, where no labelling ever w
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import datetime, timezone
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from digits import corrections
-from digits.errors import DigitsError
+from digits.errors import Archived, DigitsError
 from digits.results import ErrorInfo, Mode, ModelInfo, Result, when_written
 
 PREFIX = "labels/"
@@ -34,6 +35,11 @@ class Source(BaseModel):
     version_id: str | None = None
     etag: str | None = None
     size: int | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is what S3's console makes for a folder: no image, and has no label."""
+        return self.size == 0 and self.key.endswith("/")
 
 
 class _Label(BaseModel):
@@ -67,7 +73,21 @@ class Tombstone(_Label):
     deleted: Literal[True] = True
 
 
-Label = ImageLabel | ErrorLabel | Tombstone
+class KeptLabel(_Label):
+    """A label from before, whatever a later version of this program wrote in it, dated anew."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @classmethod
+    def of(cls, image: Source, data: bytes) -> KeptLabel | None:
+        """The label in an object's bytes; None if it tells nothing of that version of the image."""
+        found = Written.read(data)
+        if not found.is_of(image) or found.is_archived:
+            return None
+        return cls.model_validate(json.loads(data) | {"labelled_at": _now()})
+
+
+Label = ImageLabel | ErrorLabel | Tombstone | KeptLabel
 
 
 class _Error(BaseModel):
@@ -108,14 +128,22 @@ class Written(BaseModel):
         except ValidationError:
             return cls()
 
+    @property
+    def is_archived(self) -> bool:
+        """Whether it says no more than that the image cannot be read until it is restored."""
+        return self.error is not None and self.error.code == Archived.code
+
     def is_of(self, image: Source) -> bool:
         """Whether this is a label of that version of the image.
 
-        One without a tag is a deletion, whose label is a tombstone. A listing calls the version
-        "null" that has no id, or tells none at all; then tag and size have to do.
+        One without a tag is a deletion, whose label is a tombstone; so is a folder's, which had one
+        before. A listing calls the version "null" that has no id, or tells none at all; then tag
+        and size have to do.
         """
-        if image.etag is None or self.source is None:
-            return image.etag is None and self.deleted
+        if image.etag is None or image.is_folder:
+            return self.deleted
+        if self.source is None:
+            return False
         version = None if image.version_id is None else self.source.version_id or "null"
         return self.source.model_copy(update={"version_id": version}) == image
 

@@ -80,6 +80,11 @@ class Item(BaseModel):
         """The object's key as it is."""
         return unquote_plus(self.listed.key) if self.encoded else self.listed.key
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder as far as the listing tells."""
+        return Source(bucket="", key=self.key, size=self.listed.size).is_folder
+
 
 class Backfill:
     """Labels the objects of one bucket.
@@ -106,7 +111,7 @@ class Backfill:
         model: Callable[[], Classifier],
         is_time_left: Callable[[], bool],
     ) -> dict[str, int]:
-        """Label what needs it, and count the outcomes.
+        """Label what needs it, and count the outcomes; a folder has none.
 
         Raises
         ------
@@ -114,7 +119,7 @@ class Backfill:
             If what failed could not be handed over either; doing them all again is safe.
         """
 
-        def outcome(item: Item) -> Outcome:
+        def outcome(item: Item) -> Outcome | None:
             if not is_time_left():
                 return "handed_over"
             logger.thread_safe_append_keys(bucket=self._images, key=item.key)
@@ -129,13 +134,16 @@ class Backfill:
         with ThreadPoolExecutor(_AT_ONCE) as workers:
             outcomes = list(workers.map(outcome, items))
         self.hand_over([i for i, it in zip(items, outcomes, strict=True) if it == "handed_over"])
-        return dict(Counter(outcomes))
+        return dict(Counter(it for it in outcomes if it is not None))
 
     def hand_over(self, items: Sequence[Item]) -> None:
         """Let the queue label them. Raises as `label`."""
         send(self._sqs, self._queue, self._images, [item.key for item in items])
 
-    def _outcome(self, item: Item, classifier: Classifier) -> Outcome:
+    def _outcome(self, item: Item, classifier: Classifier) -> Outcome | None:
+        if item.key.endswith("/") and self._source(item).is_folder:
+            self._labeller.reconcile(self._images, item.key, classifier)
+            return None
         if self._is_done(item, classifier.model_info.version):
             return "skipped"
         self._labeller.reconcile(self._images, item.key, classifier)
@@ -145,6 +153,8 @@ class Backfill:
         label = written(self._s3, self._labels, item.key)
         if label is None or label.model is None or label.model.version != version:
             return False
+        if label.is_archived:
+            return False  # it may be restored since, its event lost
         if item.since and (label.labelled_at or "") < item.since:
             return False
         return label.is_of(self._source(item))
@@ -171,7 +181,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """
     batch = event.get("HandOver", event)
     items = [Item.model_validate(item) for item in batch.get("Items", [batch])]
-    metrics.add_metric("Backlog", MetricUnit.Count, len(items))
+    images = [item for item in items if not item.is_folder]
+    metrics.add_metric("Backlog", MetricUnit.Count, len(images))
     if batch is event:
         counts = backfill().label(
             items,
@@ -179,8 +190,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
             lambda: context.get_remaining_time_in_millis() >= _ENOUGH_MILLISECONDS,
         )
     else:
-        backfill().hand_over(items)
-        counts = {"handed_over": len(items)}
+        backfill().hand_over(images)
+        counts = {"handed_over": len(images)}
     logger.info("Labelled a part of the backlog", extra=counts)
     return counts
 

@@ -12,6 +12,9 @@ the image was looked at; so its look, too, came after the last change.
 It follows that a label is written even where the one that is there says the same: to leave out that
 write is to let a slower function win that looked while the image was something else for a moment
 (deleted and revived, say). A tombstone is written for the same reason; a gap could lose to nothing.
+
+An image that S3 has archived cannot be read. It keeps the label that it got before, or gets one
+that says `archived`; the event of its restoration brings the label of what is in it.
 """
 
 from __future__ import annotations
@@ -25,9 +28,9 @@ from botocore.exceptions import ClientError
 from pydantic import TypeAdapter, ValidationError
 
 from digits.classifier import Classifier
-from digits.errors import BadRequest, Conflict, ImageError, TooLarge
+from digits.errors import Archived, BadRequest, Conflict, ImageError, TooLarge
 from digits.image import MAX_BYTES
-from digits.labels import Label, Source, Tombstone, error_label, label, label_key
+from digits.labels import KeptLabel, Label, Source, Tombstone, error_label, label, label_key
 from digits.results import Mode
 from lambda_predict.observability import classify, logger
 
@@ -77,7 +80,10 @@ class Labeller:
         with self._alone_with(key):
             for _ in range(_ATTEMPTS):
                 seen = self._tag_of_label(key)
-                if self._write_label(key, self._label_of(bucket, key, classifier), seen):
+                new = self._label_of(bucket, key, classifier)
+                if seen is None and new.source.is_folder:
+                    return
+                if self._write_label(key, new, seen):
                     return
                 logger.info("The label changed meanwhile; looking again", key=key)
         raise Conflict(f"The label of {key} kept changing; it is tried again later.")
@@ -96,25 +102,20 @@ class Labeller:
                 self._free.notify_all()
 
     def _tag_of_label(self, key: str) -> str | None:
-        try:
-            return self._s3.head_object(Bucket=self._labels_bucket, Key=label_key(key))["ETag"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "404":  # a HEAD has no body to name the error
-                return None
-            raise
+        answer = _head_or_none(self._s3, self._labels_bucket, label_key(key))
+        return answer["ETag"] if answer else None
 
     def _label_of(self, bucket: str, key: str, classifier: Classifier) -> Label:
         """The label of the image as it is now."""
-        answer = _get_or_none(self._s3, bucket, key)
+        try:
+            answer = _get_or_none(self._s3, bucket, key)
+        except self._s3.exceptions.InvalidObjectState:
+            return self._label_of_archived(bucket, key, classifier)
         if answer is None:
             return Tombstone(source=Source(bucket=bucket, key=key))
-        source = Source(
-            bucket=bucket,
-            key=key,
-            version_id=answer.get("VersionId"),
-            etag=answer["ETag"].strip('"'),
-            size=answer["ContentLength"],
-        )
+        source = _source(bucket, key, answer)
+        if source.is_folder:
+            return Tombstone(source=source)
         mode: Mode | None = None
         try:
             mode = self._mode(answer["Metadata"])
@@ -124,6 +125,25 @@ class Labeller:
         except (ImageError, BadRequest) as error:
             return error_label(error, source, mode, classifier.model_info)
         return label(result, source, mode)
+
+    def _label_of_archived(self, bucket: str, key: str, classifier: Classifier) -> Label:
+        """The label that the image got before it was archived; else that it is archived.
+
+        The former is dated anew, for its tag has to change: see this module's first lines.
+        """
+        answer = _head_or_none(self._s3, bucket, key)
+        if answer is None:
+            return Tombstone(source=Source(bucket=bucket, key=key))
+        source = _source(bucket, key, answer)
+        before = _get_or_none(self._s3, self._labels_bucket, label_key(key))
+        if before and (kept := KeptLabel.of(source, before["Body"].read())):
+            return kept
+        archived = Archived(
+            f"The object is archived ({answer.get('StorageClass', 'unknown class')}) and cannot be"
+            " read; restore it, and it is labelled."
+        )
+        logger.info("The image is archived", key=key)
+        return error_label(archived, source, None, classifier.model_info)
 
     def _mode(self, metadata: dict[str, str]) -> Mode:
         given = metadata.get(MODE_METADATA, self._default_mode)
@@ -154,6 +174,27 @@ class Labeller:
                 return False
             raise
         return True
+
+
+def _source(bucket: str, key: str, answer: Any) -> Source:
+    """The version of an image that S3's answer to a GET or a HEAD is about."""
+    return Source(
+        bucket=bucket,
+        key=key,
+        version_id=answer.get("VersionId"),
+        etag=answer["ETag"].strip('"'),
+        size=answer["ContentLength"],
+    )
+
+
+def _head_or_none(s3: S3Client, bucket: str, key: str) -> Any | None:
+    """As `_get_or_none`, without the body."""
+    try:
+        return s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "404":  # a HEAD has no body to name the error
+            return None
+        raise
 
 
 def _get_or_none(s3: S3Client, bucket: str, key: str) -> Any | None:

@@ -271,7 +271,7 @@ def _feedback() -> dict[str, Any]:
         "requestBody": {"required": True, "content": _json("FeedbackRequest")},
         "responses": {
             "202": {"description": "Kept", "content": _json("FeedbackKept")},
-            **_problems(400, 403, 404, 405, 413, 415, 422, 429, 500, 503, 504),
+            **_problems(400, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503, 504),
         },
     }
 

@@ -100,8 +100,8 @@ class Sweep:
         Returns
         -------
         looked, sent, after
-            How many images were looked at, how many were sent to the queue, and the key to go on
-            after; None at the end.
+            How many images were looked at (folders left out), how many were sent to the queue, and
+            the key to go on after; None at the end.
 
         Raises
         ------
@@ -117,7 +117,8 @@ class Sweep:
                 source.key for source, is_right in zip(found, right, strict=True) if not is_right
             ]
         send(self._sqs, self._queue, self._images, wrong)
-        return len(found), len(wrong), listing.get("NextKeyMarker")
+        looked = sum(not source.is_folder for source in found)
+        return looked, len(wrong), listing.get("NextKeyMarker")
 
     def _settled(self, listing: ListObjectVersionsOutputTypeDef) -> list[Source]:
         """The current versions in a listing; one without a tag is a deletion.
@@ -146,7 +147,7 @@ class Sweep:
 
     def _has_its_label(self, image: Source) -> bool:
         label = written(self._s3, self._labels, image.key)
-        return label.is_of(image) if label else image.etag is None
+        return label.is_of(image) if label else image.etag is None or image.is_folder
 
 
 @logger.inject_lambda_context(clear_state=True)

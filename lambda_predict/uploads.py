@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from digits.errors import NotFound, StorageUnavailable, TooLarge
+from digits.errors import Archived, NotFound, StorageUnavailable, TooLarge
 from digits.image import MAX_BYTES
 from digits.labels import Written, label_key
 from digits.storage import PATIENCE
@@ -152,6 +152,8 @@ class Uploads:
             If there is no such upload.
         TooLarge
             If it has more than `MAX_BYTES`.
+        Archived
+            If it has to be restored first.
         StorageUnavailable
             If S3 does not answer, or refuses.
         """
@@ -171,6 +173,8 @@ class Uploads:
             answer = self._s3.get_object(Bucket=bucket, Key=key)
         except self._s3.exceptions.NoSuchKey:
             return None
+        except self._s3.exceptions.InvalidObjectState as error:
+            raise Archived("The upload is archived; have it restored first.") from error
         with answer["Body"] as body:
             if max_bytes is not None and answer["ContentLength"] > max_bytes:
                 raise _too_large(answer["ContentLength"])

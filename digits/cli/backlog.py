@@ -88,6 +88,7 @@ def states(where: Places) -> Iterator[Counter[State]]:
                 )
                 for item in page.get("Contents", [])
             ]
+            images = [image for image in images if not image.is_folder]
             yield Counter(readers.map(lambda image: _state(s3, where.labels, image), images))
 
 

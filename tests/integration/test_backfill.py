@@ -190,6 +190,38 @@ def test_a_queue_that_refuses_fails_the_batch(s3, backfill, context, put, queues
         fresh("backfill").handler(listing(s3), context)
 
 
+def test_a_folder_is_neither_labelled_nor_counted(s3, backfill, context, put, label, capsys):
+    for key in ("scans/", "old scans/"):
+        s3.put_object(Bucket=IMAGES, Key=key, Body=b"")
+    s3.put_object(Bucket=LABELS, Key=label_key("old scans/"), Body=b"{}")
+    put("scans/a.png")
+
+    assert backfill.handler(listing(s3), context) == {"labelled": 1}
+
+    (counted,) = [line for line in capsys.readouterr().out.splitlines() if '"Backlog"' in line]
+    assert json.loads(counted)["Backlog"] == [1]
+    assert label("old scans/")["deleted"] is True, "an earlier version wrote an error there"
+    assert label_key("scans/") not in [
+        it["Key"] for it in s3.list_objects_v2(Bucket=LABELS)["Contents"]
+    ]
+    rows = {"Items": [{"Item": {"Bucket": IMAGES, "Key": "scans/"}, "Encoded": True}]}
+    assert backfill.handler(rows, context) == {}, "an inventory may not tell the size"
+
+
+def test_what_is_archived_is_looked_at_again_for_it_may_be_restored(
+    s3, backfill, context, put, label
+):
+    body = (GOLDEN / "seven.png").read_bytes()
+    s3.put_object(Bucket=IMAGES, Key="a.png", Body=body, StorageClass="GLACIER")
+    assert backfill.handler(listing(s3), context) == {"labelled": 1}
+    assert label("a.png")["error"]["code"] == "archived"
+
+    s3.restore_object(Bucket=IMAGES, Key="a.png", RestoreRequest={"Days": 1})
+    assert backfill.handler(listing(s3), context) == {"labelled": 1}
+    assert label("a.png")["text"] == "7"
+    assert backfill.handler(listing(s3), context) == {"skipped": 1}
+
+
 def test_a_picture_that_can_never_be_read_has_its_answer_and_is_skipped_then(
     s3, backfill, context, label
 ):

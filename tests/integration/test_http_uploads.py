@@ -295,6 +295,14 @@ def test_an_upload_that_is_too_large_is_not_kept(call, s3, offer):
     assert not kept(s3)
 
 
+def test_a_correction_of_an_archived_upload_says_so(call, s3, offer, seven):
+    s3.put_object(Bucket=IMAGES, Key=offer["key"], Body=seven, StorageClass="GLACIER")
+    sent = {"truth": "7", "model": "v", "key": offer["key"]}
+    status, problem, _ = call("POST", "/feedback", sent)
+    assert (status, problem["code"]) == (409, "archived")
+    assert not kept(s3)
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code"),
     [

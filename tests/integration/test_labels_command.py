@@ -77,6 +77,7 @@ def test_status_tells_what_is_labelled_waits_is_refused_and_is_for_review(
 ):
     labelled(**{"in/a": "seven.png", "in/b": "three.png", "in/bad": b"no image",
                 "in/blank": blank(), "in/changed": "seven.png"})  # fmt: skip
+    s3.put_object(Bucket=IMAGES, Key="in/", Body=b"")  # a folder of S3's console: no image
     for key in ("in/changed", "in/new", "beside/it"):
         s3.put_object(Bucket=IMAGES, Key=key, Body=b"another")
     queues.send(s3_event("in/new"))

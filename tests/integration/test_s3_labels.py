@@ -11,9 +11,12 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from moto.s3.models import s3_backends
 
+from digits.labels import label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh, publish_shipped
+from tests.integration.queues import ACCOUNT
 
 
 def s3_event(*keys, name="ObjectCreated:Put"):
@@ -156,6 +159,86 @@ def test_what_can_never_be_read_gets_an_answer_not_a_retry(put, labelled, data, 
     found = labelled("a")
     assert (found["error"]["code"], found["text"], found["needs_review"]) == (code, None, True)
     assert "digits" not in found
+
+
+@pytest.fixture
+def archived(s3):
+    """Moves an image to an archive as a lifecycle rule does: the version stays what it was."""
+
+    def move(key, storage_class):
+        s3_backends[ACCOUNT]["aws"].get_object(IMAGES, key).set_storage_class(storage_class)
+
+    return move
+
+
+@pytest.mark.parametrize("storage_class", ["GLACIER", "DEEP_ARCHIVE"])
+def test_an_archived_image_gets_an_answer_and_its_label_when_it_is_restored(
+    s3, put, archived, labelled, seven, storage_class
+):
+    put("a", seven)
+    archived("a", storage_class)
+    found = labelled("a")
+    assert (found["error"]["code"], found["needs_review"]) == ("archived", True)
+    assert storage_class in found["error"]["message"]
+    head = s3.head_object(Bucket=IMAGES, Key="a")
+    assert (found["source"]["version_id"], found["source"]["size"]) == (
+        *(head["VersionId"], len(seven)),
+    )
+    s3.restore_object(Bucket=IMAGES, Key="a", RestoreRequest={"Days": 1})
+    assert labelled("a", name="ObjectRestore:Completed")["text"] == "7"
+
+
+def test_an_image_that_is_archived_later_keeps_what_was_read_in_it(
+    s3, put, archived, labelled, seven, one
+):
+    put("a", seven)
+    before = labelled("a") | {"a_later_field": [1.5, "x"]}
+    s3.put_object(Bucket=LABELS, Key=label_key("a"), Body=json.dumps(before).encode())
+    archived("a", "GLACIER")
+    kept = labelled("a")
+    assert kept["labelled_at"] > before["labelled_at"]
+    assert kept == before | {"labelled_at": kept["labelled_at"]}
+    put("a", one)
+    archived("a", "GLACIER")
+    assert labelled("a")["error"]["code"] == "archived", "that was another picture's"
+
+
+@pytest.mark.parametrize("name", ["ObjectCreated:Put", "ObjectRemoved:Delete"])
+def test_a_folder_of_s3s_console_has_no_label(s3, s3_labels, put, context, capsys, name):
+    put("scans/", b"")
+    assert failures(s3_labels.handler(batch(s3_event("scans/", name=name)), context)) == []
+    assert s3.list_objects_v2(Bucket=LABELS)["KeyCount"] == 0
+    assert '"Images"' not in capsys.readouterr().out
+
+
+def test_the_error_label_that_a_folder_once_got_goes(s3, put, labelled):
+    s3.put_object(Bucket=LABELS, Key=label_key("scans/"), Body=b'{"error": {"code": "x"}}')
+    put("scans/", b"")
+    assert labelled("scans/")["deleted"] is True
+
+
+def test_an_image_whose_key_ends_as_a_folders_is_an_image(put, labelled, seven):
+    put("scans/", seven)
+    assert labelled("scans/")["text"] == "7"
+    put("empty", b"")
+    assert labelled("empty")["error"]["code"] == "unreadable_image"
+
+
+def test_what_a_lifecycle_rule_expires_leaves_a_tombstone(
+    s3, put, s3_labels, context, label, seven
+):
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configure-notification.html"""
+    put("a b", seven)
+    s3_labels.handler(batch(s3_event("a b")), context)
+    s3.delete_object(Bucket=IMAGES, Key="a b")
+    event = s3_event("a b", name="LifecycleExpiration:DeleteMarkerCreated")
+    event["Records"][0] |= {
+        "eventVersion": "2.3",
+        "userIdentity": {"principalId": "s3.amazonaws.com"},
+        "requestParameters": {"sourceIPAddress": "s3.amazonaws.com"},
+    }
+    assert failures(s3_labels.handler(batch(event), context)) == []
+    assert label("a b")["deleted"] is True
 
 
 def test_metadata_overrides_the_mode(put, labelled, seven):

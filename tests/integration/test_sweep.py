@@ -144,6 +144,21 @@ def test_older_versions_that_fill_pages_are_neither_looked_at_nor_in_the_way(
     assert sorted(sent()) == ["b.png", "gone too.png"]
 
 
+def test_a_folder_is_not_looked_for_but_the_label_that_it_once_got_is_taken_back(
+    sweep, s3, queues, sent, context, time
+):
+    for key in ("scans/", "old scans/"):
+        s3.put_object(Bucket=IMAGES, Key=key, Body=b"")
+    s3.put_object(
+        Bucket=LABELS, Key=label_key("old scans/"), Body=b'{"error": {"code": "unreadable_image"}}'
+    )
+    put(s3, "scans/a.png")
+
+    assert sweep.handler({}, time) == {"looked_at": 1, "sent": 2, "finished": True}
+    queues.deliver(context)
+    assert sweep.handler({}, time) == {"looked_at": 1, "sent": 0, "finished": True}
+
+
 def test_what_changed_lately_is_left_to_its_own_event(environment, sweep, s3, sent, time):
     environment.setenv("DIGITS_SWEEP_GRACE_SECONDS", "900")
     module = fresh("sweep")

@@ -72,12 +72,15 @@ def test_only_buckets_of_this_account_may_send(resources):
     }
 
 
-def test_the_queue_hears_of_new_and_of_deleted_images(resources):
-    configuration = properties(resources, "ImagesBucket")["NotificationConfiguration"]
+def test_the_queue_hears_of_each_way_in_which_images_come_and_go(rendered):
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html"""
+    configuration = properties(rendered, "ImagesBucket")["NotificationConfiguration"]
     assert set(configuration) == {"QueueConfigurations"}
     assert {it["Event"] for it in configuration["QueueConfigurations"]} == {
         "s3:ObjectCreated:*",
         "s3:ObjectRemoved:*",
+        "s3:LifecycleExpiration:*",
+        "s3:ObjectRestore:Completed",
     }
     assert all(mentions(it["Queue"], "LabelsQueue") for it in configuration["QueueConfigurations"])
 
