@@ -79,6 +79,9 @@ class Store(Protocol):
             If the store does not answer, or refuses.
         """
 
+    def close(self) -> None:
+        """Close the connections that are open; the next call opens its own."""
+
 
 def open_store(address: str) -> Store:
     """The store at `address`: a folder's path or ``s3://bucket[/prefix]``.
@@ -160,6 +163,9 @@ class FolderStore:
             raise self._unreachable(error) from error
         names = (path.relative_to(self._root).as_posix() for path in files)
         return sorted(name for name in names if name.startswith(prefix) and "/." not in f"/{name}")
+
+    def close(self) -> None:
+        """See `Store.close`; there are none."""
 
     @contextmanager
     def _locked(self) -> Iterator[Path]:
@@ -253,6 +259,10 @@ class S3Store:
         except self._errors as error:
             raise self._translate(error, prefix) from error
         return sorted(key.removeprefix(self._prefix) for key in found)
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._s3.close()
 
     def _translate(self, error: Exception, key: str) -> DigitsError:
         code = _answer(error).get("Error", {}).get("Code", type(error).__name__)

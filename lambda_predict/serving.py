@@ -73,6 +73,11 @@ class ModelInService:
         """Look at the pointer before the next answer: a restored snapshot's clock tells nothing."""
         self._looked_at = None
 
+    def close(self) -> None:
+        """Close the connections to the store; the next look at the pointer opens its own."""
+        if self._models is not None:
+            self._models.close()
+
     def _is_due(self) -> bool:
         if self._models is None:
             return False
@@ -142,6 +147,7 @@ def from_settings() -> ModelInService:
 def prime_snapshot(models: ModelInService) -> None:
     """Load the model into a SnapStart snapshot, and look at the pointer anew after each restore.
 
+    No connection goes into the snapshot: its other end would be gone when it is restored.
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
     """
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
@@ -152,3 +158,5 @@ def prime_snapshot(models: ModelInService) -> None:
     except StoreUnreachable as error:
         # The first request asks again; failing here would fail the deployment instead.
         logger.warning("The snapshot holds no model", reason=str(error))
+    finally:
+        models.close()

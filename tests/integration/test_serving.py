@@ -1,6 +1,9 @@
 """Which model answers, through the real handlers: the promoted one, and never a broken one."""
 
 import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -428,6 +431,56 @@ def test_a_snapshot_without_a_store_is_made_and_its_restore_asks_again(
     snapshot = restore()
     monkeypatch.setattr(store.S3Store, "read", real)
     assert answering(snapshot.module, context, seven) == OLD
+
+
+class _Storage(BaseHTTPRequestHandler):
+    """S3 without any object, which keeps connections open as S3 does."""
+
+    protocol_version = "HTTP/1.1"
+    opened = closed = 0
+
+    def setup(self):
+        super().setup()
+        type(self).opened += 1
+
+    def do_GET(self):
+        body = b"<Error><Code>NoSuchKey</Code><Message>No.</Message></Error>"
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def finish(self):
+        super().finish()
+        type(self).closed += 1
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+def test_no_connection_goes_into_a_snapshot(monkeypatch):
+    class Storage(_Storage):
+        """Counts for this test alone."""
+
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    monkeypatch.setattr("snapshot_restore_py.register_after_restore", lambda _: None)
+    monkeypatch.setenv("DIGITS_MODELS", "s3://models")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Storage)
+    server.block_on_close = False  # or a connection that stays open would keep the test
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+    try:
+        module = fresh("http_api")
+        deadline = time.monotonic() + 5
+        while Storage.closed < Storage.opened and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert (Storage.opened, Storage.closed) == (1, 1)
+        module.models.look_again()
+        assert module.models.classifier(), "after a restore it connects anew"
+        assert Storage.opened == 2
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def unreachable_store():
