@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,28 @@ json.dump(rendered["Resources"], sys.stdout)
 """
 
 
+# The local cloud's evaluation of IAM policies, conditions included, where it is installed.
+_DECIDE = """
+import json, sys
+from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
+
+given = json.load(sys.stdin)
+policies = [parse_policy_document(it) for it in given["policies"]]
+role = "arn:aws:sts::123456789012:assumed-role/role/session"
+
+def decision(action, resource, keys, secure):
+    return evaluate(
+        EvalContext(
+            *(role, "AssumedRole", "123456789012", action, resource, "us-east-1"),
+            secure_transport=secure, service_context=keys,
+        ),
+        policies,
+    ).decision
+
+json.dump([decision(*it) for it in given["requests"]], sys.stdout)
+"""
+
+
 def render(template: Path = ROOT / "template.yaml", **parameters: str) -> dict[str, Any]:
     """The resources that CloudFormation is given once SAM's transform has run."""
     for name in ("sam", "local-cloud"):
@@ -54,6 +77,44 @@ def render(template: Path = ROOT / "template.yaml", **parameters: str) -> dict[s
     assert done.returncode == 0, done.stderr
     resources: dict[str, Any] = json.loads(done.stdout)
     return resources
+
+
+def decide(
+    policies: list[dict[str, Any]],
+    requests: Iterable[tuple[str, str, dict[str, str]]],
+    *,
+    secure: bool = True,
+) -> list[str]:
+    """What IAM answers a role with these policies: Allow, Deny or ImplicitDeny, for each request.
+
+    A request is an action, a resource's ARN, and the condition keys that the service sets.
+    """
+    python = ROOT / ".venvs/local-cloud/bin/python"
+    require(str(python))
+    given = {"policies": policies, "requests": [(*it, secure) for it in requests]}
+    done = subprocess.run(
+        [python, "-c", _DECIDE],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    decisions: list[str] = json.loads(done.stdout)
+    return decisions
+
+
+def resolved(value: Any, arns: Mapping[str, str]) -> Any:
+    """A piece of template with the ARNs of resources in it, as CloudFormation puts them there."""
+    if isinstance(value, list):
+        return [resolved(item, arns) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "Fn::GetAtt" in value:
+        return arns[as_list(value["Fn::GetAtt"])[0]]
+    if "Fn::Sub" in value:
+        return re.sub(r"\$\{(\w+)\.Arn\}", lambda it: arns[it[1]], value["Fn::Sub"])
+    return {name: resolved(item, arns) for name, item in value.items()}
 
 
 def properties(resources: dict[str, Any], name: str) -> dict[str, Any]:

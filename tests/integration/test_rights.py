@@ -18,10 +18,24 @@ from digits.labels import label_key
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh, publish_shipped
 from tests.integration.test_http_api import request
 from tests.integration.test_s3_labels import batch, failures, s3_event
-from tests.templates import load, rights
+from tests.templates import (
+    as_list,
+    decide,
+    load,
+    of_type,
+    render,
+    resolved,
+    rights,
+    statements,
+)
 
 RESOURCES = load(Path(__file__).parents[2] / "template.yaml")["Resources"]
 BUCKETS = {IMAGES: "ImagesBucket", LABELS: "LabelsBucket", MODELS: "ModelsBucket"}
+QUEUES = ("LabelsQueue", "RetryQueue", "DeadLetterQueue")
+ARNS = {
+    **{name: f"arn:aws:s3:::{bucket}" for bucket, name in BUCKETS.items()},
+    **{name: f"arn:aws:sqs:us-east-1:123456789012:{name}" for name in QUEUES},
+}
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 ACTIONS = {
     "GetObject": "s3:GetObject",
@@ -48,6 +62,8 @@ class Recorder:
 
     def __init__(self, context):
         self.calls: set[tuple[str, str]] = set()
+        # The same for IAM: with the ARN, and the prefix that a listing asks for.
+        self.requests: set[tuple[str, str, str | None]] = set()
         self._context = context
         self._is_on = False
         self.handlers = [
@@ -67,21 +83,27 @@ class Recorder:
         if not self._is_on:
             return
         context["bucket"] = BUCKETS[params["Bucket"]]
+        arn = ARNS[context["bucket"]]
         action = ACTIONS[model.name]
         if action.startswith("s3:List"):
+            self.requests.add((action, arn, params.get("Prefix")))
             self.calls.add((action, f"{context['bucket']}.Arn"))
             return
         action += "Version" if params.get("VersionId") else ""
+        self.requests.add((action, f"{arn}/{params['Key']}", None))
         self.calls.add((action, f"{context['bucket']}.Arn/{params['Key']}"))
 
     def _send(self, model, **_):
         if self._is_on:
             assert model.name == "SendMessageBatch"
             self.calls.add(("sqs:SendMessage", "LabelsQueue.Arn"))
+            self.requests.add(("sqs:SendMessage", ARNS["LabelsQueue"], None))
 
     def _answer(self, http_response, context, **_):
         if self._is_on and http_response.status_code == 404:
             self.calls.add(("s3:ListBucket", f"{context['bucket']}.Arn"))
+            # A GET has no prefix: a right to list below one does not tell missing from forbidden.
+            self.requests.add(("s3:ListBucket", ARNS[context["bucket"]], None))
 
 
 @pytest.fixture
@@ -177,3 +199,52 @@ def test_a_function_is_allowed_what_it_calls_and_calls_what_it_is_allowed(
     assert {call for call in recorder.calls if not is_allowed(call, granted)} == set()
     unused = {it for it in granted if not any(is_allowed(call, {it}) for call in recorder.calls)}
     assert unused == set()
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    return render()
+
+
+def policies(rendered, role):
+    """The statements of the role that our code needs, and what buckets and queues deny."""
+    own = [
+        {**it, "Action": [action for action in as_list(it["Action"]) if action not in THE_SERVICES]}
+        for it in statements(rendered, role)
+        if not set(as_list(it["Action"])) <= set(THE_SERVICES)
+    ]
+    guards = [
+        {**statement, "Resource": list(ARNS.values()) + [f"{arn}/*" for arn in ARNS.values()]}
+        if statement["Resource"] == "*"
+        else statement
+        for kind in ("AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy")
+        for policy in of_type(rendered, kind).values()
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+    ]
+    return resolved(own, ARNS), resolved(guards, ARNS)
+
+
+@pytest.mark.usefixtures("sweep")
+@pytest.mark.parametrize(("role", "work"), FUNCTIONS)
+def test_iam_allows_each_call_by_the_policies_as_they_are_deployed(
+    rendered, role, work, recorder, s3, seven
+):
+    """By an evaluator that is not ours, which knows conditions: a prefix, an encrypted line."""
+    own, guards = policies(rendered, role)
+    work(recorder, s3, seven)
+    requests = [
+        (action, arn, {"s3:prefix": prefix} if prefix else {})
+        for action, arn, prefix in sorted(recorder.requests, key=str)
+    ]
+
+    def decisions(statements, **how):
+        document = {"Version": "2012-10-17", "Statement": [*statements, *guards]}
+        return dict(zip(map(str, requests), decide([document], requests, **how), strict=True))
+
+    assert len(requests) > 3
+    assert set(decisions(own).items()) == {(str(it), "Allow") for it in requests}
+    assert set(decisions(own, secure=False).values()) == {"Deny"}
+    for statement in own:
+        rest = [it for it in own if it is not statement]
+        assert "ImplicitDeny" in decisions(rest).values(), f"{statement['Sid']} is never used"
