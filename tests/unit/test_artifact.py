@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import ctypes
 import gzip
+import io
 import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from infra import slim
 from infra.local.cloud import ROOT, files_of
 from tests.packaged import SERVED, modules, tried
 
-# https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html, field e_machine
-MACHINES = {"arm64": 183, "x86_64": 62}
+MACHINES = {"arm64": "EM_AARCH64", "x86_64": "EM_X86_64"}
+# What the runtime brings: glibc 2.34, https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html,
+# and the libraries of GCC 14 since Amazon Linux 2023.7 (April 2025):
+# https://github.com/amazonlinux/container-images/issues/132,
+# https://gcc.gnu.org/onlinedocs/libstdc++/manual/abi.html
+RUNTIME = {
+    *("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libz.so.1"),
+    *("libgcc_s.so.1", "libstdc++.so.6", "ld-linux-aarch64.so.1", "ld-linux-x86-64.so.2"),
+}
+NEWEST = {
+    "GLIBC": (2, 34),
+    "GLIBCXX": (3, 4, 33),
+    "CXXABI": (1, 3, 15),
+    "GCC": (14, 0, 0),
+    "ZLIB": (1, 2, 11),
+}
 MAX_BYTES = 100_000_000
 
 
@@ -48,21 +64,85 @@ def built(request, tmp_path_factory):
     shutil.rmtree(folder)
 
 
-def machine(path: Path) -> int | None:
-    """The CPU that an ELF file is for; None for any other file."""
-    with path.open("rb") as file:
-        header = file.read(20)
-    if header[:4] != b"\x7fELF":
-        return None
-    return int(struct.unpack_from("<H", header, 18)[0])
+def compiled(folder: Path) -> dict[str, ELFFile]:
+    """The ELF files of an artifact by their names."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return {
+        path.name: ELFFile(io.BytesIO(data))
+        for path in files
+        if (data := path.read_bytes()).startswith(b"\x7fELF")
+    }
+
+
+def needed(elf: ELFFile) -> set[str]:
+    """The names of the libraries that a file asks the loader for."""
+    tags = elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")
+    return {tag.needed for tag in tags}
+
+
+def versions(elf: ELFFile) -> set[tuple[str, str]]:
+    """What it asks of which library, such as ("libc.so.6", "GLIBC_2.34")."""
+    section = elf.get_section_by_name(".gnu.version_r")
+    asked = section.iter_versions() if section else ()
+    return {(library.name, it.name) for library, them in asked for it in them}
+
+
+def symbols(elf: ELFFile) -> tuple[set[str], set[str]]:
+    """The names that it gives to others, and those that it must get without a version."""
+    numbers = elf.get_section_by_name(".gnu.version")
+    given, missing = set(), set()
+    for index, symbol in enumerate(elf.get_section_by_name(".dynsym").iter_symbols()):
+        if symbol["st_shndx"] != "SHN_UNDEF":
+            given.add(symbol.name)
+        elif symbol["st_info"]["bind"] != "STB_WEAK" and (
+            numbers is None or not isinstance(numbers.get_symbol(index)["ndx"], int)
+        ):
+            missing.add(symbol.name)
+    return given, missing - {""}
 
 
 def test_every_compiled_file_is_for_the_cpu_that_was_asked_for(built):
     architecture, folder = built
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    machines = [found for path in files if (found := machine(path)) is not None]
-    assert len(machines) > 25
-    assert set(machines) == {MACHINES[architecture]}
+    files = compiled(folder)
+    assert len(files) > 25
+    assert {elf["e_machine"] for elf in files.values()} == {MACHINES[architecture]}
+
+
+def test_every_library_finds_those_that_it_needs_in_the_artifact_or_in_the_runtime(built):
+    _, folder = built
+    files = compiled(folder)
+    asked = set().union(*map(needed, files.values()))
+    assert len(asked - RUNTIME) > 8
+    assert asked <= RUNTIME | set(files)
+
+
+def test_no_library_asks_for_a_newer_system_than_amazon_linux_2023(built):
+    """The loader refuses a library whole for one version that is not there."""
+    _, folder = built
+    files = compiled(folder)
+    asked = {it for elf in files.values() for it in versions(elf) if it[0] in RUNTIME}
+    assert len(asked) > 10
+    too_new = {
+        (library, version)
+        for library, version in asked
+        if tuple(map(int, re.findall(r"\d+", version))) > NEWEST[version.partition("_")[0]]
+    }
+    assert too_new == set()
+
+
+def test_every_symbol_without_a_version_is_given_by_a_library_or_by_python(built):
+    _, folder = built
+    found = [symbols(elf) for elf in compiled(folder).values()]
+    given = set().union(*(names for names, _ in found))
+    missing = set().union(*(names for _, names in found)) - given
+    # Of these this machine's own have the same names as Amazon Linux's.
+    system = [ctypes.CDLL(name) for name in ("libc.so.6", "libm.so.6", "libz.so.1")]
+    assert len(missing) > 10
+    assert [
+        name
+        for name in missing
+        if not name.startswith(("Py", "_Py")) and not any(hasattr(it, name) for it in system)
+    ] == []
 
 
 def test_extensions_are_for_the_runtimes_python(built):
@@ -113,19 +193,6 @@ def test_what_a_cpu_never_loads_is_left_out(built):
     assert not [name for name in ("vendors", "tools", "aot") if (litert / name).exists()]
     services = {path.name for path in (folder / "botocore" / "data").iterdir() if path.is_dir()}
     assert services == {"s3", "sqs", "sts"}
-
-
-def test_every_library_that_is_left_finds_those_that_it_needs(built):
-    """Of wheels' own, whose names end in a digest: on this CPU a process would show it, too."""
-    _, folder = built
-    libraries = {path.name: path.read_bytes() for path in folder.rglob("*.so*")}
-    needed = {
-        found.decode()
-        for name, data in libraries.items()
-        for found in re.findall(rb"\0(lib[\w.+-]+-[0-9a-f]{8}\.so[.\d]*)(?=\0)", data)
-    }
-    assert len(needed) > 8
-    assert needed <= set(libraries)
 
 
 @pytest.fixture(scope="module")
