@@ -7,11 +7,13 @@ from botocore.exceptions import ClientError
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from moto.s3.models import s3_backends
 
 from digits.labels import label_key
 from tests.bundles import Killed
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, fresh
+from tests.integration.queues import ACCOUNT
 from tests.integration.test_s3_labels import batch, failures, s3_event
 
 # Powertools keeps one set of metrics a process; here two functions share it, and one empties it.
@@ -30,7 +32,7 @@ KEYS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]), min_size=1, max_size=256),
 )
 PLACES = st.integers(0, 99)
-CHANGES = st.sampled_from([*PICTURES, "delete", "revive", "remove"])
+CHANGES = st.sampled_from([*PICTURES, "delete", "revive", "remove", "archive", "restore"])
 MOMENTS = st.sampled_from(["HeadObject", "GetObject", "PutObject"])
 
 
@@ -59,9 +61,14 @@ class World(RuleBasedStateMachine):
 
     @rule(place=PLACES, change=CHANGES)
     def change(self, place, change):
-        """Put, overwrite, delete, remove a delete marker, or remove the current version."""
+        """Put, overwrite, delete, remove a marker or the current version, archive, or restore."""
         key = self.keys[place % len(self.keys)]
-        if change == "delete":
+        if change in ("archive", "restore"):
+            if image := s3_backends[ACCOUNT]["aws"].get_object(IMAGES, key):
+                image.set_storage_class("GLACIER" if change == "archive" else "STANDARD")
+            if change == "archive":
+                return  # of which S3 tells nobody who did not ask
+        elif change == "delete":
             self.s3.delete_object(Bucket=IMAGES, Key=key)
         elif change in ("revive", "remove"):
             marker = "DeleteMarkers" if change == "revive" else "Versions"
@@ -154,11 +161,15 @@ class World(RuleBasedStateMachine):
 
     def assert_agrees(self, key):
         label = self.read(LABELS, label_key(key))
-        image = self.read(IMAGES, key)
+        image = self.read_image(key)
         if image is None:
             assert label is None or json.loads(label["Body"].read())["deleted"] is True
             return
         found = json.loads(label["Body"].read())
+        if found.get("error", {}).get("code") == "archived":
+            assert s3_backends[ACCOUNT]["aws"].get_object(IMAGES, key).storage_class == "GLACIER"
+        else:
+            assert PICTURES[found["text"]] == image["Body"].read()
         assert found["source"] == {
             "bucket": IMAGES,
             "key": key,
@@ -166,7 +177,18 @@ class World(RuleBasedStateMachine):
             "etag": image["ETag"].strip('"'),
             "size": image["ContentLength"],
         }
-        assert PICTURES[found["text"]] == image["Body"].read()
+
+    def read_image(self, key):
+        """The image, were it in an archive or not."""
+        image = s3_backends[ACCOUNT]["aws"].get_object(IMAGES, key)
+        if image is None:
+            return None
+        kept = image.storage_class
+        image.set_storage_class("STANDARD")
+        try:
+            return self.read(IMAGES, key)
+        finally:
+            image.set_storage_class(kept)
 
     def read(self, bucket, key):
         try:
