@@ -19,7 +19,10 @@ def config(url: str) -> SchemathesisConfig:
         {
             "base-url": url,  # it makes another of the description's relative one
             "headers": {"x-api-key": gateway.KEY},
-            "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "404", *REFUSED]}},
+            "checks": {
+                "positive_data_acceptance": {"expected-statuses": ["2xx", "404", *REFUSED]},
+                "negative_data_rejection": {"expected-statuses": ["403", "404", "405", *REFUSED]},
+            },
         }
     )
 
