@@ -1,6 +1,7 @@
 """Remove a deployed stack and, because its buckets outlive it, then the buckets with all in them.
 
     python -m infra.destroy --stack digits
+    python -m infra.destroy --stack digits-prod --unprotect
 
 The stack goes first: if it cannot be removed, no data has gone with it. Cut off in between, run it
 again: CloudFormation remembers for 90 days which buckets a stack left behind.
@@ -32,14 +33,17 @@ def destroy(
     keep_data: Annotated[
         bool, typer.Option("--keep-data", help="Leave the buckets, and all that is in them.")
     ] = False,
+    unprotect: Annotated[
+        bool, typer.Option("--unprotect", help="Remove it even if it is protected against removal.")
+    ] = False,
 ) -> None:
     """Remove a stack, and its buckets with every image, label and model in them."""
     stack_id, is_there = _find(stack)
-    if is_there and stacks.described(stack_id).get("EnableTerminationProtection"):
+    is_protected = is_there and stacks.described(stack_id).get("EnableTerminationProtection")
+    if is_protected and not unprotect:
         raise CannotBeDone(
-            f"{stack} is protected against removal; if it is to go, first run: aws"
-            f" cloudformation update-termination-protection --stack-name {stack}"
-            " --no-enable-termination-protection"
+            f"{stack} is protected against removal; if it is to go, give --unprotect, too:"
+            f" make destroy STACK={stack} ARGS=--unprotect"
         )
     left = [] if keep_data else [name for name in _buckets(stack_id) if _exists(name)]
     if not is_there and not left:
@@ -49,6 +53,10 @@ def destroy(
         console.print(f"  the bucket {name} with {_how_many(name)} versions of objects")
     if not yes and typer.prompt(f"Type {stack} to go on", default="") != stack:
         raise CannotBeDone("Nothing was removed.")
+    if is_protected:
+        boto3.client("cloudformation").update_termination_protection(
+            StackName=stack, EnableTerminationProtection=False
+        )
     if is_there:
         _remove_stack(stack_id)
         console.print(f"removed the stack {stack}")

@@ -61,7 +61,7 @@ def clear_failed_creation(stack: str) -> None:
         If it cannot be deleted, or is stuck in another state in which no stack can be deployed.
     """
     found = described(stack)
-    status = found.get("StackStatus")
+    status = found.get("StackStatus", "")
     if way_out := WAYS_OUT.get(status):
         raise CannotBeDone(
             f"The stack {stack} is {status}; its events say why. Mend that, run `aws cloudformation"

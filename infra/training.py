@@ -21,12 +21,12 @@ from typing import Annotated, Any
 
 import boto3
 import typer
-import yaml
 from rich.console import Console
 
 from digits.cli.stack import outputs
 from infra import stacks
 from infra.stacks import CannotBeDone
+from infra.templates import load
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "infra/training.yaml"
@@ -111,7 +111,7 @@ def run(
 def _parameters(settings: list[str], of_image: Mapping[str, str]) -> dict[str, str]:
     """Parameters of the template as they were given: SAM ignores a name that it does not know."""
     given = dict(_pair(setting, "ScheduleState=ENABLED") for setting in settings)
-    known = yaml.load(TEMPLATE.read_text(encoding="utf-8"), _Template)["Parameters"]  # noqa: S506
+    known = load(TEMPLATE)["Parameters"]
     for name, value in given.items():
         if name not in known:
             raise CannotBeDone(f"--set {name}: no such parameter; there are {', '.join(known)}.")
@@ -121,13 +121,6 @@ def _parameters(settings: list[str], of_image: Mapping[str, str]) -> dict[str, s
                 " DOCKER_DEFAULT_PLATFORM=linux/amd64 or linux/arm64."
             )
     return given
-
-
-class _Template(yaml.SafeLoader):
-    """YAML of which CloudFormation's short tags are of no interest here."""
-
-
-_Template.add_multi_constructor("!", lambda *_: None)
 
 
 def _environment(settings: list[str]) -> list[dict[str, str]]:

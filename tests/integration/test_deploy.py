@@ -150,14 +150,38 @@ def noting(asked, operation):
     return call
 
 
-def test_a_protected_stack_is_not_removed_and_says_how_it_could_be(cloudformation, monkeypatch):
+@pytest.fixture
+def protected(cloudformation, monkeypatch):
+    """A protected stack, and the calls that change that."""
+    asked = []
     cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
-    described = {"EnableTerminationProtection": True}
-    monkeypatch.setattr("infra.stacks.described", lambda _: described)
+    monkeypatch.setattr(
+        "infra.stacks.described", lambda _: {"EnableTerminationProtection": not asked}
+    )
+    monkeypatch.setattr(
+        "botocore.client.BaseClient._make_api_call",
+        noting(asked, "UpdateTerminationProtection"),
+    )
+    return asked
+
+
+def test_a_protected_stack_is_not_removed_and_says_how_it_could_be(cloudformation, protected):
     done = run(destroy.app, "--stack", "digits", "--yes")
     assert isinstance(done.exception, CannotBeDone)
-    assert "--no-enable-termination-protection" in str(done.exception)
+    assert "--unprotect" in str(done.exception)
     assert cloudformation.describe_stacks(StackName="digits")["Stacks"]
+    assert protected == []
+
+
+def test_protection_is_lifted_when_it_is_asked_for_and_the_name_was_typed(
+    cloudformation, protected
+):
+    run(destroy.app, "--stack", "digits", "--unprotect")
+    assert protected == []
+    done = run(destroy.app, "--stack", "digits", "--unprotect", "--yes")
+    assert done.exit_code == 0, done.output
+    assert protected == [{"StackName": "digits", "EnableTerminationProtection": False}]
+    assert not cloudformation.describe_stacks()["Stacks"]
 
 
 # --- make smoke ---

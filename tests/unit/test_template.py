@@ -466,6 +466,8 @@ def test_the_backfill_starts_itself_and_reads_and_writes_where_it_says(resources
     assert rights(resources, "BackfillMachineRole") == {
         ("xray:PutTraceSegments", "*"),
         ("xray:PutTelemetryRecords", "*"),
+        ("xray:GetSamplingRules", "*"),
+        ("xray:GetSamplingTargets", "*"),
         ("s3:ListBucket", "ImagesBucket.Arn"),
         ("s3:GetObject", "LabelsBucket.Arn/inventory/*"),
         ("s3:GetObject", "LabelsBucket.Arn/backfill/*"),

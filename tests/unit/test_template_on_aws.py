@@ -10,7 +10,7 @@ import pytest
 
 from infra import deploy, floor
 from infra.templates import Stack, load
-from tests.templates import mentions, of_type, properties, render
+from tests.templates import mentions, of_type, properties, render, rights
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = load(ROOT / "template.yaml")
@@ -144,6 +144,20 @@ def test_a_budget_that_would_tell_nobody_is_refused(budget, email, told):
     broken = Stack(TEMPLATE, {"MonthlyBudget": budget, "AlarmEmail": email}).broken_rules()
     assert len(broken) == told
     assert all("AlarmEmail" in it for it in broken)
+
+
+def test_a_state_machine_that_is_traced_may_ask_what_to_sample():
+    """https://docs.aws.amazon.com/step-functions/latest/dg/concepts-xray-tracing.html"""
+    resources = TEMPLATE["Resources"]
+    traced = [
+        it["RoleArn"]["Fn::GetAtt"][0]
+        for it in of_type(resources, "AWS::StepFunctions::StateMachine").values()
+        if it.get("TracingConfiguration", {}).get("Enabled")
+    ]
+    assert traced == ["BackfillMachineRole"]
+    for role in traced:
+        allowed = {action for action, _ in rights(resources, role)}
+        assert {"xray:GetSamplingRules", "xray:GetSamplingTargets"} <= allowed
 
 
 # --- Limits ---
