@@ -41,12 +41,14 @@ from benchmarks import contact_sheet, machine, page_samples, page_scores, shares
 from benchmarks.page_samples import Sample
 from benchmarks.page_scores import Score
 from benchmarks.side_by_side import console
-from digits import Classifier, bundle
+from digits import Classifier, bundle, image
 from digits.errors import DigitsError
 from digits.quiet import nothing_on_stderr
+from digits.recognition.pipeline import Recogniser, only_digit
+from training_job.tile_segmenter import kept
 
 ROOT = Path(__file__).parents[1]
-OURS, REFERENCE = "ours", "PP-OCRv6"
+OURS, IN_DEVELOPMENT, REFERENCE = "ours", "in development", "PP-OCRv6"
 _READY = ".venvs/rapidocr/.ready"  # what make calls the reference's environment
 _SIDE, _COLUMNS = 420, 4  # pixels of a picture on the contact sheet, and pictures in a row
 _MOST = 120  # pictures on the contact sheet
@@ -95,6 +97,9 @@ def main(
     real: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Read the real pictures of a folder.")
     ] = None,
+    in_development: Annotated[
+        bool, typer.Option("--in-development", help="Read by the page reader in development, too.")
+    ] = False,
     reference: Annotated[bool, typer.Option("--reference", help="Read by PP-OCRv6, too.")] = False,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to draw what we fail on.")
@@ -111,6 +116,9 @@ def main(
     with nothing_on_stderr():
         classifier = Classifier(bundle.load(folder))
     readers: dict[str, Reader] = {OURS: lambda sample: _read(classifier, sample)}
+    if in_development:
+        pages = kept.recogniser(classifier.judge)  # type: ignore[arg-type]
+        readers[IN_DEVELOPMENT] = lambda sample: _read_in_development(pages, sample)
     with _pp_ocr() if reference else nullcontext() as other:
         if other:
             readers[REFERENCE] = other
@@ -162,6 +170,24 @@ def _real(folder: Path, kinds: Sequence[str] | None) -> tuple[Iterator[Sample], 
         for label in sorted(labels, key=lambda label: label["kind"])
     )
     return pictures, len(labels)
+
+
+def _read_in_development(pages: Recogniser, sample: Sample) -> Reading:
+    started = time.process_time()
+    try:
+        picture = image.decode(sample.data)
+        lines = pages.read(picture, single=sample.mode == "single")
+        several = False
+        if sample.mode == "single":
+            lines, several = only_digit(lines, picture)
+    except DigitsError:  # a picture that cannot be read is read as nothing
+        lines, several = (), False
+    text = "\n".join(
+        "".join(str(mark.probabilities.argmax()) if mark.is_digit else "?" for mark in line)
+        for line in lines
+    )
+    accepted = all(mark.accepted for line in lines for mark in line) and bool(lines) and not several
+    return Reading(text, accepted, time.process_time() - started)
 
 
 def _read(classifier: Classifier, sample: Sample) -> Reading:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ COARSE = 32  # pixels of the longer side; a larger picture that shows no more is
 ENLARGEMENT = 0.11  # of the contrast: how far one is anywhere from the coarse picture, enlarged
 NEARBY = 0.55  # of the contrast around each pixel: how far it is at most
 ROUNDING = 3  # grey levels beyond that
+COLOURED = 40  # grey levels along the colours' first principal component, from which it shows ink
 
 # What files of the formats read here are called; what counts is what is in them.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
@@ -80,12 +82,44 @@ class Picture:
         Pixels of the upright image at full size.
     format : str
         ``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"GIF"``, ``"BMP"``, ``"TIFF"`` or ``"HEIC"``.
+    data : bytes or None
+        The file, of which finer pictures can be decoded; None where `grey` is all there is.
     """
 
     grey: Grey
     width: int
     height: int
     format: str
+    data: bytes | None = field(default=None, repr=False, compare=False)
+
+    def finer(self, side: int) -> Grey:
+        """The luminance with more detail, as `grey`: uint8 (h, w).
+
+        Its longer side has `side` to twice as many pixels, or all that the image has if those are
+        fewer.
+        """
+        if self.data is None or max(self.grey.shape) >= min(side, max(self.width, self.height)):
+            return self.grey
+        return np.asarray(_decoded(self.data, self.format, side)[0])
+
+    def by_colour(self) -> Picture | None:
+        """The picture in the shades in which its colours differ most, for ink as light as paper.
+
+        `grey` is the first principal component of the colours, in grey levels; None where that
+        differs too little to show ink, or where there is no file to decode.
+        """
+        if self.data is None:
+            return None
+        colours = np.asarray(_decoded(self.data, self.format, WORKING_SIDE, "RGB")[0], np.float32)
+        if colours.ndim != 3:
+            return None
+        colours -= colours.mean(axis=(0, 1))
+        _, axes = np.linalg.eigh(np.cov(colours.reshape(-1, 3), rowvar=False))
+        shades = colours @ axes[:, -1].astype(np.float32)
+        if np.ptp(shades) < COLOURED:
+            return None
+        grey = np.round(shades - shades.min()).clip(0, 255).astype(np.uint8)
+        return replace(self, grey=grey, data=None)
 
 
 def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
@@ -122,6 +156,18 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
             "This is not an image in a format that is read here; convert it to PNG, JPEG, WebP,"
             " GIF, BMP, TIFF or HEIC."
         )
+    reduced, (width, height) = _decoded(data, name, WORKING_SIDE)
+    return Picture(np.asarray(reduced), width, height, name, data)
+
+
+def _decoded(
+    data: bytes, name: str, side: int, mode: Literal["L", "RGB"] = "L"
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode a file, upright, its longer side brought to `side` or up to twice that.
+
+    To grey, or to colours where it has some. Gives the size of the upright image, too, and raises
+    what `decode` does.
+    """
     # Hostile files make Pillow raise nearly anything (OSError, ValueError, SyntaxError, EOFError,
     # struct.error, KeyError, OverflowError, MemoryError, ...), and no list of them is complete.
     try:
@@ -130,7 +176,7 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
             _check_size(image, name)
             if name == "JPEG":
                 _check_scans(data)
-            reduced = _reduced(image)
+            reduced = _reduced(image, side, mode)
             turn = _turn(image)
     except (TooLarge, UnsupportedFormat, UnreadableImage):
         raise
@@ -145,7 +191,7 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
         reduced = reduced.transpose(turn)
         if turn in _QUARTER_TURNS:
             width, height = height, width
-    return Picture(np.asarray(reduced), width, height, name)
+    return reduced, (width, height)
 
 
 def without_enlargement(picture: Picture) -> Picture:
@@ -166,7 +212,7 @@ def without_enlargement(picture: Picture) -> Picture:
         contrast = max(int(np.ptp(grey)), 1)
         if lost.max() < ENLARGEMENT * contrast and (lost <= _spared(coarse, fine.size)).all():
             grey = np.asarray(coarse)
-    return picture if grey is picture.grey else replace(picture, grey=grey)
+    return picture if grey is picture.grey else replace(picture, grey=grey, data=None)
 
 
 def _spared(coarse: Image.Image, size: tuple[int, int]) -> NDArray[np.float64]:
@@ -270,21 +316,21 @@ def _check_scans(data: bytes) -> None:
         )
 
 
-def _reduced(image: Image.Image) -> Image.Image:
-    """Decode to grey (mode L), the long side brought to `WORKING_SIDE` or up to twice that.
+def _reduced(image: Image.Image, side: int, mode: Literal["L", "RGB"]) -> Image.Image:
+    """Decode to a mode, RGB where there are opaque colours alone, and to the size of `_decoded`.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 scale straight from its cosine coefficients, which costs a
     fraction of the whole; what is left to reduce is averaged by boxes.
     """
     width, height = image.size
-    factor = max(1, max(width, height) // WORKING_SIDE)
+    factor = max(1, max(width, height) // side)
     if image.format in {"JPEG", "MPO"}:
         scale = max(scale for scale in (1, 2, 4, 8) if scale <= factor)
-        image.draft("L", (width // scale, height // scale))
+        image.draft(mode, (width // scale, height // scale))
         factor //= scale
     image.load()
     image = _plain_mode(image)
-    if image.mode == "RGB":  # one channel is averaged in a third of the time
+    if image.mode == "RGB" and mode == "L":  # one channel is averaged in a third of the time
         image = image.convert("L")
     if factor > 1:
         image = image.reduce(factor)
@@ -292,7 +338,7 @@ def _reduced(image: Image.Image) -> Image.Image:
         return _eight_bits(image)
     if image.mode in {"LA", "RGBA"}:
         return _composite(image)
-    return image.convert("L")
+    return image if image.mode == mode else image.convert("L")
 
 
 def _plain_mode(image: Image.Image) -> Image.Image:

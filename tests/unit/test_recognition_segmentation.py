@@ -1,17 +1,33 @@
-"""Tiles, levels and limits of the segmentation in development, with a stand-in for the network."""
+"""Tiles, levels and limits of the segmentation, with stand-ins for the network."""
 
 from __future__ import annotations
 
+import io
+import pickle
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from digits import bundle
 from digits.errors import ModelUnavailable
+from digits.image import Picture, decode
 from digits.recognition import segmentation
-from digits.recognition.outputs import CELL, DIGIT, HALF, KINDS, PAPER
-from digits.recognition.segmentation import MOST_GLYPHS, MOST_PIXELS, Segmenter, segment
+from digits.recognition.outputs import BACKGROUND, CELL, DIGIT, HALF, KINDS, PAPER
+from digits.recognition.segmentation import (
+    MOST_GLYPHS,
+    MOST_PIXELS,
+    Glyph,
+    Level,
+    Segmenter,
+    segment,
+)
+from training_job.tile_segmenter import kept
+
+SHIPPED = bundle.load()
+CONFIG = kept.config().segmentation
+COARSE = 64**2 + 112**2 + 224**2  # pixels of the levels of a square up to 224, padded to 16
 
 
 class StandIn:
@@ -19,6 +35,8 @@ class StandIn:
 
     A square's centre is where it is darkest. Every output depends on its near surroundings alone.
     """
+
+    config = CONFIG
 
     def __init__(self) -> None:
         self.shown = 0
@@ -56,6 +74,8 @@ class StandIn:
 class Noise:
     """Sees handwriting and the centres of small glyphs everywhere."""
 
+    config = CONFIG
+
     def __init__(self) -> None:
         self.shown = 0
 
@@ -70,12 +90,21 @@ class Noise:
         return kind, heat, offsets, np.full((height // HALF, width // HALF), 10, np.float32)
 
 
-def page(side: int, *squares: tuple[int, int, int]) -> np.ndarray:
+def page(side: int, *squares: tuple[int, int, int]) -> Picture:
     """White, with black squares at left, top and of some side."""
     grey = np.full((side, side), 255, np.uint8)
     for left, top, own in squares:
         grey[top : top + own, left : left + own] = 0
-    return grey
+    return picture_of(grey)
+
+
+def picture_of(grey: np.ndarray) -> Picture:
+    return Picture(grey, grey.shape[1], grey.shape[0], "PNG")
+
+
+def sides_of(glyphs) -> set[int]:
+    """Longer sides of the levels that glyphs are found on."""
+    return {max(glyph.level.grey.shape) for glyph in glyphs}
 
 
 def boxes(glyphs):
@@ -93,11 +122,11 @@ def near(found, expected, by):
 
 def test_tiles_put_together_are_the_whole(monkeypatch):
     places = [(20, 30, 40), (500, 480, 60), (700, 90, 32), (498, 800, 28), (30, 506, 30)]
-    grey = page(896, *places)
-    tiled = segmentation._look(grey, 896, None, StandIn())
+    grey = page(896, *places).grey
+    tiled = segmentation._look(grey, grey.shape, 896, None, StandIn())
     monkeypatch.setattr(segmentation, "TILE", 1024)
-    whole = segmentation._look(grey, 896, None, StandIn())
-    for name in ("handwriting", "digit", "printed"):
+    whole = segmentation._look(grey, grey.shape, 896, None, StandIn())
+    for name in ("handwriting", "digit", "printed", "background"):
         np.testing.assert_array_equal(getattr(tiled[0], name), getattr(whole[0], name))
     for plane, other in zip(tiled[1:], whole[1:], strict=True):
         np.testing.assert_array_equal(plane, other)
@@ -107,8 +136,9 @@ def test_tiles_put_together_are_the_whole(monkeypatch):
 def test_only_tiles_with_small_writing_are_looked_at_closer():
     network = StandIn()
     segment(page(1792, (100, 100, 32)), network)
-    coarse = 112**2 + 224**2 + 448**2
-    assert network.shown == coarse + 2 * 576**2  # a corner tile with its context, on two levels
+    assert (
+        network.shown == COARSE + 448**2 + 2 * 576**2
+    )  # a corner tile with its context, on two levels
 
 
 def test_small_glyphs_are_found_once_on_the_first_level_that_shows_them():
@@ -139,23 +169,24 @@ def test_a_glyph_says_its_ink_and_how_sure_the_network_is():
 
 
 def test_boxes_are_right_where_the_sides_are_no_multiples_of_the_stride():
-    grey = page(300, (40, 120, 60))[: 40 + 120 + 60, :171]
-    near(boxes(segment(grey, StandIn())), [box(40, 120, 60)], by=3)
+    grey = page(300, (40, 120, 60)).grey[: 40 + 120 + 60, :171]
+    near(boxes(segment(picture_of(grey), StandIn())), [box(40, 120, 60)], by=3)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (28, 28), (1, 900), (700, 3)])
 def test_a_picture_is_not_enlarged_beyond_its_own_resolution(shape):
     for side in segmentation._sides(max(shape)):
-        level, *_ = segmentation._look(np.zeros(shape, np.uint8), side, None, StandIn())
-        assert level.scale <= segmentation.ENLARGED
-        limit = np.array(shape) * segmentation.ENLARGED + 16  # padding to the network's stride
+        level, *_ = segmentation._look(np.zeros(shape, np.uint8), shape, side, None, StandIn())
+        most = max(segmentation.ENLARGED, segmentation.FIRST_SIDE / max(shape))
+        assert level.scale <= most
+        limit = np.array(shape) * most + 16  # padding to the network's stride
         assert (np.array(level.grey.shape) <= limit).all()
         assert not (np.array(level.grey.shape) % 16).any()
 
 
 def test_ink_at_the_border_does_not_go_on_beyond_it():
-    grey = page(300, (40, 120, 60))[:180]
-    near(boxes(segment(grey, StandIn())), [box(40, 120, 60)], by=2)
+    grey = page(300, (40, 120, 60)).grey[:180]
+    near(boxes(segment(picture_of(grey), StandIn())), [box(40, 120, 60)], by=2)
 
 
 def test_a_large_glyph_that_only_a_fine_level_shows_is_none():
@@ -166,8 +197,8 @@ def test_a_large_glyph_that_only_a_fine_level_shows_is_none():
                 grey[:, round(len(grey) * 90 / 896) :] = 255
             return super().__call__(grey)
 
-    grey = page(896, (40, 40, 30), (100, 40, 200))
-    assert boxes(segment(grey, OnFineLevels())) == [box(40, 40, 30)]
+    picture = page(896, (40, 40, 30), (100, 40, 200))
+    assert boxes(segment(picture, OnFineLevels())) == [box(40, 40, 30)]
 
 
 def test_nothing_is_looked_at_beyond_the_last_level():
@@ -177,7 +208,7 @@ def test_nothing_is_looked_at_beyond_the_last_level():
 def test_noise_costs_no_more_than_the_limits():
     network = Noise()
     started = time.process_time()
-    found = segment(np.zeros((4000, 4000), np.uint8), network)
+    found = segment(picture_of(np.zeros((4000, 4000), np.uint8)), network)
     assert MOST_PIXELS / 4 < network.shown <= MOST_PIXELS
     assert MOST_GLYPHS / 2 < len(found) <= MOST_GLYPHS * len(list(segmentation._sides(4000)))
     levels = {glyph.level.scale: glyph.level for glyph in found}
@@ -200,7 +231,7 @@ def test_each_vote_goes_to_the_nearest_centre():
 
 
 def test_small_glyphs_are_kept_where_the_next_level_costs_too_much(monkeypatch):
-    monkeypatch.setattr(segmentation, "MOST_PIXELS", 112**2 + 224**2 + 448**2)
+    monkeypatch.setattr(segmentation, "MOST_PIXELS", COARSE + 448**2)
     found = segment(page(1792, (200, 200, 40), (1500, 1600, 40)), StandIn())
     near(boxes(found), [box(200, 200, 40), box(1500, 1600, 40)], by=4)
     assert {glyph.level.grey.shape for glyph in found} == {(448, 448)}
@@ -213,11 +244,227 @@ def test_blank_paper_has_no_glyphs():
 @pytest.mark.parametrize("tflite", [b"", b"no network"])
 def test_bytes_that_are_no_network_are_a_typed_error(tflite):
     with pytest.raises(ModelUnavailable, match="publish the bundle again"):
-        Segmenter(tflite)
+        Segmenter(tflite, CONFIG)
 
 
 def test_a_network_with_other_outputs_is_a_typed_error():
-    shipped = bundle.load()
-    for tflite in (shipped.segmenter, shipped.classifier):
-        with pytest.raises(ModelUnavailable, match="tile_segmenter"):
-            Segmenter(tflite)
+    with pytest.raises(ModelUnavailable, match="segmenter"):
+        Segmenter(SHIPPED.classifier, CONFIG)
+
+
+def test_a_segmenter_finds_the_same_after_it_was_sent_to_another_process():
+    grey = np.full((64, 48), 230, np.uint8)
+    grey[10:50, 20:26] = 40
+    segmenter = Segmenter(kept.NETWORK.read_bytes(), CONFIG)
+    sent = pickle.loads(pickle.dumps(segmenter))
+    assert sent.config == CONFIG
+    for one, other in zip(sent(grey), segmenter(grey), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_small_writing_is_decoded_again_at_the_resolution_that_shows_it():
+    places = [(200, 200, 40), (1500, 1600, 40)]
+    buffer = io.BytesIO()
+    Image.fromarray(page(1792, *places).grey).save(buffer, "PNG")
+    picture = decode(buffer.getvalue())
+    assert max(picture.grey.shape) < 1792
+    near(boxes(segment(picture, StandIn())), [box(*place) for place in places], by=2)
+
+
+class TestCoarsestLevel:
+    def test_it_has_56_pixels_and_shows_what_fills_the_picture(self):
+        assert list(segmentation._sides(60)) == [56, 112]
+        (glyph,) = segment(page(448, (20, 20, 400)), StandIn())
+        assert glyph.level.scale == 56 / 448
+
+    def test_nothing_is_too_large_for_it(self):
+        class Larger(StandIn):
+            def __call__(self, grey):
+                *outputs, sizes = super().__call__(grey)
+                return *outputs, np.full_like(sizes, 1.2 * CONFIG.large)
+
+        found = segment(page(448, (20, 20, 400)), Larger())
+        assert [glyph.level.scale for glyph in found] == [56 / 448]
+
+
+class TestQuality:
+    """A square of 70 pixels in 896, which the levels 448 and 896 show."""
+
+    PICTURE = page(896, (100, 100, 70))
+
+    @staticmethod
+    def by_level(**of: float):
+        """A quality for each level's side."""
+        return lambda glyphs: [of[f"at_{max(glyph.level.grey.shape)}"] for glyph in glyphs]
+
+    def test_a_good_glyph_is_not_looked_at_closer(self):
+        network = StandIn()
+        found = segment(self.PICTURE, network, self.by_level(at_448=0.6))
+        assert sides_of(found) == {448}
+        assert network.shown == COARSE + 448**2
+
+    @pytest.mark.parametrize(
+        ("coarse", "fine", "kept"), [(0.3, 0.9, 896), (0.3, 0.4, 896), (0.3, 0.2, 448)]
+    )
+    def test_a_poor_one_is_and_the_better_is_kept_once(self, coarse, fine, kept):
+        quality = self.by_level(at_448=coarse, at_896=fine, at_1792=0.05)
+        found = segment(self.PICTURE, StandIn(), quality)
+        assert sides_of(found) == {kept}
+        near(boxes(found), [box(100, 100, 70)], by=2)
+
+    def test_what_is_hardly_anything_on_every_level_is_dropped(self):
+        poor = CONFIG.kept / 2
+        quality = self.by_level(at_448=poor, at_896=poor, at_1792=poor)
+        assert segment(self.PICTURE, StandIn(), quality) == []
+
+    def test_a_poor_one_does_not_take_the_place_of_the_good_ones_in_it(self):
+        class Vague(StandIn):
+            """Sees the two squares as one on the coarse levels."""
+
+            def __call__(self, grey):
+                if len(grey) <= 448:
+                    grey = grey.copy()
+                    scale = len(grey) / 896
+                    rows = slice(round(100 * scale), round(150 * scale))
+                    grey[rows, round(100 * scale) : round(204 * scale)] = 0
+                return super().__call__(grey)
+
+        places = [(100, 100, 50), (154, 100, 50)]
+        quality = self.by_level(at_448=0.4, at_896=0.9)
+        near(
+            boxes(segment(page(896, *places), Vague(), quality)),
+            [box(*place) for place in places],
+            by=2,
+        )
+
+
+class TestComponents:
+    class Halves(StandIn):
+        """Takes the halves of a square for two glyphs."""
+
+        @staticmethod
+        def squares(ink):
+            for left, top, right, bottom in StandIn.squares(ink):
+                middle = (left + right) // 4 * 2
+                yield left, top, middle - 2, bottom
+                yield middle, top, right, bottom
+
+    PICTURE = page(448, (100, 100, 80))
+
+    def test_without_a_quality_glyphs_are_those_of_the_votes(self):
+        assert len(segment(self.PICTURE, self.Halves())) == 2
+
+    @pytest.mark.parametrize(("whole", "half", "count"), [(0.9, 0.6, 1), (0.6, 0.9, 2)])
+    def test_a_component_takes_the_place_of_the_glyphs_in_it_if_it_is_better(
+        self, whole, half, count
+    ):
+        def quality(glyphs):
+            wide = (glyph.mask.shape[1] > 0.8 * glyph.mask.shape[0] for glyph in glyphs)
+            return [whole if one else half for one in wide]
+
+        found = segment(self.PICTURE, self.Halves(), quality)
+        assert len(found) == count
+        assert sum(np.count_nonzero(glyph.mask) for glyph in found) == 40**2
+        owners = {number for glyph in found for number in glyph.numbers}
+        assert len(owners) == 2
+
+    def test_glyphs_elsewhere_are_not_compared(self):
+        def glyph(left, width):
+            return Glyph(BLANK, left, 5, np.ones((40, width), np.bool_), (0,), 1.0, 1.0)
+
+        within, beside, whole = glyph(10, 20), glyph(60, 20), glyph(10, 40)
+        chosen = segmentation._chosen([(0.9, within), (0.1, beside)], [(0.5, whole)])
+        assert [one for _, one in chosen] == [beside, whole]
+
+    def test_one_glyph_of_the_same_ink_is_kept(self):
+        mask = np.ones((40, 40), np.bool_)
+        vote, whole = (Glyph(BLANK, 5, 5, mask, (0,), 1.0, 1.0) for _ in range(2))
+        assert segmentation._chosen([(0.4, vote)], [(0.5, whole)]) == [(0.4, vote)]
+
+
+def level_of(handwriting: np.ndarray, printed: np.ndarray) -> Level:
+    """A level on which the network sees what it is told, all handwriting being digits'."""
+    blank = np.zeros(handwriting.shape, np.uint8)
+    owner = np.full(handwriting.shape, -1, np.int16)
+    return Level(blank, 1.0, handwriting, handwriting.copy(), printed, blank.copy(), owner)
+
+
+BLANK = level_of(np.zeros((96, 96), np.uint8), np.zeros((96, 96), np.uint8))
+
+
+class TestStrokesThatLookLikePrint:
+    @staticmethod
+    def joined(by_hand: int, printed: int) -> Level:
+        """An upright stroke of so many rows of each kind."""
+        rows, window = by_hand + printed, slice(20, 26)
+        handwriting, print_ = (np.zeros((rows + 40, 64), np.uint8) for _ in range(2))
+        handwriting[20 : 20 + by_hand, window] = 200
+        print_[20 + by_hand : 20 + rows, window] = 200
+        level = level_of(handwriting, print_)
+        segmentation._join_strokes(level)
+        return level
+
+    @pytest.mark.parametrize(("by_hand", "printed"), [(40, 20), (20, 40)])
+    def test_the_whole_stroke_is_handwriting_though_parts_look_printed(self, by_hand, printed):
+        level = self.joined(by_hand, printed)
+        assert (level.handwriting[20:80, 20:26] == 200).all()
+        assert (level.digit[20 : 20 + by_hand, 20:26] == 200).all()
+        assert level.printed.max() == 0
+
+    def test_print_of_which_little_looks_written_stays_print(self):
+        level = self.joined(10, 50)
+        assert (level.handwriting > 0).sum() == 10 * 6
+        assert (level.printed > 0).sum() == 50 * 6
+
+    def test_what_is_larger_than_a_glyph_stays_as_it_is(self):
+        level = self.joined(100, segmentation.JOINED_SIDE - 99)
+        assert (level.printed > 0).any()
+
+
+class OnCloth(StandIn):
+    """Sees on one level that the right half of the picture is no paper."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def __call__(self, grey):
+        kind, *outputs = super().__call__(grey)
+        if len(grey) == self.side:
+            half = kind[:, grey.shape[1] // 2 :]
+            half *= 0.4
+            half[..., BACKGROUND] = 0.6
+        return kind, *outputs
+
+
+@pytest.mark.parametrize(("side", "holds"), [(112, False), (224, True), (448, True)])
+def test_the_background_of_two_levels_holds_for_finer_ones(side, holds):
+    on_paper, on_cloth = (390, 100, 40), (470, 100, 40)
+    found = segment(page(896, on_paper, on_cloth), OnCloth(side))
+    expected = [box(*on_paper)] if holds else [box(*on_paper), box(*on_cloth)]
+    near(boxes(found), expected, by=2)
+    assert sides_of(found) == {896}
+
+
+class TestAlone:
+    LARGE, SMALL = (300, 300, 600), (1500, 1500, 100)
+
+    def shown(self, *squares, quality=None, alone=True) -> int:
+        network = StandIn()
+        assert len(segment(page(1792, *squares), network, quality, alone=alone)) == len(squares)
+        return network.shown
+
+    def test_one_glyph_is_looked_at_up_to_224_pixels(self):
+        assert self.shown(self.LARGE) == COARSE
+
+    def test_it_is_looked_at_closer_if_that_is_not_asked(self):
+        assert self.shown(self.LARGE, alone=False) == COARSE + 448**2
+
+    def test_smaller_writing_beside_it_is_looked_at_closer(self):
+        assert self.shown(self.LARGE, self.SMALL) > COARSE
+
+    def test_so_are_two_glyphs(self):
+        assert self.shown((300, 300, 500), (1000, 300, 500)) == COARSE + 448**2
+
+    def test_so_is_one_of_poor_quality(self):
+        assert self.shown(self.LARGE, quality=lambda glyphs: [0.3] * len(glyphs)) > COARSE

@@ -122,7 +122,7 @@ def test_a_scene_holds_either_what_is_held_out_or_what_is_trained_with(held_out,
 
     monkeypatch.setattr(marks, "_bank", bank)
     for module, name in (
-        (glyphs, "load"), (glyphs, "any_digit"), (photos, "any_digit"), (glyphs, "by_typeface"),
+        (glyphs, "load"), (photos, "any_digit"), (glyphs, "by_typeface"),
     ):  # fmt: skip
         draw = getattr(module, name)
 
@@ -132,12 +132,11 @@ def test_a_scene_holds_either_what_is_held_out_or_what_is_trained_with(held_out,
 
         monkeypatch.setattr(module, name, noted)
     printed._typefaces.cache_clear()
+    marks._typed.cache_clear()
     for seed in range(40):
         scene(seed, 96, held_out)
     assert {flag for _, flag in asked} == {held_out}
-    assert {name.rpartition(".")[2] for name, _ in asked} == {
-        "bank", "load", "any_digit", "by_typeface",
-    }  # fmt: skip
+    assert {name.rpartition(".")[2] for name, _ in asked} == {"bank", "any_digit", "by_typeface"}
 
 
 def test_banks_and_typefaces_of_both_kinds_have_nothing_in_common():
@@ -148,6 +147,25 @@ def test_banks_and_typefaces_of_both_kinds_have_nothing_in_common():
     trained, held_out = (set(glyphs.by_typeface(held_out=flag)) for flag in (False, True))
     assert trained and held_out and not trained & held_out
     assert len(printed._typefaces(True)) >= 5
+    for digits in (True, False):
+        trained, held_out = (
+            {drawing.tobytes() for drawing, _ in marks._typed(flag, digits=digits)}
+            for flag in (False, True)
+        )
+        assert trained and held_out and not trained & held_out
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_no_typeface_is_both_print_and_a_hand(held_out):
+    printed_ones = {
+        drawing.tobytes() for face in printed._typefaces(held_out) for drawing in face.values()
+    }
+    by_hand = {
+        drawing.tobytes()
+        for digits in (True, False)
+        for drawing, _ in marks._typed(held_out, digits=digits)
+    }
+    assert printed_ones and by_hand and not printed_ones & by_hand
 
 
 def test_a_contact_sheet_shows_each_scene_beside_its_truth(tmp_path):

@@ -22,7 +22,7 @@ from training_job.checkpoint import Checkpoint
 from training_job.progress import Progress
 from training_job.synthesis.photographs import Scene
 from training_job.tile_segmenter import __main__ as command
-from training_job.tile_segmenter import fit, targets
+from training_job.tile_segmenter import fit, kept, targets
 from training_job.tile_segmenter.network import litert, network
 from training_job.tile_segmenter.targets import FINE, Targets
 
@@ -60,6 +60,15 @@ def test_offsets_point_to_the_centre_and_sizes_are_the_longer_sides():
     assert one.size[0, 0, 0] == 0
     assert one.size[0, 30, 30] == 0, "a speck has no targets"
     assert np.count_nonzero(one.size) == 10 * 5 + 3 * 6
+
+
+def test_a_glyph_larger_than_the_network_knows_has_no_centre():
+    owner = np.zeros((96, 128), np.uint16)
+    owner[4 : 4 + targets.LARGEST + 1, 10:20] = 1
+    owner[4 : 4 + targets.LARGEST, 90:100] = 2
+    one = targets.targets(Scene(np.zeros((96, 128), np.uint8), np.zeros_like(owner), owner, ("1",)))
+    assert one.centre[0, :, :16].max() == 0 < one.centre[0, :, 16:].max()
+    assert (one.size[0, 10, [5, 45]] == (targets.LARGEST + 1, targets.LARGEST)).all()
 
 
 def test_the_centre_heat_map_peaks_at_each_centre():
@@ -112,7 +121,9 @@ def test_the_networks_outputs_have_their_strides_and_channels():
 def test_the_recogniser_runs_what_training_writes():
     keras.utils.set_random_seed(1)
     trained = network(training=True)
-    segmenter = pickle.loads(pickle.dumps(Segmenter(litert(trained.get_weights()))))
+    segmenter = pickle.loads(
+        pickle.dumps(Segmenter(litert(trained.get_weights()), kept.config().segmentation))
+    )
     grey = two_marks().grey[:48]
     kind, heat, offsets, sizes = segmenter(grey)
     given = trained(grey[None, ..., None].astype(np.float32) / 255, training=False)

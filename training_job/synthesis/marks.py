@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from training_job import glyphs, photos, strokes
+from training_job.synthesis.printed import is_print
 
 Plane = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -121,6 +122,19 @@ def _bank(held_out: bool) -> _Bank:
     )
 
 
+@cache
+def _typed(held_out: bool, *, digits: bool) -> list[tuple[Bytes, str]]:
+    """The digits, or the other characters, of typefaces that imitate hands, and which each is."""
+    faces = glyphs.by_typeface(held_out=held_out)
+    return [
+        (drawing, character)
+        for name, face in faces.items()
+        if not is_print(name)
+        for character, drawing in face.items()
+        if character.isdigit() == digits
+    ]
+
+
 def digit(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
     """A digit whose longer side is about `height` pixels."""
     source = rng.choice(3, p=_SOURCES)
@@ -130,7 +144,9 @@ def digit(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
         digits = _bank(held_out).digits
         drawing, which = digits[rng.integers(len(digits))]
     else:
-        drawing, which = glyphs.any_digit(rng, held_out=held_out)
+        digits_typed = _typed(held_out, digits=True)
+        drawing, character = digits_typed[rng.integers(len(digits_typed))]
+        which = int(character)
     side = height * np.exp(rng.normal(0, 0.08))
     return _standing(_written(drawing, side, rng, soft=source != 1), height, str(which))
 
@@ -147,8 +163,8 @@ def sign(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
 
 def letter(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
     """A letter or another character of a typeface that is neither digit nor sign."""
-    letters = glyphs.load(held_out=held_out, digits=False)
-    drawing = letters.images[rng.integers(len(letters))]
+    letters = _typed(held_out, digits=False)
+    drawing, _ = letters[rng.integers(len(letters))]
     plane = _written(drawing, height * rng.uniform(0.6, 1.1), rng, soft=True)
     return _standing(plane, height)
 

@@ -109,7 +109,7 @@ def page(side: int, height: float, rng: np.random.Generator, held_out: bool) -> 
         one.print(printed.waves(side, rng))
     if rng.random() < 0.15:
         _paragraph(one, rng, held_out)
-    if rng.random() < 0.22:
+    if rng.random() < 0.3:
         _cut_sheet(one, rng)
     if rng.random() < 0.05:
         _cross_out(one, height, rng)
@@ -329,8 +329,8 @@ def _print_alone(page: Page, height: float, rng: np.random.Generator, held_out: 
     elif kind == "table":
         down = height * rng.uniform(1.2, 3)
         across = down * rng.uniform(1, 3)
-        rows = np.arange(rng.uniform(-1, 1) * down, page.side, down)
-        columns = np.arange(rng.uniform(-1, 1) * across, page.side, across)
+        rows = np.arange(rng.uniform(-1, 0.5) * down, page.side, down)
+        columns = np.arange(rng.uniform(-1, 0.3) * across, page.side, across)
         page.print(printed.table(page.side, rows, columns, rng))
     elif kind == "sheet":
         _cut_sheet(page, rng)
@@ -361,7 +361,7 @@ def _cut_sheet(page: Page, rng: np.random.Generator) -> None:
     """Let the sheet end within the picture, on one or more sides; beyond it nothing is left."""
     side = page.side
     y, x = np.mgrid[:side, :side].astype(np.float32)
-    for _ in range(int(rng.choice((1, 2, 4), p=(0.5, 0.3, 0.2)))):
+    for _ in range(int(rng.choice((1, 2, 4), p=(0.4, 0.25, 0.35)))):
         angle = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.12)
         along = (x - side / 2) * np.cos(angle) + (y - side / 2) * np.sin(angle)
         page.sheet[along > side * rng.uniform(0.15, 0.48)] = 0

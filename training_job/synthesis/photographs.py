@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from digits.morphology import extreme, padded
 from digits.recognition.outputs import BACKGROUND, DIGIT, MARK, PAPER, PRINT
@@ -17,7 +17,7 @@ from training_job.synthesis.pages import INKED, Page, page
 
 _MARGIN = 1.5  # sides of a page, in sides of its picture: room to turn it
 _PRINTED = 0.18  # of the light that print takes at a pixel: from it on the pixel is print
-_HEIGHTS = (9.0, 130.0)  # pixels; range of digits' heights in a picture, evenly in octaves
+_HEIGHTS = (8.0, 110.0)  # pixels; range of digits' heights in a picture, evenly in octaves
 _COARSE = 20.0  # pixels of a digit's height from which a picture may be reduced and enlarged again
 
 
@@ -129,10 +129,12 @@ def _photographed(drawn: Page, height: float, rng: np.random.Generator) -> NDArr
 
 def _inked(drawn: Page, height: float, rng: np.random.Generator, *, clean: bool) -> Plane:
     """Paper with print and ink of some darkness on it, grey levels."""
-    paper = rng.uniform(235, 255) if clean else rng.uniform(110, 250)
+    paper = rng.uniform(235, 255) if clean else 250 - 140 * rng.random() ** 1.5
     if clean and rng.random() < 0.7:
         paper = 255
     dark = rng.uniform(0.6, 1.0) if rng.random() < 0.65 else rng.uniform(0.22, 0.6)
+    if clean and rng.random() < 0.12:  # a thin pen on a large canvas, of which little is left
+        dark = rng.uniform(0.07, 0.25)
     ink = drawn.ink * np.float32(dark)
     pen = rng.random()
     if pen < 0.2 and not clean:  # graphite and chalk leave gaps in the grain
@@ -203,7 +205,7 @@ def _light(side: int, rng: np.random.Generator) -> Plane:
 def _background(side: int, rng: np.random.Generator) -> Plane:
     """What a sheet lies on, grey levels: plain, wood, cloth, tiles, or boards."""
     plane = np.full((side, side), rng.uniform(15, 235), np.float32)
-    kind = rng.choice(("plain", "wood", "cloth", "boards", "tiles"))
+    kind = rng.choice(("plain", "wood", "cloth", "boards", "tiles", "fibres"))
     y, x = np.mgrid[:side, :side].astype(np.float32)
     if kind in {"wood", "boards"}:
         streaks = rng.integers(0, 256, (side, max(2, side // 40)), np.uint8)
@@ -216,6 +218,8 @@ def _background(side: int, rng: np.random.Generator) -> Plane:
         period = rng.uniform(3, 14)
         weave = np.sin(x * 2 * np.pi / period) * np.sin(y * 2 * np.pi / period)
         plane += np.float32(rng.uniform(5, 40)) * weave
+    if kind == "fibres" or rng.random() < 0.2:
+        plane = _fibres(plane, rng)
     if kind in {"boards", "tiles"}:  # joints, and edges of things
         for _ in range(int(rng.integers(1, 7))):
             angle = rng.uniform(0, np.pi)
@@ -223,5 +227,44 @@ def _background(side: int, rng: np.random.Generator) -> Plane:
             joint = rng.random() < 0.5
             darker = np.abs(along) < rng.uniform(0.5, 4) if joint else along > 0
             plane[darker] *= np.float32(rng.uniform(0.3, 1.6))
+    if rng.random() < 0.4:
+        plane = _things(plane, rng)
     plane += np.float32(rng.uniform(0, 40)) * (_cloud(side, np.exp(rng.uniform(0, 4)), rng) - 0.5)
     return plane.clip(0, 255)
+
+
+def _fibres(plane: Plane, rng: np.random.Generator) -> Plane:
+    """The background with short fibres, as vinyl, carpet and stone have: like faint strokes."""
+    image = _image(plane)
+    draw = ImageDraw.Draw(image)
+    count, length = int(rng.integers(100, 900)), np.exp(rng.uniform(np.log(3), np.log(40)))
+    turn, spread = rng.uniform(0, np.pi), rng.choice((0.1, 0.5, 3.0))
+    contrast = rng.uniform(4, 40)
+    for x, y in rng.uniform(0, len(plane), (count, 2)):
+        angle = turn + rng.normal(0, spread)
+        far = length * rng.uniform(0.4, 1.6) / 2
+        ends = (x - far * np.cos(angle), y - far * np.sin(angle),
+                x + far * np.cos(angle), y + far * np.sin(angle))  # fmt: skip
+        tone = plane[int(y), int(x)] + rng.normal(0, contrast)
+        draw.line(ends, fill=int(np.clip(tone, 0, 255)), width=int(rng.choice((1, 1, 2))))
+    return _as_floats(image)
+
+
+def _things(plane: Plane, rng: np.random.Generator) -> Plane:
+    """The background with things on it: boxes, discs and cords of any tone."""
+    image = _image(plane)
+    draw = ImageDraw.Draw(image)
+    side = len(plane)
+    for _ in range(int(rng.integers(1, 9))):
+        x, y = rng.uniform(-0.1, 1.1, 2) * side
+        wide, high = np.exp(rng.uniform(np.log(0.02), np.log(0.6), 2)) * side / 2
+        tone, kind = int(rng.integers(256)), rng.integers(3)
+        if kind == 0:
+            draw.rectangle((x - wide, y - high, x + wide, y + high), fill=tone)
+        elif kind == 1:
+            draw.ellipse((x - wide, y - high, x + wide, y + high), fill=tone)
+        else:
+            points = np.array([x, y]) + rng.normal(0, 0.4 * side, (3, 2))
+            width = int(rng.integers(1, 8))
+            draw.line(points.ravel().tolist(), fill=tone, width=width, joint="curve")
+    return _as_floats(image)

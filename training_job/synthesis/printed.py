@@ -16,17 +16,31 @@ from training_job import glyphs
 Plane = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-# Of the typefaces in `data/glyphs.npz` those of books, forms and screens, chosen by eye; the others
-# imitate hands.
+# Those of the typefaces in `data/glyphs.npz` that look printed, chosen by eye; the others imitate
+# hands.
 _TYPEFACES = frozenset((
-    "abel", "anonymous-pro", "anton", "archivo-black", "arvo", "bebas-neue", "bitter",
-    "cabin-condensed", "chivo", "cormorant-garamond", "courier-prime", "crimson-text",
-    "cutive-mono", "eb-garamond", "exo-2", "fira-mono", "gfs-didot", "ibm-plex-mono",
-    "inconsolata", "jetbrains-mono", "josefin-sans", "lato", "libre-baskerville", "merriweather",
-    "michroma", "montserrat", "noto-sans", "noto-serif", "nunito", "old-standard-tt", "open-sans",
-    "oswald", "playfair-display", "quicksand", "raleway", "roboto", "roboto-mono", "rokkitt",
-    "share-tech-mono", "slabo-27px", "source-sans-3", "space-mono", "special-elite", "trirong",
-    "ubuntu", "ultra", "urbanist", "varela-round", "zilla-slab",
+    "abel", "abril-fatface", "alfa-slab-one", "anonymous-pro", "anton", "archivo-black",
+    "arvo", "audiowide", "averia-libre", "baloo-2", "bangers", "bebas-neue", "bitter",
+    "black-han-sans", "bowlby-one", "bubblegum-sans", "cabin-condensed", "cantora-one",
+    "capriola", "cherry-bomb-one", "chewy", "chivo", "cinzel", "comfortaa",
+    "cormorant-garamond", "courier-prime", "crimson-text", "cute-font", "cutive-mono",
+    "do-hyeon", "dongle", "dotgothic16", "dynapuff", "eb-garamond", "exo-2", "fira-mono",
+    "fredoka", "gabriela", "gfs-didot", "gluten", "gorditas", "grandstander", "gruppo", "gugi",
+    "happy-monkey", "hubballi", "ibm-plex-mono", "inconsolata", "jetbrains-mono",
+    "josefin-sans", "jua", "kite-one", "kosugi-maru", "lakki-reddy", "lato",
+    "libre-baskerville", "life-savers", "lobster", "londrina-solid", "luckiest-guy", "macondo",
+    "major-mono-display", "marcellus", "marvel", "merriweather", "metal-mania", "michroma",
+    "milonga", "mochiy-pop-one", "molengo", "montaga", "montserrat", "mouse-memoirs",
+    "new-rocker", "nixie-one", "noto-sans", "noto-serif", "nova-mono", "nunito",
+    "old-standard-tt", "oleo-script", "open-sans", "orbitron", "oswald", "overlock",
+    "passero-one", "passion-one", "phudu", "piedra", "pirata-one", "playfair-display",
+    "poiret-one", "potta-one", "press-start-2p", "quicksand", "quintessential", "raleway",
+    "rammetto-one", "reggae-one", "ribeye", "righteous", "roboto", "roboto-mono", "rokkitt",
+    "ruluko", "sail", "salsa", "share-tech-mono", "single-day", "slabo-27px", "slackey",
+    "sniglet", "snippet", "sonsie-one", "source-sans-3", "space-mono", "special-elite",
+    "spicy-rice", "stick", "stylish", "sunflower", "syncopate", "titan-one", "trade-winds",
+    "trirong", "trochut", "ubuntu", "ultra", "uncial-antiqua", "unifrakturcook", "urbanist",
+    "varela-round", "vast-shadow", "vt323", "xanh-mono", "yeseva-one", "zilla-slab",
 ))  # fmt: skip
 _COMPLETE = 20  # characters; a typeface that has fewer is not used
 _LOW = frozenset("aemnruvwxy*~")  # characters without an ascender
@@ -41,11 +55,12 @@ _LINE = 400  # pixels of a page's side for each pixel of a thin line
 def _typefaces(held_out: bool) -> list[dict[str, Bytes]]:
     """The drawings of each typeface for print, by character."""
     faces = glyphs.by_typeface(held_out=held_out)
-    return [
-        face
-        for name, face in faces.items()
-        if name.partition("-latin-")[0] in _TYPEFACES and len(face) > _COMPLETE
-    ]
+    return [face for name, face in faces.items() if is_print(name) and len(face) > _COMPLETE]
+
+
+def is_print(typeface: str) -> bool:
+    """Whether a typeface of `glyphs.by_typeface` looks printed, and not written by hand."""
+    return typeface.partition("-latin-")[0] in _TYPEFACES
 
 
 def text(

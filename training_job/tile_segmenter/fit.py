@@ -33,7 +33,7 @@ _CLIP = 1.0  # norm of a variable's gradient at most
 _FORGOTTEN = 0.01  # of the running average at each step
 # Of the losses beside each other, and of a pixel by its kind: paper, digit, mark, print,
 # background. Chosen by eye from the development pictures.
-_OF_CROSS_ENTROPY, _OF_OFFSET, _OF_SIZE = 5.0, 3.0, 0.5
+_OF_CROSS_ENTROPY, _OF_CENTRE, _OF_OFFSET, _OF_SIZE = 5.0, 2.0, 3.0, 0.5
 _OF_KIND = (1.0, 3.0, 3.0, 2.0, 1.0)
 _SMOOTH = 20.0  # pixels of ink that the dice loss adds, so that an empty scene has one
 _SURE = 0.9  # of the centre heat map: from it on a cell is a glyph's centre
@@ -68,7 +68,7 @@ def losses(
     is_centre = tf.cast(centre > _SURE, tf.float32)
     focal = -is_centre * (1 - heat) ** 2 * tf.math.log_sigmoid(centres)
     focal -= (1 - is_centre) * (1 - centre) ** 4 * heat**2 * tf.math.log_sigmoid(-centres)
-    of_centre = tf.reduce_sum(focal) / (tf.reduce_sum(is_centre) + _FEW)
+    of_centre = _OF_CENTRE * tf.reduce_sum(focal) / (tf.reduce_sum(is_centre) + _FEW)
 
     inked = tf.cast(size > 0, tf.float32)
     count = tf.reduce_sum(inked) + 1

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FINE = 16  # parts of a pixel in which offsets are kept
 _FIRST = 1_000_000  # seed of the first scene
 _AT_ONCE = 50  # scenes that a process renders before the next takes its turn
+LARGEST = 80  # pixels, longer side of the largest glyph that has a centre
 _LEAST = 3  # pixels of ink; a glyph of which less is seen has no targets
 _SPREAD = 0.1  # of a glyph's longer side: standard deviation of its peak on the centre heat map
 _LEAST_SPREAD = 2.5  # pixels; a narrower peak would fall between the cells of the heat map
@@ -36,7 +37,8 @@ class Targets:
     picture, kind : uint8 (n, h, w)
         The network's input, and the kind of each pixel.
     centre : uint8 (n, h/4, w/4)
-        The centre heat map: 255 at the centre of a glyph, falling off as its size has it.
+        The centre heat map: 255 at the centre of a glyph, falling off as its size has it. Glyphs
+        larger than `LARGEST` have no centre: a coarser level of the pyramid shows them better.
     offset : int16 (n, h/2, w/2, 2)
         The offset field: x and y from each place with ink to its glyph's centre, sixteenths of a
         pixel.
@@ -138,7 +140,7 @@ def _glyphs(
 
     centre = np.zeros((height // CELL, width // CELL))
     y, x = np.mgrid[: height // CELL, : width // CELL] * CELL + (CELL - 1) / 2
-    for number in np.flatnonzero(shown):
+    for number in np.flatnonzero(shown & (side <= LARGEST)):
         spread = max(_LEAST_SPREAD, _SPREAD * side[number])
         far = (y - middle_y[number]) ** 2 + (x - middle_x[number]) ** 2
         np.maximum(centre, np.exp(-far / (2 * spread**2)), out=centre)

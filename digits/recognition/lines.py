@@ -1,0 +1,102 @@
+"""Glyph candidates to text lines, in reading order.
+
+Part of the page reader in development; not in service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digits.recognition.segmentation import Glyph
+
+Boxes = NDArray[np.float64]
+
+# All chosen by eye from the development pictures; lengths in heights of a digit.
+_FLAT = 0.6  # of its width: the height that a flat glyph counts as
+_TALL = 0.5  # from it on a glyph has a place in a line of its own
+_BESIDE = 0.3  # of the lower of two glyphs that they share: they stand in one line
+_LAST = 3  # glyphs at a line's end that the next may stand beside
+_NEAR = 1.2  # from a line: a small glyph that is farther from every one is left out
+_ALIKE = 0.4  # difference of the logarithms of two heights: they are of one size
+_NEXT = 4.0  # to the right, and `_FLAT` up or down: neighbours in a line
+
+
+def text_lines(glyphs: Sequence[Glyph], sure: Sequence[bool]) -> list[list[Glyph]]:
+    """Group glyphs to lines, top to bottom, each left to right.
+
+    Lines may slant. From the left, each tall glyph joins the line at whose end it shares the most
+    of its height; a small one then joins the line that is nearest.
+
+    Parameters
+    ----------
+    glyphs
+        The candidates, in any order.
+    sure
+        Of which the size is known to be that of a digit.
+    """
+    if not glyphs:
+        return []
+    boxes = np.array([glyph.box for glyph in glyphs])
+    middle, size = (boxes[:, 2:] + boxes[:, :2]) / 2, boxes[:, 2:] - boxes[:, :2]
+    height = np.maximum(size[:, 1], _FLAT * size[:, 0])
+    known = np.asarray(sure, np.bool_)
+    usual = float(np.median(height[known] if known.any() else height))
+    angle = _slant(middle, height)
+    turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    x, y = (middle @ turned).T
+    tall = height >= _TALL * usual
+    if not tall.any():
+        tall = height == height.max()
+    lines: list[list[int]] = []
+    for one in np.flatnonzero(tall)[np.argsort(x[tall], kind="stable")]:
+        shares = [
+            max(_shared(y[one], y[other], size[one, 1], size[other, 1]) for other in line[-_LAST:])
+            for line in lines
+        ]
+        if shares and max(shares) > _BESIDE:
+            lines[int(np.argmax(shares))].append(int(one))
+        else:
+            lines.append([int(one)])
+    lines.sort(key=lambda line: float(np.mean(y[line])))
+    joined = [list(line) for line in lines]
+    for one in np.flatnonzero(~tall):
+        apart = [
+            float(
+                (_distance(middle[one], size[one], middle[line], size[line]) / height[line]).min()
+            )
+            for line in lines
+        ]
+        if min(apart) < _NEAR:
+            joined[int(np.argmin(apart))].append(int(one))
+    return [[glyphs[one] for one in sorted(line, key=lambda one: x[one])] for line in joined]
+
+
+def _slant(middle: Boxes, height: NDArray[np.float64]) -> float:
+    """The median direction from glyphs to their right neighbours of like size, radians."""
+    angles = []
+    for (x, y), own in zip(middle, height, strict=True):
+        across, down = middle[:, 0] - x, middle[:, 1] - y
+        beside = (across > 0) & (across < _NEXT * own) & (np.abs(down) < _FLAT * own)
+        beside &= np.abs(np.log(height / own)) < _ALIKE
+        if beside.any():
+            nearest = np.flatnonzero(beside)[across[beside].argmin()]
+            angles.append(float(np.arctan2(down[nearest], across[nearest])))
+    return float(np.median(angles)) if len(angles) > 1 else 0.0
+
+
+def _shared(one: float, other: float, tall: float, other_tall: float) -> float:
+    """How much of the lower of two glyphs they share, by their middles and heights."""
+    lower, upper = (
+        min(one + tall / 2, other + other_tall / 2),
+        max(one - tall / 2, other - other_tall / 2),
+    )
+    return float((lower - upper) / max(min(tall, other_tall), 1e-6))
+
+
+def _distance(one: Boxes, size: Boxes, others: Boxes, sizes: Boxes) -> NDArray[np.float64]:
+    """Between a glyph's box and each of the others', pixels."""
+    gaps = np.maximum(np.abs(others - one) - (sizes + size) / 2, 0)
+    return np.asarray(np.hypot(gaps[:, 0], gaps[:, 1]))

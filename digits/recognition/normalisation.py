@@ -1,0 +1,207 @@
+"""Normalisation: a glyph to its frame, as MNIST's digits are normalised.
+
+What makes the frames has a version, `config.PREPROCESSING`: a classifier is served only with the
+frames that it was trained on.
+
+Part of the page reader in development; not in service.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from digits.morphology import extreme, padded
+from digits.order import percentile
+from digits.recognition.segmentation import Glyph, Grey, Mask, Plane
+
+SIDE = 28  # pixels, of a frame
+FIT = 20  # pixels, the box inside it that a glyph is scaled to
+MIN_STROKE = 1.8  # pixels of a frame, of a pen; nineteen in twenty of MNIST's are wider than 1.6
+
+# All three chosen by eye from the development pictures.
+_MARGIN = 0.3  # of a glyph's longer side: how far around it the paper is looked at
+_PAPER = 25, 60  # of 255, probabilities of handwriting and of print below which a pixel is paper
+_STROKE = 0.3  # of a glyph's darkness: where its strokes end
+_FULL = 90  # of 255, probability of handwriting from which a pixel's darkness counts whole
+_SAMPLE = 400  # pixels of paper that the plane of its brightness is fitted to
+_FEW = 8  # pixels; from fewer the paper's brightness cannot be told
+
+
+def frame_of(glyph: Glyph) -> Plane:
+    """The frame of a glyph: float32 (28, 28), white ink on black in 0..1.
+
+    Darkness is measured against a plane through the paper's brightness around the glyph. Other
+    glyphs and print are left out.
+    """
+    level = glyph.level
+    window, own = _surroundings(glyph)
+    grey = level.grey[window].astype(np.float32)
+    handwriting = level.handwriting[window]
+    paper, _ = _paper(grey, handwriting, level.printed[window], own)
+    darkness = paper - grey
+    if float(darkness[own].mean()) < 0:  # light ink on dark paper
+        darkness = -darkness
+    amount = np.clip(darkness / 255, 0, 1) * np.clip(handwriting / np.float32(_FULL), 0, 1)
+    stroke = own & (amount > _STROKE * percentile(amount[own], 90))
+    if not stroke.any():
+        stroke = own
+    others = (level.owner[window] >= 0) & ~np.isin(level.owner[window], glyph.numbers)
+    rows, columns = np.flatnonzero(stroke.any(1)), np.flatnonzero(stroke.any(0))
+    cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return frame_of_ink(amount[cut], stroke[cut], others[cut] & (handwriting[cut] > 127))
+
+
+def contrast_of(glyph: Glyph) -> float:
+    """How far a glyph stands out of the grain of its paper: in standard deviations of that.
+
+    A digit may be seen in noise; its darkness then is that of the paper's darkest grains.
+    """
+    level = glyph.level
+    window, own = _surroundings(glyph)
+    grey = level.grey[window].astype(np.float32)
+    paper, around = _paper(grey, level.handwriting[window], level.printed[window], own)
+    darkness = paper - grey
+    grain = float(darkness[around].std())
+    return abs(float(darkness[own].mean())) / max(grain, 1.0)
+
+
+def frame_of_strokes(strokes: Plane) -> Plane:
+    """The frame of strokes without a picture around them, as `frame_of`.
+
+    Parameters
+    ----------
+    strokes : float32 (h, w)
+        Ink in 0..1, of any size, cut to what is written.
+    """
+    own = strokes > 0.45
+    return frame_of_ink(strokes, own, np.zeros_like(own))
+
+
+def frame_of_ink(amount: Plane, own: Mask, others: Mask) -> Plane:
+    """The frame of ink that is cut out, as `frame_of`.
+
+    Parameters
+    ----------
+    amount : float32 (h, w)
+        How much of the paper's light each pixel takes, 0 to 1.
+    own, others : bool (h, w)
+        The pixels of the glyph, which touch all four sides, and those of other ink.
+    """
+    return _framed(_stroke_shape(amount, own, others))
+
+
+def already_normal(grey: Grey) -> tuple[Plane, tuple[int, int, int, int]] | None:
+    """The frame, and the ink's box, of a picture made as MNIST's are; None of any other.
+
+    Normalising one again would only blur it. It is one if it has 28 by 28 pixels, a flat
+    background, full contrast, ink no larger than the 20 by 20 box and its centre of mass in the
+    middle, in either polarity.
+
+    Parameters
+    ----------
+    grey : uint8 (h, w)
+
+    Returns
+    -------
+    frame : float32 (28, 28)
+        As `frame_of`.
+    box : tuple of four int
+        x, y, width and height of the ink, pixels.
+    """
+    if grey.shape != (SIDE, SIDE):
+        return None
+    half = grey.size // 2
+    levels = grey if np.count_nonzero(grey < 128) > half else np.invert(grey)
+    if np.count_nonzero(levels <= 8) <= half or levels.max() < 240:
+        return None
+    columns, rows = (np.flatnonzero((levels > 32).any(axis)) for axis in (0, 1))
+    left, top = int(columns[0]), int(rows[0])
+    width, height = int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
+    x, y = _centre_of_mass(levels)
+    if max(width, height) > FIT or max(abs(x - SIDE / 2), abs(y - SIDE / 2)) > 1:
+        return None
+    return levels / np.float32(255), (left, top, width, height)
+
+
+def _framed(stroke: Plane) -> Plane:
+    """Scale strokes, float32 (h, w) in 0..1, to 20x20 and centre their mass in 28x28.
+
+    LeCun et al., "Gradient-based learning applied to document recognition", 1998, section III.
+    """
+    scale = FIT / max(stroke.shape)
+    size = (max(1, round(stroke.shape[1] * scale)), max(1, round(stroke.shape[0] * scale)))
+    resized = np.asarray(Image.fromarray(stroke).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    small: Plane = resized / np.float32(max(resized.max(), 1e-6))
+    x, y = _centre_of_mass(small)
+    left = int(np.clip(round(SIDE / 2 - x), 0, SIDE - size[0]))
+    top = int(np.clip(round(SIDE / 2 - y), 0, SIDE - size[1]))
+    frame = np.zeros((SIDE, SIDE), np.float32)
+    frame[top : top + size[1], left : left + size[0]] = small
+    return frame
+
+
+def stroke_width(mask: Mask) -> float:
+    """Mean width of the strokes of a mask, pixels: twice the area over the outline's length.
+
+    The outline is counted in pixel sides, which overstates a curve's by 4/pi on average.
+    """
+    wide = padded(mask, 1)
+    across, down = wide[:, 1:] != wide[:, :-1], wide[1:] != wide[:-1]
+    sides = np.count_nonzero(across) + np.count_nonzero(down)
+    return float(2 * np.count_nonzero(mask) / (sides * np.pi / 4))
+
+
+def _surroundings(glyph: Glyph) -> tuple[tuple[slice, slice], Mask]:
+    """A window of the glyph's level around it, and the glyph's own pixels there."""
+    height, width = glyph.mask.shape
+    margin = max(3, round(_MARGIN * max(height, width)))
+    top, left = max(0, glyph.top - margin), max(0, glyph.left - margin)
+    rows = slice(top, min(glyph.level.grey.shape[0], glyph.top + height + margin))
+    columns = slice(left, min(glyph.level.grey.shape[1], glyph.left + width + margin))
+    own = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
+    y, x = glyph.top - top, glyph.left - left
+    own[y : y + height, x : x + width] = glyph.mask
+    return (rows, columns), own
+
+
+def _paper(grey: Plane, handwriting: Grey, printed: Grey, own: Mask) -> tuple[Plane, Mask]:
+    """The brightness that the paper has at each pixel, a plane by least squares, and its pixels."""
+    paper = (handwriting < _PAPER[0]) & (printed < _PAPER[1])
+    if np.count_nonzero(paper) < _FEW:
+        paper = ~own if np.count_nonzero(~own) >= _FEW else np.ones_like(own)
+    y, x = np.nonzero(paper)
+    step = max(1, len(y) // _SAMPLE)
+    y, x = y[::step], x[::step]
+    known = np.stack([np.ones(len(y)), x, y], axis=1)
+    (level, across, down), *_ = np.linalg.lstsq(known, grey[y, x], rcond=None)
+    rows, columns = np.arange(grey.shape[0]), np.arange(grey.shape[1])
+    return np.asarray(level + across * columns + down * rows[:, None], np.float32), paper
+
+
+def _stroke_shape(amount: Plane, own: Mask, others: Mask) -> Plane:
+    """Strokes at full intensity with soft edges, thick enough for the frame, float32 in 0..1.
+
+    Pencil and ballpoint thus look as MNIST's pens do. Soft edges reach one pixel of the frame
+    beyond the mask, but not into `others`.
+    """
+    pixel = max(own.shape) / FIT
+    full = max(float(percentile(amount[own], 90)), 1e-6)
+    stroke: Plane = np.clip((amount / full - 0.2) / 0.8, 0, 1)
+    reach = max(1, round(pixel))
+    near = extreme(padded(own, reach), 2 * reach + 1, np.logical_or)
+    stroke[~near | others] = 0
+    lacking = MIN_STROKE * pixel - stroke_width(own)
+    if lacking > 0:
+        grow = int(np.ceil(lacking / 2))
+        stroke = extreme(padded(stroke, 2 * grow), 2 * grow + 1, np.maximum)
+    return stroke
+
+
+def _centre_of_mass(levels: NDArray[np.float32] | Grey) -> tuple[float, float]:
+    """Column and row of the centre of mass."""
+    columns, rows = levels.sum(axis=0, dtype=np.float64), levels.sum(axis=1, dtype=np.float64)
+    total = float(columns.sum()) or 1.0
+    x, y = columns @ np.arange(len(columns)), rows @ np.arange(len(rows))
+    return float(x) / total, float(y) / total

@@ -1,0 +1,239 @@
+"""Recognition, in the order that a picture goes through it: glyphs, lines, lattice, decision.
+
+Part of the page reader in development; not in service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digits.image import Picture, without_enlargement
+from digits.recognition import normalisation
+from digits.recognition.config import PageConfig
+from digits.recognition.lattice import Candidate, Lattice, Reading
+from digits.recognition.lines import text_lines
+from digits.recognition.segmentation import Glyph, Plane, Segmenter, segment
+
+Box = tuple[int, int, int, int]
+Frames = NDArray[np.float32]
+
+_BORDER = 0.01  # of the picture's longer side: a mark that is nearer to the border touches it
+_CERTAIN = 1e-4  # how far from 0 and 1 probabilities are kept, so that their log-odds are finite
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What the classifier gives for n frames.
+
+    Attributes
+    ----------
+    probabilities : float64 (n, 10)
+        Of each digit, if it is a digit; calibrated.
+    digit : float64 (n,)
+        Probability that it is a digit at all, 0 to 1.
+    is_digit : bool (n,)
+        Whether that is enough.
+    accepted : bool (n,)
+        Whether it is, and which digit is sure enough, too, to need no review.
+    """
+
+    probabilities: NDArray[np.float64]
+    digit: NDArray[np.float64]
+    is_digit: NDArray[np.bool_]
+    accepted: NDArray[np.bool_]
+
+
+Judge = Callable[[Frames], Opinions]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One mark of a picture as it was read.
+
+    Attributes
+    ----------
+    frame : float32 (28, 28)
+        What the classifier was shown: white ink on black in 0..1.
+    box : tuple of four int
+        x, y, width and height in pixels of the upright full-size image.
+    probabilities : float64 (10,)
+        Of each digit, if it is a digit; calibrated.
+    is_digit : bool
+        Whether it was read as one.
+    accepted : bool
+        Whether that needs no review.
+    """
+
+    frame: Plane
+    box: Box
+    probabilities: NDArray[np.float64]
+    is_digit: bool
+    accepted: bool
+
+
+Lines = tuple[tuple[Mark, ...], ...]
+
+
+class Recogniser:
+    """Reads pictures with both networks of a bundle. Safe to share between threads.
+
+    Parameters
+    ----------
+    judge
+        The classifier.
+    segmenter
+        The segmentation network.
+    config
+        The thresholds of both.
+    """
+
+    def __init__(self, judge: Judge, segmenter: Segmenter, config: PageConfig) -> None:
+        self.judge, self.segmenter, self.config = judge, segmenter, config
+
+    def read(self, picture: Picture, *, single: bool = False) -> Lines:
+        """Read the marks of a picture: lines top to bottom, each left to right; none of a blank.
+
+        With `single`, no closer look is taken where a first one shows a sure digit and nothing
+        else as tall.
+        """
+        return self.read_all([picture], single=single)[0]
+
+    def read_all(self, pictures: Sequence[Picture], *, single: bool = False) -> list[Lines]:
+        """As `read`, for each of many; those made as MNIST's are classified at once."""
+        ready = [normalisation.already_normal(picture.grey) for picture in pictures]
+        normal = iter(self._normal([one for one in ready if one is not None]))
+        return [
+            self._read(picture, single=single) if frame is None else ((next(normal),),)
+            for picture, frame in zip(pictures, ready, strict=True)
+        ]
+
+    def _read(self, given: Picture, *, single: bool) -> Lines:
+        picture = without_enlargement(given)
+        if single:
+            lines = self._read_page(picture, alone=True)
+            if lines and all(mark.accepted for line in lines for mark in line):
+                return lines
+        lines = self._read_page(picture)
+        if not lines and (coloured := given.by_colour()) is not None:
+            lines = self._read_page(coloured)
+        return lines
+
+    def _read_page(self, picture: Picture, *, alone: bool = False) -> Lines:
+        lattice = Lattice(self._evaluate, self.config.lattice)
+
+        def quality(glyphs: Sequence[Glyph]) -> list[float]:
+            return [one.quality for one in lattice.candidates([[glyph] for glyph in glyphs])]
+
+        glyphs = segment(picture, self.segmenter, quality, alone=alone)
+        sure = [
+            one.digit > self.config.lattice.likely
+            for one in lattice.candidates([[glyph] for glyph in glyphs])
+        ]
+        paths = [lattice.best_path(line) for line in text_lines(glyphs, sure)]
+        return tuple(
+            tuple(self._mark(one, picture) for one in path)
+            for path in _without_specks(paths, self.config.lattice.stray)
+        )
+
+    def _evaluate(self, glyphs: Sequence[Glyph]) -> list[Candidate]:
+        """What both networks give for glyph candidates."""
+        frames = np.stack([normalisation.frame_of(glyph) for glyph in glyphs])
+        given = self.judge(frames)
+        weights = self.config.lattice
+        speaks = evidence(
+            given.digit,
+            np.array([glyph.digit for glyph in glyphs]),
+            np.array([glyph.score for glyph in glyphs]),
+        )
+        digit = 1 / (1 + np.exp(-(speaks @ weights.of_evidence + weights.bias)))
+        contrast = np.array([normalisation.contrast_of(glyph) for glyph in glyphs])
+        sure = given.accepted & (contrast >= weights.contrast)
+        return [
+            Candidate(glyph, frame, row, float(one), bool(is_sure))
+            for glyph, frame, row, one, is_sure in zip(
+                glyphs, frames, given.probabilities, digit, sure, strict=True
+            )
+        ]
+
+    def _mark(self, reading: Reading, picture: Picture) -> Mark:
+        candidate = reading.candidate
+        left, top, right, bottom = candidate.glyph.box
+        x, y = max(0, int(left)), max(0, int(top))
+        width = min(picture.width, int(np.ceil(right))) - x
+        height = min(picture.height, int(np.ceil(bottom))) - y
+        return Mark(
+            candidate.frame,
+            (x, y, width, height),
+            candidate.probabilities,
+            reading.is_digit,
+            reading.is_digit and candidate.sure and candidate.digit >= self.config.lattice.accepted,
+        )
+
+    def _normal(self, ready: Sequence[tuple[Plane, Box]]) -> list[Mark]:
+        """Marks of frames that need no normalisation."""
+        if not ready:
+            return []
+        given = self.judge(np.stack([frame for frame, _ in ready]))
+        return [
+            Mark(frame, box, row, bool(is_digit), bool(accepted))
+            for (frame, box), row, is_digit, accepted in zip(
+                ready, given.probabilities, given.is_digit, given.accepted, strict=True
+            )
+        ]
+
+
+def _without_specks(paths: list[list[Reading]], stray: float) -> list[list[Reading]]:
+    """Leave out lines without a digit whose marks are all smaller than `stray` of a digit's height.
+
+    Of a picture without a digit none is left out.
+    """
+    heights = [one.height for path in paths for one in path if one.is_digit]
+    least = stray * float(np.median(heights)) if heights else 0.0
+    return [path for path in paths if any(one.is_digit or one.height >= least for one in path)]
+
+
+def only_digit(lines: Lines, picture: Picture) -> tuple[Lines, bool]:
+    """The one digit of a picture, the largest there is, and whether there plainly are more.
+
+    It is not accepted beside something half as tall that is not: it may be a part of that. What is
+    cut by the border is a neighbour's, and is left aside if anything else is there.
+    """
+    marks = [mark for line in lines for mark in line]
+    marks = [mark for mark in marks if mark.accepted or not _is_cut(mark, picture)] or marks
+    if not marks:
+        return (), False
+    some = [mark for mark in marks if mark.accepted] or marks
+    largest = max(some, key=lambda mark: mark.box[2] * mark.box[3])
+    beside = [mark for mark in marks if mark.box[3] > 0.5 * largest.box[3]]
+    if not all(mark.accepted for mark in beside):
+        largest = replace(largest, accepted=False)
+    return ((largest,),), sum(mark.accepted for mark in beside) > 1
+
+
+def _is_cut(mark: Mark, picture: Picture) -> bool:
+    """Whether a mark touches the picture's border."""
+    x, y, width, height = mark.box
+    margin = _BORDER * max(picture.width, picture.height)
+    return (
+        min(x, y) <= margin
+        or x + width >= picture.width - margin
+        or y + height >= picture.height - margin
+    )
+
+
+def evidence(*probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What speaks for each of n glyphs being a digit, as log-odds, float64 (n, 3).
+
+    Of the probabilities that it is a digit by the classifier and by the segmentation network, and
+    that its pixels are handwriting at all, each float64 (n,).
+    """
+    return np.stack([_log_odds(one) for one in probabilities], axis=1)
+
+
+def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped = probabilities.clip(_CERTAIN, 1 - _CERTAIN)
+    return np.asarray(np.log(clipped / (1 - clipped)))

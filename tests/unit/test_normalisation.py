@@ -1,0 +1,163 @@
+"""A glyph comes out as MNIST's are, whatever paper, ink, light and neighbours it has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from digits.recognition import normalisation
+from digits.recognition.normalisation import FIT, SIDE, already_normal, frame_of, frame_of_strokes
+from digits.recognition.segmentation import Glyph, Level
+
+PAPER, INK = 210, 60
+
+
+def strokes(width: int = 8, times: int = 1) -> np.ndarray:
+    """A seven on a level of 96 by 96 pixels, or `times` that, its strokes `width` wide: bool."""
+    image = Image.new("1", (96 * times, 96 * times))
+    draw = ImageDraw.Draw(image)
+    points = [(x * times, y * times) for x, y in ((30, 25), (65, 25), (45, 75))]
+    draw.line(points, fill=1, width=width * times, joint="curve")
+    return np.asarray(image)
+
+
+def glyph_of(
+    own: np.ndarray, grey: np.ndarray, *, others: np.ndarray | None = None,
+    printed: np.ndarray | None = None,
+) -> Glyph:  # fmt: skip
+    """The glyph whose ink is `own`, on a level on which the network sees all ink as it is."""
+    no = np.zeros(own.shape, np.bool_)
+    others, printed = (no if one is None else one for one in (others, printed))
+    handwriting, print_ = (
+        np.where(one, 255, 0).astype(np.uint8) for one in (own | others, printed)
+    )
+    owner = np.full(own.shape, -1, np.int16)
+    owner[own], owner[others] = 3, 4
+    blank = np.zeros(own.shape, np.uint8)
+    level = Level(grey.astype(np.uint8), 1.0, handwriting, handwriting, print_, blank, owner)
+    rows, columns = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
+    mask = own[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Glyph(level, int(columns[0]), int(rows[0]), mask, (3,), 1.0, 1.0)
+
+
+def written(own: np.ndarray, paper: float | np.ndarray = PAPER, ink: float = INK) -> np.ndarray:
+    return np.where(own, ink, paper)
+
+
+PLAIN = frame_of(glyph_of(strokes(), written(strokes())))
+
+
+class TestFrames:
+    def test_they_are_scaled_and_centred_as_mnists(self):
+        assert PLAIN.shape == (SIDE, SIDE)
+        assert PLAIN.dtype == np.float32
+        assert (PLAIN.min(), PLAIN.max()) == (0, 1)
+        rows, columns = np.flatnonzero(PLAIN.any(1)), np.flatnonzero(PLAIN.any(0))
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 == FIT
+        middle = np.array(normalisation._centre_of_mass(PLAIN))
+        assert np.abs(middle - SIDE / 2).max() <= 0.5
+
+    def test_dark_on_light_and_light_on_dark_give_the_same(self):
+        light = frame_of(glyph_of(strokes(), 255 - written(strokes())))
+        np.testing.assert_allclose(light, PLAIN, atol=0.01)
+
+    @pytest.mark.parametrize("ink", [190, 120, 0])
+    def test_faint_ink_gives_the_same_as_dark(self, ink):
+        frame = frame_of(glyph_of(strokes(), written(strokes(), ink=ink)))
+        np.testing.assert_allclose(frame, PLAIN, atol=0.01)
+
+    @pytest.mark.parametrize("across", [-1.0, 1.0])
+    def test_a_gradient_of_light_does_not_matter(self, across):
+        y, x = np.mgrid[:96, :96]
+        paper = PAPER + across * (x - 48) * 0.8 - (y - 48) * 0.4
+        frame = frame_of(glyph_of(strokes(), np.where(strokes(), paper - 130, paper).clip(0, 255)))
+        np.testing.assert_allclose(frame, PLAIN, atol=0.05)
+
+    def test_size_and_place_do_not_matter(self):
+        large = np.roll(strokes(times=2), (-20, 33), (0, 1))
+        frame = frame_of(glyph_of(large, written(large)))
+        assert np.abs(frame - PLAIN).mean() < 0.03
+
+    def test_other_glyphs_are_left_out(self):
+        others = np.zeros((96, 96), np.bool_)
+        others[40:70, 28:38] = others[30:80, 70:76] = True  # inside the glyph's box and beside it
+        others[50:60] |= np.roll(strokes(), 4, 1)[50:60]  # and touching it
+        others &= ~strokes()
+        glyph = glyph_of(strokes(), written(strokes() | others), others=others)
+        np.testing.assert_allclose(frame_of(glyph), PLAIN, atol=0.01)
+
+    def test_print_is_left_out(self):
+        printed = np.zeros((96, 96), np.bool_)
+        printed[60:62] = printed[:, 38:40] = True  # of squared paper
+        printed &= ~strokes()
+        glyph = glyph_of(strokes(), written(strokes() | printed, ink=20), printed=printed)
+        np.testing.assert_allclose(frame_of(glyph), PLAIN, atol=0.05)
+
+    def test_a_glyph_at_the_border_of_its_level_has_a_frame(self):
+        rows, columns = np.flatnonzero(strokes().any(1)), np.flatnonzero(strokes().any(0))
+        window = slice(rows[0], 96), slice(columns[0], 96)
+        cut = strokes()[window]
+        np.testing.assert_allclose(frame_of(glyph_of(cut, written(cut))), PLAIN, atol=0.01)
+
+    def test_a_glyph_without_paper_around_it_has_a_frame(self):
+        full = np.ones((16, 16), np.bool_)
+        frame = frame_of(glyph_of(full, np.full((16, 16), 100)))
+        assert np.isfinite(frame).all()
+
+    @pytest.mark.parametrize("width", [1, 2])
+    def test_thin_strokes_are_thickened(self, width):
+        thin = strokes(width)
+        frame = frame_of(glyph_of(thin, written(thin)))
+        assert 2 <= (frame[14] > 0.5).sum() <= 4  # across the slanting stroke
+
+    def test_wide_ones_are_not(self):
+        wide = normalisation._stroke_shape(
+            np.where(strokes(14), np.float32(0.8), np.float32(0)), strokes(14),
+            np.zeros_like(strokes()),
+        )  # fmt: skip
+        np.testing.assert_array_equal(wide > 0.5, strokes(14))
+
+    def test_strokes_without_a_picture_give_the_same(self):
+        own = strokes()
+        rows, columns = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
+        cut = own[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        np.testing.assert_allclose(frame_of_strokes(cut.astype(np.float32)), PLAIN, atol=0.01)
+
+
+class TestAlreadyNormal:
+    NORMAL = np.round(PLAIN * 255).astype(np.uint8)
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_a_picture_made_as_mnists_passes_through_in_either_polarity(self, turned):
+        found = already_normal(255 - self.NORMAL if turned else self.NORMAL)
+        assert found is not None
+        frame, (left, top, width, height) = found
+        np.testing.assert_array_equal(frame, self.NORMAL / np.float32(255))
+        y, x = np.nonzero(self.NORMAL > 32)
+        assert (left, top) == (x.min(), y.min())
+        assert (left + width, top + height) == (x.max() + 1, y.max() + 1)
+
+    @pytest.mark.parametrize(
+        "grey",
+        [
+            pytest.param(np.pad(NORMAL, 1), id="of another size"),
+            pytest.param(NORMAL // 2, id="without full contrast"),
+            pytest.param(np.maximum(NORMAL, 20), id="on a background that is not black"),
+            pytest.param(np.roll(NORMAL, 3, 1), id="not centred"),
+            pytest.param(np.zeros((28, 28), np.uint8), id="blank"),
+        ],
+    )
+    def test_any_other_does_not(self, grey):
+        assert already_normal(grey) is None
+
+    def test_one_whose_ink_is_larger_than_the_box_does_not(self):
+        large = np.zeros((28, 28), np.uint8)
+        large[3:25, 12:16] = 255
+        assert already_normal(large) is None
+
+
+@pytest.mark.parametrize("width", [2, 4, 9])
+def test_the_width_of_a_straight_stroke(width):
+    mask = np.ones((width, 200), np.bool_)
+    assert normalisation.stroke_width(mask) == pytest.approx(width * 4 / np.pi, rel=0.06)

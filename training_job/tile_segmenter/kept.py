@@ -1,0 +1,27 @@
+"""The page reader in development: its network as it was last trained, and its thresholds.
+
+The network was trained by `python -m training_job.tile_segmenter --count 16000`, 6,000 steps; after
+the first half the scenes were rendered anew, with what `training_job.synthesis` had learnt by then.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from digits.recognition.config import PageConfig
+from digits.recognition.pipeline import Judge, Recogniser
+from digits.recognition.segmentation import Segmenter
+
+_DATA = Path(__file__).parents[1] / "data"
+NETWORK, CONFIG = _DATA / "tile_segmenter.tflite", _DATA / "tile_segmenter.json"
+
+
+def config() -> PageConfig:
+    """The thresholds, chosen by eye from the open development pictures."""
+    return PageConfig.model_validate_json(CONFIG.read_bytes())
+
+
+def recogniser(judge: Judge) -> Recogniser:
+    """A reader with this network and a classifier."""
+    thresholds = config()
+    return Recogniser(judge, Segmenter(NETWORK.read_bytes(), thresholds.segmentation), thresholds)
