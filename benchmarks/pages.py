@@ -269,7 +269,7 @@ def _show(figures: Mapping[str, Any]) -> None:
     for name in ("pictures", "exact", "strict", "accepted", "accepted errors", "error", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in figures["rows"]:
-        total, digits, ours = row["pictures"], row["digits"], row["reader"] == OURS
+        total, digits, ours = row["pictures"], row["digits"], row["reader"] != REFERENCE
         ratio = f" ({row['ratio']} × {REFERENCE})" if "ratio" in row else ""
         table.add_row(
             row["kind"],

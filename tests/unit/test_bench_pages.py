@@ -177,7 +177,8 @@ def test_the_darkest_pixels_of_pencil_are_far_from_black(monkeypatch):
         rng = np.random.default_rng(number)
         page, _ = kind.draw(rng)
         grey = np.asarray(page_samples._photographed(page, camera, rng).convert("L"), float)
-        darkest.append(grey.min() / np.median(grey))
+        # Not the very darkest: where a stroke crosses a ruling line both take of the light.
+        darkest.append(np.percentile(grey, 0.1) / np.median(grey))
     assert min(darkest) > 0.5
     assert max(darkest) < 0.8
 
