@@ -18,6 +18,7 @@ from rich.console import Console
 
 from infra import floor, stacks
 from infra.stacks import CannotBeDone
+from infra.templates import SERVING
 
 console = Console(soft_wrap=True, highlight=False)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -44,11 +45,11 @@ def deploy(
             f"{stack} is too long by {len(stack) - LONGEST_NAME} characters: names of AWS that are"
             f" made of the stack's leave it {LONGEST_NAME}."
         )
-    parameters = [_quoted(setting) for setting in settings or []]
+    given = stacks.settings(settings or [], SERVING, "Stage=prod")
     stacks.clear_failed_creation(stack)
     command = [sam, "deploy", "--stack-name", stack]
     command += [] if ask else ["--no-confirm-changeset"]
-    command += ["--parameter-overrides", *parameters] if parameters else []
+    command += ["--parameter-overrides", *stacks.overrides(given)] if given else []
     try:
         subprocess.run(command, check=True)  # noqa: S603 - our own command
     except FileNotFoundError as error:
@@ -63,15 +64,6 @@ def deploy(
         raise CannotBeDone("Nothing was deployed.")
     stacks.protect_production(stack)
     _tell(found)
-
-
-def _quoted(setting: str) -> str:
-    """A parameter as SAM reads it, whatever blanks are in its value."""
-    name, separator, value = setting.partition("=")
-    if not separator or not name.isalnum():
-        raise CannotBeDone(f"--set {setting}: give NAME=VALUE, such as Stage=prod.")
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{name}="{escaped}"'
 
 
 def _tell(found: dict[str, Any]) -> None:

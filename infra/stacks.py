@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 from rich.console import Console
 
 from digits.errors import DigitsError
+from infra.templates import load
 
 # States in which no stack can be deployed until a person has seen why; what leads out of them.
 WAYS_OUT = {
@@ -41,6 +43,32 @@ def described(stack: str) -> dict[str, Any]:
 def parameters(found: Mapping[str, Any]) -> dict[str, str]:
     """The parameters of a stack that was described."""
     return {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", [])}
+
+
+def pair(setting: str, example: str) -> tuple[str, str]:
+    """The name and the value of a setting NAME=VALUE."""
+    name, separator, value = setting.partition("=")
+    if not separator:
+        raise CannotBeDone(f"--set {setting}: give NAME=VALUE, such as {example}.")
+    return name, value
+
+
+def settings(given: Iterable[str], template: Path, example: str) -> dict[str, str]:
+    """Parameters as they were given; a name that the template lacks would be ignored by SAM."""
+    known = load(template)["Parameters"]
+    found = dict(pair(setting, example) for setting in given)
+    for name in found:
+        if name not in known:
+            raise CannotBeDone(f"--set {name}: no such parameter; there are {', '.join(known)}.")
+    return found
+
+
+def overrides(settings: Mapping[str, str]) -> list[str]:
+    """Parameters as `sam deploy` reads them, whatever blanks and quotes are in their values."""
+    escaped = {
+        name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in settings.items()
+    }
+    return [f'{name}="{value}"' for name, value in escaped.items()]
 
 
 def run(app: typer.Typer) -> None:

@@ -14,7 +14,7 @@ import base64
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +26,6 @@ from rich.console import Console
 from digits.cli.stack import outputs
 from infra import stacks
 from infra.stacks import CannotBeDone
-from infra.templates import load
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "infra/training.yaml"
@@ -57,17 +56,21 @@ def deploy(
 
     A parameter that is not set keeps the value of the last deployment.
     """
-    parameters = {"CpuArchitecture": _cpu_of(image, engine)}
-    parameters |= _parameters(settings or [], parameters)
-    if "ModelsBucket" not in parameters:
-        parameters["ModelsBucket"] = outputs(serving)["ModelsBucket"]
+    given = stacks.settings(settings or [], TEMPLATE, "ScheduleState=ENABLED")
+    cpu = _cpu_of(image, engine)
+    if given.setdefault("CpuArchitecture", cpu) != cpu:
+        raise CannotBeDone(
+            f"--set CpuArchitecture={given['CpuArchitecture']}: the image was built for {cpu};"
+            " build it with DOCKER_DEFAULT_PLATFORM=linux/amd64 or linux/arm64."
+        )
+    if "ModelsBucket" not in given:
+        given["ModelsBucket"] = outputs(serving)["ModelsBucket"]
     stacks.clear_failed_creation(stack)
     _create_role_of_ecs()
     _call(
         sam, "deploy", "--template-file", str(TEMPLATE), "--stack-name", stack,
         "--config-file", str(ROOT / "samconfig.toml"), "--no-confirm-changeset",
-        "--parameter-overrides",
-        *(f"{name}={json.dumps(value)}" for name, value in parameters.items()),
+        "--parameter-overrides", *stacks.overrides(given),
     )  # fmt: skip
     stacks.protect_production(stack)
     repository = outputs(stack)["RepositoryUri"]
@@ -108,35 +111,13 @@ def run(
     raise typer.Exit(0 if status == "SUCCEEDED" else 1)
 
 
-def _parameters(settings: list[str], of_image: Mapping[str, str]) -> dict[str, str]:
-    """Parameters of the template as they were given: SAM ignores a name that it does not know."""
-    given = dict(_pair(setting, "ScheduleState=ENABLED") for setting in settings)
-    known = load(TEMPLATE)["Parameters"]
-    for name, value in given.items():
-        if name not in known:
-            raise CannotBeDone(f"--set {name}: no such parameter; there are {', '.join(known)}.")
-        if value != of_image.get(name, value):
-            raise CannotBeDone(
-                f"--set {name}={value}: the image was built for {of_image[name]}; build it with"
-                " DOCKER_DEFAULT_PLATFORM=linux/amd64 or linux/arm64."
-            )
-    return given
-
-
 def _environment(settings: list[str]) -> list[dict[str, str]]:
     """The job's settings as ECS takes them."""
-    given = [_pair(setting, "DIGITS_SEED=2") for setting in settings]
+    given = [stacks.pair(setting, "DIGITS_SEED=2") for setting in settings]
     for name, value in given:
         if not name.startswith("DIGITS_"):
             raise CannotBeDone(f"--set {name}={value}: give NAME=VALUE, such as DIGITS_SEED=2.")
     return [{"Name": name, "Value": value} for name, value in given]
-
-
-def _pair(setting: str, example: str) -> tuple[str, str]:
-    name, separator, value = setting.partition("=")
-    if not separator:
-        raise CannotBeDone(f"--set {setting}: give NAME=VALUE, such as {example}.")
-    return name, value
 
 
 def _cpu_of(image: str, engine: str) -> str:

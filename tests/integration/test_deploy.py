@@ -97,8 +97,9 @@ def test_parameters_reach_sam_as_they_were_given(sam):
     assert json.loads(out) == dict(it.split("=", 1) for it in values)
 
 
-def test_a_parameter_without_a_value_is_refused_before_anything_is_done(sam):
-    done = run(deploy.app, "--set", "Stage")
+@pytest.mark.parametrize("setting", ["Stage", "Stagee=prod", "=prod"])
+def test_a_parameter_that_is_none_is_refused_before_anything_is_done(sam, setting):
+    done = run(deploy.app, "--set", setting)
     assert isinstance(done.exception, CannotBeDone)
     assert not sam.exists()
 
