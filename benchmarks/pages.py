@@ -117,7 +117,7 @@ def main(
         classifier = Classifier(bundle.load(folder))
     readers: dict[str, Reader] = {OURS: lambda sample: _read(classifier, sample)}
     if in_development:
-        pages = kept.recogniser(classifier.judge)  # type: ignore[arg-type]
+        pages = kept.recogniser(classifier.judge)
         readers[IN_DEVELOPMENT] = lambda sample: _read_in_development(pages, sample)
     with _pp_ocr() if reference else nullcontext() as other:
         if other:
@@ -148,7 +148,9 @@ def _rendered(count: int, kinds: Sequence[str] | None) -> tuple[Iterator[Sample]
     """Rendered pages, drawn one by one, and how many there are."""
     unknown = set(kinds or ()) - set(page_samples.KINDS)
     if unknown:
-        raise typer.BadParameter(f"{unknown.pop()} is none of {', '.join(page_samples.KINDS)}")
+        raise typer.BadParameter(
+            f"{unknown.pop()} is not a kind of page; give one of {', '.join(page_samples.KINDS)}"
+        )
     chosen = kinds or page_samples.KINDS
     drawn = (page_samples.sample(kind, number) for kind in chosen for number in range(count))
     return drawn, len(chosen) * count

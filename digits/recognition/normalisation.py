@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from digits.layout import stroke_width
 from digits.morphology import extreme, padded
 from digits.order import percentile
 from digits.recognition.segmentation import Glyph, Grey, Mask, Plane
@@ -140,17 +141,6 @@ def _framed(stroke: Plane) -> Plane:
     frame = np.zeros((SIDE, SIDE), np.float32)
     frame[top : top + size[1], left : left + size[0]] = small
     return frame
-
-
-def stroke_width(mask: Mask) -> float:
-    """Mean width of the strokes of a mask, pixels: twice the area over the outline's length.
-
-    The outline is counted in pixel sides, which overstates a curve's by 4/pi on average.
-    """
-    wide = padded(mask, 1)
-    across, down = wide[:, 1:] != wide[:, :-1], wide[1:] != wide[:-1]
-    sides = np.count_nonzero(across) + np.count_nonzero(down)
-    return float(2 * np.count_nonzero(mask) / (sides * np.pi / 4))
 
 
 def _surroundings(glyph: Glyph) -> tuple[tuple[slice, slice], Mask]:

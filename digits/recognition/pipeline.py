@@ -5,13 +5,14 @@ Part of the page reader in development; not in service.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from digits.image import Picture, without_enlargement
+from digits.reading import Judge
 from digits.recognition import normalisation
 from digits.recognition.config import PageConfig
 from digits.recognition.lattice import Candidate, Lattice, Reading
@@ -23,31 +24,6 @@ Frames = NDArray[np.float32]
 
 _BORDER = 0.01  # of the picture's longer side: a mark that is nearer to the border touches it
 _CERTAIN = 1e-4  # how far from 0 and 1 probabilities are kept, so that their log-odds are finite
-
-
-@dataclass(frozen=True)
-class Opinions:
-    """What the classifier gives for n frames.
-
-    Attributes
-    ----------
-    probabilities : float64 (n, 10)
-        Of each digit, if it is a digit; calibrated.
-    digit : float64 (n,)
-        Probability that it is a digit at all, 0 to 1.
-    is_digit : bool (n,)
-        Whether that is enough.
-    accepted : bool (n,)
-        Whether it is, and which digit is sure enough, too, to need no review.
-    """
-
-    probabilities: NDArray[np.float64]
-    digit: NDArray[np.float64]
-    is_digit: NDArray[np.bool_]
-    accepted: NDArray[np.bool_]
-
-
-Judge = Callable[[Frames], Opinions]
 
 
 @dataclass(frozen=True)

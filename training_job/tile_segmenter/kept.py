@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from digits.reading import Judge
 from digits.recognition.config import PageConfig
-from digits.recognition.pipeline import Judge, Recogniser
+from digits.recognition.pipeline import Recogniser
 from digits.recognition.segmentation import Segmenter
 
 _DATA = Path(__file__).parents[1] / "data"
