@@ -114,15 +114,22 @@ _SIGNS: tuple[Skeleton, ...] = (
 )  # fmt: skip
 
 
-def digit(which: int, rng: np.random.Generator, pens: tuple[float, float] = (0.035, 0.16)) -> Plane:
+def digit(
+    which: int,
+    rng: np.random.Generator,
+    pens: tuple[float, float] = (0.035, 0.16),
+    *,
+    straight: bool = False,
+) -> Plane:
     """Write a digit by hand, float64 (h, w) in 0..1, cut to its ink; about 112 pixels high.
 
-    `pens` is the range of the pen's width, as a share of that height.
+    `pens` is the range of the pen's width, as a share of that height. A `straight` one is made of
+    straight strokes, hardly bent.
     """
     skeletons = _DIGITS[which]
     skeleton = skeletons[rng.integers(len(skeletons))]
     width = rng.uniform(0.5, 0.8) * (0.6 if which == 1 else 1)
-    return _written(skeleton, width, pens, rng)
+    return _written(skeleton, width, pens, rng, straight=straight)
 
 
 def sign(rng: np.random.Generator) -> Plane:
@@ -173,11 +180,18 @@ def scribble(rng: np.random.Generator) -> Plane:
 
 
 def _written(
-    skeleton: Skeleton, width: float, pens: tuple[float, float], rng: np.random.Generator
+    skeleton: Skeleton,
+    width: float,
+    pens: tuple[float, float],
+    rng: np.random.Generator,
+    *,
+    straight: bool = False,
 ) -> Plane:
-    bend = rng.normal(0, 0.022, (4, 4, 2))
+    bend = rng.normal(0, 0.005 if straight else 0.022, (4, 4, 2))
     lean = rng.normal(0.05, 0.12)
-    strokes = [by_hand(np.array(stroke), bend, width, lean, rng) for stroke in skeleton]
+    strokes = [
+        by_hand(np.array(stroke), bend, width, lean, rng, sharp=straight) for stroke in skeleton
+    ]
     return drawn(strokes, np.exp(rng.uniform(*np.log(pens))), rng)
 
 
@@ -220,7 +234,13 @@ def smooth(points: Points, *, sharp: bool = False) -> Points:
 
 
 def by_hand(
-    points: Points, bend: Plane, width: float, lean: float, rng: np.random.Generator
+    points: Points,
+    bend: Plane,
+    width: float,
+    lean: float,
+    rng: np.random.Generator,
+    *,
+    sharp: bool = False,
 ) -> Points:
     """Distort a stroke as a hand does: bend it, squeeze it to `width` and lean it.
 
@@ -237,13 +257,15 @@ def by_hand(
         Shift in x of the upper side against the lower one.
     rng
         Of the jitter of the points.
+    sharp
+        Whether the points are joined by straight lines.
 
     Returns
     -------
     float64 (m, 2)
-        The stroke as a smooth line.
+        The stroke as a smooth line, or as a straight one between its points if `sharp`.
     """
-    line = smooth(points + rng.normal(0, 0.018, points.shape))
+    line = smooth(points + rng.normal(0, 0.018, points.shape), sharp=sharp)
     at = np.clip(line, 0, 1) * 3
     weight_x = np.clip(1 - np.abs(at[:, :1] - np.arange(4)), 0, 1)
     weight_y = np.clip(1 - np.abs(at[:, 1:] - np.arange(4)), 0, 1)

@@ -27,7 +27,9 @@ _SIGNS_EACH = 50  # drawings of each sign that it keeps
 # large canvases, whose strokes are a pixel or two.
 _PENS = (0.01, 0.16)
 _FAINTEST = 0.15  # of full ink; rows and columns at a plane's edge below it are cut off
+_STRAIGHT = 3  # every third ten of them is made of straight strokes, as with a ruler or a mouse
 _BOLD = 30  # pixels of height from which a mark may be written with a bold marker
+_SKIPPED = 0.06  # share of marks in which the pen skipped
 
 Points = tuple[tuple[float, float], ...]
 
@@ -112,7 +114,17 @@ class _Bank:
 def _bank(held_out: bool) -> _Bank:
     rng = np.random.default_rng([0xBA, held_out])
     return _Bank(
-        [(_bytes(strokes.digit(number % 10, rng, _PENS)), number % 10) for number in range(_DRAWN)],
+        [
+            (
+                _bytes(
+                    strokes.digit(
+                        number % 10, rng, _PENS, straight=number // 10 % _STRAIGHT == 0
+                    )
+                ),
+                number % 10,
+            )
+            for number in range(_DRAWN)
+        ],
         {
             text: [_bytes(_drawn_sign(sign, rng)) for _ in range(_SIGNS_EACH)]
             for text, sign in _SIGNS.items()
@@ -216,7 +228,23 @@ def _written(drawing: Bytes, side: float, rng: np.random.Generator, *, soft: boo
         width = int(rng.integers(1, max(2, int(side) // 16))) * 2 + 1
         wide = Image.fromarray(_bytes(np.pad(plane, width))).filter(ImageFilter.MaxFilter(width))
         plane = np.asarray(wide, np.float32) / np.float32(255)
+    if rng.random() < _SKIPPED:
+        plane = _with_a_gap(plane, rng)
     return np.asarray(plane[_inked(plane)], np.float32)
+
+
+def _with_a_gap(plane: Plane, rng: np.random.Generator) -> Plane:
+    """The mark with a narrow band across one of its strokes left out, where the pen skipped."""
+    rows, columns = np.nonzero(plane > _FAINTEST)
+    if len(rows) == 0:
+        return plane
+    place, side = rng.integers(len(rows)), max(plane.shape)
+    y, x = np.mgrid[: plane.shape[0], : plane.shape[1]].astype(np.float32)
+    y, x = y - rows[place], x - columns[place]
+    angle = rng.uniform(0, np.pi)
+    across = np.abs(x * np.cos(angle) + y * np.sin(angle)) < rng.uniform(0.015, 0.05) * side
+    near = np.hypot(y, x) < rng.uniform(0.15, 0.3) * side
+    return np.where(across & near, np.float32(0), plane)
 
 
 def _inked(plane: Plane) -> tuple[slice, slice]:

@@ -112,7 +112,8 @@ def _photographed(drawn: Page, height: float, rng: np.random.Generator) -> NDArr
     if height > _COARSE and rng.random() < 0.15:
         picture = _coarse(picture, height, rng)
     if not clean:
-        deviation = np.exp(rng.uniform(np.log(0.3), np.log(9)))  # grey levels
+        most = 25 if rng.random() < 0.06 else 9
+        deviation = np.exp(rng.uniform(np.log(0.3), np.log(most)))  # grey levels
         picture = picture + rng.standard_normal(picture.shape, np.float32) * np.float32(deviation)
         if rng.random() < 0.3:  # another camera's tones
             gamma = np.float32(np.exp(rng.uniform(-0.5, 0.5)))
@@ -192,13 +193,14 @@ def _light(side: int, rng: np.random.Generator) -> Plane:
     if rng.random() < 0.15:
         far = np.hypot(y - rng.uniform(-0.5, 0.5), x - rng.uniform(-0.5, 0.5))
         lit *= 1 - rng.uniform(0.1, 0.5) * far.clip(0, 1) ** 2
-    if rng.random() < 0.3:
+    for _ in range(rng.choice(3, p=(0.6, 0.3, 0.1))):  # shadows, of a hand or of the phone
         angle = rng.uniform(0, 2 * np.pi)
         along = x * np.cos(angle) + y * np.sin(angle)
-        across = y * np.cos(angle) - x * np.sin(angle)
-        edge = along + rng.uniform(-0.4, 0.4) + rng.uniform(-1, 1) * across**2
+        across = y * np.cos(angle) - x * np.sin(angle) + rng.uniform(-0.3, 0.3)
+        bend = rng.uniform(-1, 1) * (1 if rng.random() < 0.5 else 4)
+        edge = along + rng.uniform(-0.4, 0.4) + bend * across**2
         penumbra = np.exp(rng.uniform(np.log(0.006), np.log(0.4)))
-        lit *= 1 - rng.uniform(0.1, 0.65) * np.clip(edge / penumbra + 0.5, 0, 1)
+        lit *= 1 - rng.uniform(0.1, 0.7) * np.clip(edge / penumbra + 0.5, 0, 1)
     return lit.astype(np.float32)
 
 

@@ -116,20 +116,28 @@ def fit(
 
 
 class Run:
-    """The network in training for so many steps, its optimizer, and its averaged weights."""
+    """The network in training for so many steps, its optimizer, and its averaged weights.
+
+    It computes in bfloat16; weights and losses are float32. With oneDNN's kernels, that is without
+    XLA, a step takes half the time that it takes in float32 with XLA.
+    """
 
     def __init__(self, steps: int) -> None:
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
         self.model = network(training=True)
+        keras.config.set_dtype_policy(policy)
         self._optimizer = keras.optimizers.AdamW(
             OneCycle(_PEAK_RATE, steps, _WARM_UP), weight_decay=_WEIGHT_DECAY, clipnorm=_CLIP
         )
         self._optimizer.build(self.model.trainable_variables)
         self._average = [tf.Variable(weight.value) for weight in self.model.weights]
 
-        @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+        @tf.function  # type: ignore[untyped-decorator]
         def step(picture: Any, kind: Any, centre: Any, offset: Any, size: Any) -> Any:
             with tf.GradientTape() as tape:
                 outputs = self.model(picture[..., None], training=True)
+                outputs = [tf.cast(output, tf.float32) for output in outputs]
                 each = losses(outputs, kind, centre, offset, size)
                 whole = tf.add_n(each)
             trained = self.model.trainable_variables
