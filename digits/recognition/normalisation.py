@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from digits.layout import stroke_width
-from digits.morphology import extreme, padded
+from digits.morphology import extreme, padded, running_sums
 from digits.order import percentile
 from digits.recognition.segmentation import Glyph, Grey, Mask, Plane
 
@@ -21,28 +21,44 @@ SIDE = 28  # pixels, of a frame
 FIT = 20  # pixels, the box inside it that a glyph is scaled to
 MIN_STROKE = 1.8  # pixels of a frame, of a pen; nineteen in twenty of MNIST's are wider than 1.6
 
-# All three chosen by eye from the development pictures.
+# All chosen by eye from the development pictures.
 _MARGIN = 0.3  # of a glyph's longer side: how far around it the paper is looked at
 _PAPER = 25, 60  # of 255, probabilities of handwriting and of print below which a pixel is paper
+_NEAR = 0.15  # of a glyph's longer side: how near to a pixel the paper is that it is compared with
 _STROKE = 0.3  # of a glyph's darkness: where its strokes end
 _FULL = 90  # of 255, probability of handwriting from which a pixel's darkness counts whole
 _SAMPLE = 400  # pixels of paper that the plane of its brightness is fitted to
+_MEDIAN_OF_NORMAL = 0.6745  # median of a normal deviation, in standard deviations
 _FEW = 8  # pixels; from fewer the paper's brightness cannot be told
 
 
 def frame_of(glyph: Glyph) -> Plane:
     """The frame of a glyph: float32 (28, 28), white ink on black in 0..1.
 
-    Darkness is measured against a plane through the paper's brightness around the glyph. Other
-    glyphs and print are left out.
+    Darkness is measured against the brightness of the paper around each pixel. Other glyphs and
+    print are left out.
+    """
+    return frame_and_contrast(glyph)[0]
+
+
+def frame_and_contrast(glyph: Glyph) -> tuple[Plane, float]:
+    """As `frame_of`, and how far the glyph stands out of the grain of its paper.
+
+    The contrast is in standard deviations of that grain. A digit may be seen in noise; its darkness
+    then is that of the paper's darkest grains.
     """
     level = glyph.level
     window, own = _surroundings(glyph)
     grey = level.grey[window].astype(np.float32)
     handwriting = level.handwriting[window]
-    paper, _ = _paper(grey, handwriting, level.printed[window], own)
-    darkness = paper - grey
-    if float(darkness[own].mean()) < 0:  # light ink on dark paper
+    blank = (handwriting < _PAPER[0]) & (level.printed[window] < _PAPER[1])
+    if np.count_nonzero(blank) < _FEW:
+        blank = ~own if np.count_nonzero(~own) >= _FEW else np.ones_like(own)
+    darkness = _paper(grey, blank, max(glyph.mask.shape)) - grey
+    # The median, for at the edge of a shadow the paper is not what its surroundings are.
+    grain = float(np.median(np.abs(darkness[blank]))) / _MEDIAN_OF_NORMAL
+    mean = float(darkness[own].mean())
+    if mean < 0:  # light ink on dark paper
         darkness = -darkness
     amount = np.clip(darkness / 255, 0, 1) * np.clip(handwriting / np.float32(_FULL), 0, 1)
     stroke = own & (amount > _STROKE * percentile(amount[own], 90))
@@ -51,21 +67,8 @@ def frame_of(glyph: Glyph) -> Plane:
     others = (level.owner[window] >= 0) & ~np.isin(level.owner[window], glyph.numbers)
     rows, columns = np.flatnonzero(stroke.any(1)), np.flatnonzero(stroke.any(0))
     cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return frame_of_ink(amount[cut], stroke[cut], others[cut] & (handwriting[cut] > 127))
-
-
-def contrast_of(glyph: Glyph) -> float:
-    """How far a glyph stands out of the grain of its paper: in standard deviations of that.
-
-    A digit may be seen in noise; its darkness then is that of the paper's darkest grains.
-    """
-    level = glyph.level
-    window, own = _surroundings(glyph)
-    grey = level.grey[window].astype(np.float32)
-    paper, around = _paper(grey, level.handwriting[window], level.printed[window], own)
-    darkness = paper - grey
-    grain = float(darkness[around].std())
-    return abs(float(darkness[own].mean())) / max(grain, 1.0)
+    frame = frame_of_ink(amount[cut], stroke[cut], others[cut] & (handwriting[cut] > 127))
+    return frame, abs(mean) / max(grain, 1.0)
 
 
 def frame_of_strokes(strokes: Plane) -> Plane:
@@ -156,18 +159,24 @@ def _surroundings(glyph: Glyph) -> tuple[tuple[slice, slice], Mask]:
     return (rows, columns), own
 
 
-def _paper(grey: Plane, handwriting: Grey, printed: Grey, own: Mask) -> tuple[Plane, Mask]:
-    """The brightness that the paper has at each pixel, a plane by least squares, and its pixels."""
-    paper = (handwriting < _PAPER[0]) & (printed < _PAPER[1])
-    if np.count_nonzero(paper) < _FEW:
-        paper = ~own if np.count_nonzero(~own) >= _FEW else np.ones_like(own)
-    y, x = np.nonzero(paper)
+def _paper(grey: Plane, blank: Mask, side: int) -> Plane:
+    """The brightness that the paper has at each pixel, float32 (h, w).
+
+    The mean of the blank pixels near it, so that the edge of a shadow does not pass for ink; where
+    there are none, a plane through all of them by least squares.
+    """
+    y, x = np.nonzero(blank)
     step = max(1, len(y) // _SAMPLE)
     y, x = y[::step], x[::step]
     known = np.stack([np.ones(len(y)), x, y], axis=1)
     (level, across, down), *_ = np.linalg.lstsq(known, grey[y, x], rcond=None)
     rows, columns = np.arange(grey.shape[0]), np.arange(grey.shape[1])
-    return np.asarray(level + across * columns + down * rows[:, None], np.float32), paper
+    plane = (level + across * columns + down * rows[:, None]).astype(np.float32)
+    reach = max(2, round(_NEAR * side))
+    apart = np.where(blank, grey - plane, np.float32(0))
+    sums = running_sums(padded(apart, reach), 2 * reach + 1)
+    counts = running_sums(padded(blank.astype(np.float32), reach), 2 * reach + 1)
+    return np.asarray(plane + sums / (counts + reach), np.float32)
 
 
 def _stroke_shape(amount: Plane, own: Mask, others: Mask) -> Plane:

@@ -117,8 +117,8 @@ class Recogniser:
 
     def _evaluate(self, glyphs: Sequence[Glyph]) -> list[Candidate]:
         """What both networks give for glyph candidates."""
-        frames = np.stack([normalisation.frame_of(glyph) for glyph in glyphs])
-        given = self.judge(frames)
+        frames, contrasts = zip(*map(normalisation.frame_and_contrast, glyphs), strict=True)
+        given = self.judge(np.stack(frames))
         weights = self.config.lattice
         speaks = evidence(
             given.digit,
@@ -126,8 +126,7 @@ class Recogniser:
             np.array([glyph.score for glyph in glyphs]),
         )
         digit = 1 / (1 + np.exp(-(speaks @ weights.of_evidence + weights.bias)))
-        contrast = np.array([normalisation.contrast_of(glyph) for glyph in glyphs])
-        sure = given.accepted & (contrast >= weights.contrast)
+        sure = given.accepted & (np.array(contrasts) >= weights.contrast)
         return [
             Candidate(glyph, frame, row, float(one), bool(is_sure))
             for glyph, frame, row, one, is_sure in zip(

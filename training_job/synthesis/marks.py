@@ -117,9 +117,7 @@ def _bank(held_out: bool) -> _Bank:
         [
             (
                 _bytes(
-                    strokes.digit(
-                        number % 10, rng, _PENS, straight=number // 10 % _STRAIGHT == 0
-                    )
+                    strokes.digit(number % 10, rng, _PENS, straight=number // 10 % _STRAIGHT == 0)
                 ),
                 number % 10,
             )
