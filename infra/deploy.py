@@ -47,6 +47,7 @@ def deploy(
         )
     given = stacks.settings(settings or [], SERVING, "Stage=prod")
     stacks.clear_failed_creation(stack)
+    offered = stacks.changes_not_made(stack)
     command = [sam, "deploy", "--stack-name", stack]
     command += [] if ask else ["--no-confirm-changeset"]
     command += ["--parameter-overrides", *stacks.overrides(given)] if given else []
@@ -60,8 +61,9 @@ def deploy(
             " again: a stack that there was before is as it was."
         ) from error
     found = stacks.described(stack)
-    if not found.get("Outputs"):
-        raise CannotBeDone("Nothing was deployed.")
+    # SAM ends well when the change that it showed was declined, too.
+    if not found.get("Outputs") or stacks.changes_not_made(stack) - offered:
+        raise CannotBeDone("Nothing was deployed: the change was declined.")
     stacks.protect_production(stack)
     _tell(found)
 

@@ -40,6 +40,19 @@ def described(stack: str) -> dict[str, Any]:
     return found
 
 
+def changes_not_made(stack: str) -> set[str]:
+    """The change sets of the stack that wait for somebody to execute them."""
+    if not described(stack):
+        return set()
+    pages = boto3.client("cloudformation").get_paginator("list_change_sets")
+    return {
+        it["ChangeSetId"]
+        for page in pages.paginate(StackName=stack)
+        for it in page["Summaries"]
+        if it["ExecutionStatus"] == "AVAILABLE"
+    }
+
+
 def parameters(found: Mapping[str, Any]) -> dict[str, str]:
     """The parameters of a stack that was described."""
     return {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", [])}

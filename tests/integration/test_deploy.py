@@ -81,6 +81,28 @@ def test_it_ends_with_what_was_made_the_key_the_floor_cost_and_a_call(sam):
     assert (ROOT / sample).exists()
 
 
+def test_a_change_that_is_declined_ends_in_nothing_but_that_word(
+    cloudformation, tmp_path, monkeypatch
+):
+    """SAM has made a change set then, executes it never, and exits with 0."""
+    cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
+    offer = {"StackName": "digits", "TemplateBody": json.dumps(TEMPLATE | {"Description": "new"})}
+    cloudformation.create_change_set(ChangeSetName="declined-last-week", **offer)
+    answers = iter(["no changes", "declined"])
+
+    def told(command, **_):
+        if (answer := next(answers)) == "declined":
+            cloudformation.create_change_set(ChangeSetName=answer, **offer)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", told)
+    assert "the-apiurl" in run(deploy.app).output
+    done = run(deploy.app)
+    assert isinstance(done.exception, CannotBeDone)
+    assert "declined" in str(done.exception)
+    assert "the-apiurl" not in done.output
+
+
 def test_parameters_reach_sam_as_they_were_given(sam):
     values = ("Stage=prod", "SweepSchedule=rate(1 day)", 'CorsOrigin=https://"x')
     run(deploy.app, *(word for it in values for word in ("--set", it)))

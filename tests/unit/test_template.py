@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from digits import feedback, labels
+from infra.templates import Stack
 from lambda_predict import openapi
 from lambda_predict.config import Settings
 from lambda_predict.schemas import UPLOAD_KEY
@@ -122,6 +124,19 @@ def test_an_alarm_tells_how_much_is_in_the_images_bucket(rendered):
     assert alarm["Period"] == 24 * 3600
     assert alarm["Threshold"] == {"Fn::Sub": "${ImagesBucketAlarmGB}000000000"}
     assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+
+
+def test_the_gigabytes_of_that_alarm_are_a_whole_number(template, resources):
+    parameter = template["Parameters"]["ImagesBucketAlarmGB"]
+    assert parameter["Type"] == "String", "only a string has a pattern"
+    for given, taken in (("100", True), ("999999", True), ("100.5", False), ("1e3", False)):
+        assert bool(re.search(parameter["AllowedPattern"], given)) is taken
+    for given in ("0", "", "0100", "1000000"):
+        assert not re.search(parameter["AllowedPattern"], given)
+    stack = Stack(template, {"ImagesBucketAlarmGB": "250"})
+    assert stack.value(properties(resources, "ImagesBucketSizeAlarm")["Threshold"]) == str(
+        250 * 10**9
+    )
 
 
 @pytest.mark.parametrize("name", BUCKETS)
