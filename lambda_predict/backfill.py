@@ -1,6 +1,6 @@
 """The backlog's door: batches of a bucket's objects in, their labels out, a count of each outcome.
 
-A state machine (`Backfill` in `template.yaml`) goes through a bucket's listing or its inventory and
+A state machine (`infra/backfill.asl.json`) goes through a bucket's listing or its inventory and
 calls this with some objects at a time, as many calls at once as it is allowed. What has a label of
 its current version by the model in service is skipped, so a run that was cut off, or one that is
 started again, goes on where the other stopped.

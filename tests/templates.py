@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from infra.templates import load  # noqa: F401 - what tests look at, they load from here
 from tests.conftest import give_up, require
 
@@ -168,25 +170,29 @@ def rights(resources: dict[str, Any], role: str) -> set[tuple[str, str]]:
     }
 
 
-def state_machine(text: dict[str, Any], **parameters: Any) -> dict[str, Any]:
-    """What the text of a ``DefinitionString: !Sub`` says, with these parameters.
+def steps(definition: Path, **values: Any) -> dict[str, Any]:
+    """A state machine's file as CloudFormation fills it in: `values`, else each name as itself."""
+    text = re.sub(r"\$\{(\w+)\}", lambda it: str(values.get(it[1], it[1])), definition.read_text())
+    filled: dict[str, Any] = json.loads(text)
+    return filled
 
-    What else it names, a resource say, stands there by its name.
-    """
 
-    def filled(given: Any) -> str:
-        if "Fn::Sub" not in given:
-            return str(given.get("Ref", given))
-        template, parts = given["Fn::Sub"], {}
-        if isinstance(template, list):
-            template, parts = template
-        values = parameters | {
-            name: it if isinstance(it, str) else filled(it) for name, it in parts.items()
-        }
-        return re.sub(r"\$\{([\w:.]+)\}", lambda it: str(values.get(it[1], it[1])), template)
+def assert_every_blank_is_filled_in(rendered: dict[str, Any], name: str, definition: Path) -> None:
+    """What stands open in the file that is deployed is what the template puts there."""
+    assert rendered[name]["Type"] == "AWS::StepFunctions::StateMachine"
+    machine = properties(rendered, name)
+    assert set(machine["DefinitionS3Location"]) == {"Bucket", "Key"}
+    open_names = set(re.findall(r"\$\{(\w+)\}", definition.read_text()))
+    assert open_names == set(machine["DefinitionSubstitutions"])
 
-    definition: dict[str, Any] = json.loads(filled(text))
-    return definition
+
+def assert_the_linter_takes_the_steps(filled: dict[str, Any], folder: Path) -> None:
+    """It reads no definition in a file of its own: here it is, in a template."""
+    machine = {"RoleArn": "arn:aws:iam::123456789012:role/it", "Definition": filled}
+    resource = {"Type": "AWS::StepFunctions::StateMachine", "Properties": machine}
+    template = {"Transform": "AWS::Serverless-2016-10-31", "Resources": {"Machine": resource}}
+    (folder / "template.yaml").write_text(yaml.safe_dump(template))
+    assert_sam_finds_nothing_to_complain_of(folder / "template.yaml")
 
 
 def assert_sam_finds_nothing_to_complain_of(template: Path) -> None:

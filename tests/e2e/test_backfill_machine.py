@@ -11,7 +11,6 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from infra.local.cloud import ROOT, LocalCloud
 from infra.local.processes import Processes
 from tests.conftest import require
 from tests.served import free_port
-from tests.templates import load, properties, state_machine
+from tests.templates import steps
 
 ROLE = "arn:aws:iam::000000000000:role/backfill"
 IMAGES = "backlog-images"
@@ -48,7 +47,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="module")
 def machine(cloud: LocalCloud) -> str:
-    """ARN of the template's state machine, which loses no time between its tries."""
+    """ARN of the real state machine, which loses no time between its tries."""
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr("worker.py", FUNCTION)
@@ -59,13 +58,12 @@ def machine(cloud: LocalCloud) -> str:
         Handler="worker.handler",
         Code={"ZipFile": zipped.getvalue()},
     )
-    text = properties(load(Path(ROOT / "template.yaml"))["Resources"], "Backfill")
-    definition = state_machine(
-        text["DefinitionString"],
-        **{"AWS::Partition": "aws", "ImagesBucket": IMAGES, "BackfillConcurrency": 4},
-    )
+    definition = steps(
+        ROOT / "infra/backfill.asl.json",
+        Partition="aws", ImagesBucket=IMAGES, Concurrency=4, Worker="worker",
+    )  # fmt: skip
     impatient = json.loads(
-        json.dumps(definition).replace("BackfillFunction.Alias", "worker"),
+        json.dumps(definition),
         object_hook=lambda it: (
             it | {"MaxAttempts": 1, "IntervalSeconds": 1} if "MaxAttempts" in it else it
         ),

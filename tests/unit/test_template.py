@@ -16,18 +16,21 @@ from lambda_predict.config import Settings
 from lambda_predict.schemas import UPLOAD_KEY
 from tests.templates import (
     as_list,
+    assert_every_blank_is_filled_in,
     assert_sam_finds_nothing_to_complain_of,
+    assert_the_linter_takes_the_steps,
     load,
     mentions,
     of_type,
     properties,
     render,
     rights,
-    state_machine,
     statements,
+    steps,
 )
 
 ROOT = Path(__file__).parents[2]
+BACKFILL = ROOT / "infra/backfill.asl.json"
 FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction", "BackfillFunction", "SweepFunction")
 ROLES = ("HttpApiRole", "S3LabelsRole", "SweepRole")
 BUCKETS = ("ImagesBucket", "LabelsBucket", "ModelsBucket")
@@ -418,10 +421,27 @@ def test_a_canary_is_off_unless_the_parameter_asks_and_then_alarms_roll_it_back(
 
 
 @pytest.fixture(scope="module")
-def backfill(resources) -> dict[str, Any]:
+def backfill() -> dict[str, Any]:
     """The states of a backfill, as Step Functions is given them."""
-    text = properties(resources, "Backfill")["DefinitionString"]
-    return state_machine(text, BackfillConcurrency="7")["States"]
+    return steps(BACKFILL, Partition="aws", Concurrency="7")["States"]
+
+
+def test_the_steps_of_a_backfill_are_filled_in_from_the_stack_and_lint(rendered, tmp_path):
+    assert_every_blank_is_filled_in(rendered, "Backfill", BACKFILL)
+    assert_the_linter_takes_the_steps(steps(BACKFILL, Partition="aws", Concurrency="7"), tmp_path)
+    given = properties(rendered, "Backfill")["DefinitionSubstitutions"]
+    assert given["Concurrency"] == {"Ref": "BackfillConcurrency"}
+    assert given["Worker"] == {"Ref": "BackfillFunctionAliaslive"}
+    assert "arn:aws" not in BACKFILL.read_text(), "no name of another partition"
+
+
+def test_a_prefix_and_an_inventory_are_labelled_in_the_same_way(backfill):
+    own = ("Comment", "ItemReader", "ItemSelector")
+    prefix, inventory = (
+        {key: it for key, it in backfill[name].items() if key not in own}
+        for name in ("LabelPrefix", "LabelInventory")
+    )
+    assert prefix == inventory
 
 
 @pytest.mark.parametrize("name", ["LabelPrefix", "LabelInventory"])
@@ -475,9 +495,7 @@ def test_a_backfill_is_bounded_and_a_batch_that_fails_stops_neither_the_others_n
 
 def test_the_backfill_starts_itself_and_reads_and_writes_where_it_says(resources):
     machine = "arn:AWS::Partition:states:AWS::Region:AWS::AccountId:"
-    assert properties(resources, "Backfill")["StateMachineName"] == {
-        "Fn::Sub": "${AWS::StackName}-backfill"
-    }
+    assert properties(resources, "Backfill")["Name"] == {"Fn::Sub": "${AWS::StackName}-backfill"}
     assert rights(resources, "BackfillMachineRole") == {
         ("xray:PutTraceSegments", "*"),
         ("xray:PutTelemetryRecords", "*"),

@@ -150,9 +150,9 @@ def test_a_state_machine_that_is_traced_may_ask_what_to_sample():
     """https://docs.aws.amazon.com/step-functions/latest/dg/concepts-xray-tracing.html"""
     resources = TEMPLATE["Resources"]
     traced = [
-        it["RoleArn"]["Fn::GetAtt"][0]
-        for it in of_type(resources, "AWS::StepFunctions::StateMachine").values()
-        if it.get("TracingConfiguration", {}).get("Enabled")
+        it["Role"]["Fn::GetAtt"][0]
+        for it in of_type(resources, "AWS::Serverless::StateMachine").values()
+        if it.get("Tracing", {}).get("Enabled")
     ]
     assert traced == ["BackfillMachineRole"]
     for role in traced:

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.templates import (
+    assert_every_blank_is_filled_in,
     assert_sam_finds_nothing_to_complain_of,
+    assert_the_linter_takes_the_steps,
     load,
     mentions,
     of_type,
     properties,
     render,
     rights,
+    steps,
 )
 from training_job.__main__ import app
 
@@ -64,30 +66,15 @@ def test_sam_finds_nothing_to_complain_of():
 
 
 def test_the_linter_finds_nothing_to_complain_of_in_the_steps(tmp_path):
-    """It reads no definition in a file of its own: here it is, in a template."""
-    machine = {"RoleArn": "arn:aws:iam::123456789012:role/it", "Definition": filled()}
-    resource = {"Type": "AWS::StepFunctions::StateMachine", "Properties": machine}
-    inline = tmp_path / "template.yaml"
-    inline.write_text(
-        yaml.safe_dump(
-            {"Transform": "AWS::Serverless-2016-10-31", "Resources": {"Training": resource}}
-        )
-    )
-    assert_sam_finds_nothing_to_complain_of(inline)
+    assert_the_linter_takes_the_steps(filled(), tmp_path)
 
 
 def filled() -> dict[str, Any]:
-    """The definition, with names for what CloudFormation fills in."""
-    text = DEFINITION.read_text().replace("${Partition}", "aws")
-    return json.loads(re.sub(r"\$\{(\w+)\}", r"\1", text))
+    return steps(DEFINITION, Partition="aws")
 
 
 def test_the_steps_are_filled_in_from_the_stack_and_nothing_stays_open(rendered):
-    machine = properties(rendered, "Training")
-    assert rendered["Training"]["Type"] == "AWS::StepFunctions::StateMachine"
-    assert set(machine["DefinitionS3Location"]) == {"Bucket", "Key"}
-    named = set(re.findall(r"\$\{(\w+)\}", DEFINITION.read_text()))
-    assert named == set(machine["DefinitionSubstitutions"])
+    assert_every_blank_is_filled_in(rendered, "Training", DEFINITION)
 
 
 def test_a_step_has_no_name_of_another_partition():
