@@ -318,6 +318,15 @@ def test_a_wrong_method_is_told_the_right_ones(http_api, context, method, path, 
         assert json.loads(response["body"])["code"] == "method_not_allowed"
 
 
+def test_each_path_takes_the_methods_that_are_described_and_no_other(http_api, context):
+    """The gateway hands on any method."""
+    for path, described in document()["paths"].items():
+        response = http_api.handler(request("TRACE", path.replace("{key}", "uploads/a")), context)
+        (allow,) = response["multiValueHeaders"]["Allow"]
+        wanted = {method.upper() for method in described} | {"OPTIONS"}
+        assert set(allow.split(", ")) == wanted | ({"HEAD"} if "get" in described else set())
+
+
 def test_options_names_the_methods(http_api, context):
     response = http_api.handler(request("OPTIONS", "/model"), context)
     assert response["statusCode"] == 204
