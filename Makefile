@@ -8,10 +8,12 @@ ARCH ?= arm64
 STACK ?= digits
 
 BIN := .venv/bin
-export UV := $(CURDIR)/.venvs/uv/bin/uv
+# Relative, because a target's name must not have spaces; whole for the functions' own Makefile.
+UV_HERE := .venvs/uv/bin/uv
+export UV := $(CURDIR)/$(UV_HERE)
 SAM := .venvs/sam/bin/sam
 LOCAL := $(BIN)/python -m infra.local --port $(PORT) --app-port $(APP_PORT)
-COMPILE := $(UV) pip compile -q --universal --python-version 3.10 --generate-hashes --no-annotate \
+COMPILE := $(UV_HERE) pip compile -q --universal --python-version 3.10 --generate-hashes --no-annotate \
 	--custom-compile-command "make lock"
 READY := .venv/.ready
 CLOUD_READY := .venvs/sam/.ready .venvs/local-cloud/.ready .venvs/checkov/.ready
@@ -87,29 +89,29 @@ lock: $(READY)  ## Pin the newest versions of everything again.
 clean:  ## Remove everything that was made here.
 	rm -rf .venv .venvs .aws-sam .local-cloud bundle .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(UV): requirements/uv.txt
+$(UV_HERE): requirements/uv.txt
 	$(PYTHON) -m venv --clear .venvs/uv
 	.venvs/uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	@touch $@
 
 # Another Python than 3.10 to 3.13: uv finds a supported one, or brings it.
-$(READY): requirements/dev.txt pyproject.toml | $(UV)
+$(READY): requirements/dev.txt pyproject.toml | $(UV_HERE)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 		|| echo "$$($(PYTHON) --version) is not supported (3.10 to 3.13 are); using another."
-	$(UV) venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; \
+	$(UV_HERE) venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; \
 		print(sys.executable if (3, 10) <= sys.version_info[:2] <= (3, 13) else ">=3.10,<3.14")')" .venv
-	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(UV_HERE) pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	$(UV_HERE) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 # What Community Cloud installs, and no more: Streamlit looks through all that is there as it starts.
 # Compiled, for the first start would take twice as long.
 .venvs/app/.ready: streamlit_app/requirements.txt $(READY)
-	$(UV) venv --quiet --clear --python $(BIN)/python .venvs/app
-	$(UV) pip sync --quiet --require-hashes --compile-bytecode --python .venvs/app/bin/python $<
+	$(UV_HERE) venv --quiet --clear --python $(BIN)/python .venvs/app
+	$(UV_HERE) pip sync --quiet --require-hashes --compile-bytecode --python .venvs/app/bin/python $<
 	@touch $@
 
 .venvs/%/.ready: requirements/%.txt $(READY)
-	$(UV) venv --quiet --clear --python $(BIN)/python .venvs/$*
-	$(UV) pip sync --quiet --require-hashes --python .venvs/$*/bin/python requirements/$*.txt
+	$(UV_HERE) venv --quiet --clear --python $(BIN)/python .venvs/$*
+	$(UV_HERE) pip sync --quiet --require-hashes --python .venvs/$*/bin/python requirements/$*.txt
 	@touch $@
