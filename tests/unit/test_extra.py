@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 
 import boto3
 import numpy as np
@@ -88,8 +89,56 @@ def test_corrections_that_are_not_one_digit_are_left_out_and_counted(folder):
     assert own.left_out == len(others)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_table_is_read_as_a_spreadsheet_saves_it(folder, encoding, delimiter, form):
+    (folder / "Été").mkdir()
+    (folder / "seven.png").rename(folder / "Été" / f"{unicodedata.normalize(form, 'é')}.png")
+    rows = [
+        ("Note", "FILE", "Truth"),
+        ("x", "Été\\é.PNG", " 7"),
+        ("", "", ""),
+        ("", "more\\one.jpg", "1"),
+    ]
+    table = "".join(delimiter.join(row) + "\r\n" for row in rows)
+    (folder / "labels.csv").write_bytes(table.encode(encoding))
+    assert extra.load(str(folder)).split.y.tolist() == [7, 1]
+
+
+def test_a_table_may_announce_its_delimiter(folder):
+    (folder / "labels.csv").write_bytes(b"sep=;\r\nfile;truth\r\nseven.png;7\r\n")
+    assert extra.load(str(folder)).split.y.tolist() == [7]
+
+
+def test_of_two_files_that_differ_in_case_the_exact_one_is_meant(folder):
+    (folder / "SEVEN.png").write_bytes((folder / "more/one.jpg").read_bytes())
+    (folder / "labels.csv").write_text("file,truth\nseven.png,7\n")
+    exact = extra.load(str(folder)).split.x
+    (folder / "labels.csv").write_text("file,truth\nSeven.png,7\n")
+    with pytest.raises(TrainingError, match="Cannot read"):
+        extra.load(str(folder))
+    (folder / "SEVEN.png").unlink()
+    assert (extra.load(str(folder)).split.x == exact).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["C:\\pictures\\7.png", "\\\\nas\\7.png", "\\7.png", "..\\7.png", "more/../../7.png"]
+)
+def test_a_name_outside_the_folder_is_refused_in_either_way_to_write_it(folder, name):
+    (folder / "labels.csv").write_text(f"file,truth\n{name},7\n")
+    with pytest.raises(TrainingError, match="line 2: name a file in the folder"):
+        extra.load(str(folder))
+
+
+def test_a_name_that_a_spreadsheet_must_not_evaluate_is_read(folder):
+    (folder / "seven.png").rename(folder / "-7 =.png")
+    (folder / "labels.csv").write_text("file,truth\n'-7 =.png,7\n")
+    assert extra.load(str(folder)).split.y.tolist() == [7]
+
+
 def test_a_table_in_another_encoding_is_refused(folder):
-    (folder / "labels.csv").write_bytes("file,truth\nété.png,7\n".encode("latin-1"))
+    (folder / "labels.csv").write_bytes(b"file,truth\n\x81.png,7\n")
     with pytest.raises(TrainingError, match="UTF-8"):
         extra.load(str(folder))
 
