@@ -14,13 +14,15 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from digits import explain as why
-from digits import image, reading
+from digits import image, inputs, reading
 from digits.activations import Activations
 from digits.bundle import Bundle, Decision
 from digits.config import RecognitionConfig
 from digits.errors import ModelUnavailable
 from digits.finder import Segmenter
 from digits.image import Picture
+from digits.inputs import Input
+from digits.quiet import nothing_on_stderr
 from digits.reading import Found, Lines, Opinions
 from digits.results import Digit, Explain, ImageInfo, Mode, Reason, Result
 
@@ -144,20 +146,21 @@ class Classifier:
     --------
     >>> from digits import Classifier, bundle
     >>> classifier = Classifier(bundle.load())
-    >>> classifier.classify(open("tests/golden/seven.png", "rb").read()).text
+    >>> classifier.classify("tests/golden/seven.png").text
     '7'
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.manifest = bundle.manifest
         self.model_info = bundle.model_info
-        self._network = Network(bundle.classifier)
-        self.segmenter = Segmenter(bundle.segmenter, bundle.config.segmentation)
+        with nothing_on_stderr():  # LiteRT greets with a line about XNNPACK
+            self._network = Network(bundle.classifier)
+            self.segmenter = Segmenter(bundle.segmenter, bundle.config.segmentation)
         self.judge = NetworkJudge(self._network, bundle.manifest.decision, bundle.config)
 
     def classify(
         self,
-        data: bytes,
+        data: Input,
         *,
         mode: Mode = "single",
         explain: Explain | None = None,
@@ -168,7 +171,10 @@ class Classifier:
         Parameters
         ----------
         data
-            The image file's bytes, in any of the published formats.
+            An image file of any of the published formats, as bytes, as a path, or as a file that is
+            open in binary mode; or pixels, as a Pillow image or a NumPy array. An array has the
+            shape (height, width), (height, width, 3) for RGB or (height, width, 4) for RGBA, and
+            the dtype uint8 (0 to 255), uint16 (0 to 65,535), bool or float (0 to 1): 0 is black.
         mode
             ``"single"`` reads the one digit of the picture and marks a picture that plainly holds
             more; ``"multiple"`` reads them all, lines top to bottom, each left to right.
@@ -176,14 +182,19 @@ class Classifier:
             What each digit carries to say why: ``"frame"``, the 28×28 frame that the network was
             shown; ``"full"``, an occlusion map and feature maps beside it, for the first 32 digits.
         max_bytes
-            The most bytes that this door takes.
+            The most bytes of an image file that are read.
 
         Raises
         ------
         ImageError
             `TooLarge`, `UnsupportedFormat` or `UnreadableImage`: no retry will mend it.
+        WrongInput
+            If `data` is of another type, or an array of another dtype, range or shape.
+        OSError
+            If there is no such file, or it cannot be read.
         """
-        return self.read(image.decode(data, max_bytes=max_bytes), mode=mode, explain=explain)
+        picture = inputs.picture_of(data, max_bytes=max_bytes)
+        return self.read(picture, mode=mode, explain=explain)
 
     def read(
         self, picture: Picture, *, mode: Mode = "single", explain: Explain | None = None

@@ -11,14 +11,15 @@ from digits import bundle, gate, runs, store
 from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile
 from digits.errors import BadRequest
 from digits.gate import Promotion
-from digits.quiet import nothing_on_stderr
 from digits.store import NotInStore, Pointer, Stored
 
 if TYPE_CHECKING:
     from digits.classifier import Classifier
 
 _RUNS = "runs/"
-_IN_STORE = re.compile(rf"(?P<store>.*?)/?\bmodels/(?P<version>{VERSION.strip('^$')})/?")
+_IN_STORE = re.compile(
+    rf"(?P<store>.*?)[/\\]?\bmodels[/\\](?P<version>{VERSION.strip('^$')})[/\\]?"
+)
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,10 @@ def rolled_back(address: str, to: str | None) -> Pointer:
 
 
 def load_classifier(loaded: Bundle) -> Classifier:
-    """Make the classifier without LiteRT's greeting on standard error."""
-    from digits.classifier import Classifier  # noqa: PLC0415 - LiteRT: not for what runs no model
+    """Make the classifier. Raises `ModelUnavailable` where LiteRT or a network cannot be loaded."""
+    from digits import Classifier  # noqa: PLC0415 - LiteRT: not for what runs no model
 
-    with nothing_on_stderr():
-        return Classifier(loaded)
+    return Classifier(loaded)
 
 
 def _read(read_file: ReadFile, pointer: Pointer | None = None) -> Model:
