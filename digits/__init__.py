@@ -3,7 +3,7 @@
     from digits import Classifier, bundle
 
     classifier = Classifier(bundle.load())
-    result = classifier.classify(open("photo.jpg", "rb").read())
+    result = classifier.classify("photo.jpg")
     print(result.text, result.needs_review)
 
 This package knows NumPy, Pillow and LiteRT; it knows no cloud, no TensorFlow and no web.
@@ -21,11 +21,27 @@ __all__ = ["Classifier", "Result"]
 def __getattr__(name: str) -> Any:
     """Import what is asked for, and not before: `digits --help` needs no network."""
     if name == "Classifier":
-        from digits.classifier import Classifier  # noqa: PLC0415
-
-        return Classifier
+        return _classifier()
     if name == "Result":
         from digits.results import Result  # noqa: PLC0415
 
         return Result
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _classifier() -> Any:
+    """The class. Raises `ModelUnavailable` where LiteRT is missing: some systems have no wheel."""
+    try:
+        from digits.classifier import Classifier  # noqa: PLC0415
+    except ImportError as error:
+        if "ai_edge_litert" not in f"{error.name} {error.path}":
+            raise
+        from digits.errors import ModelUnavailable  # noqa: PLC0415
+
+        raise ModelUnavailable(
+            f"LiteRT, which runs the model, cannot be loaded here ({error}). Install"
+            " ai-edge-litert; it has packages for Linux with glibc, macOS on Apple silicon and"
+            " Windows on x86-64. On an Intel Mac or Alpine, use a container of Debian, or the HTTP"
+            " API."
+        ) from error
+    return Classifier

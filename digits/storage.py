@@ -5,7 +5,6 @@ What the keys mean is `digits.store`'s business. botocore is imported only for a
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,8 +94,10 @@ def open_store(address: str) -> Store:
     bucket, _, prefix = rest.partition("/")
     if scheme == "s3" and bucket:
         return S3Store(bucket, prefix.strip("/"))
-    if separator:
-        raise StoreUnreachable(f"{address} is no store; give a folder or s3://bucket[/prefix].")
+    if (separator and len(scheme) > 1) or not address:  # one letter is a drive of Windows
+        raise StoreUnreachable(
+            f"{address or 'An empty name'} is no store; give a folder or s3://bucket[/prefix]."
+        )
     return FolderStore(Path(address))
 
 
@@ -173,11 +174,12 @@ class FolderStore:
 
         There is only one, so what a killed writer left of its draft is the next one's.
         """
+        from filelock import FileLock  # noqa: PLC0415 - functions have no folder to write to
+
         models = self._root / "models"
         models.mkdir(parents=True, exist_ok=True)
         draft = models / ".draft"
-        with (models / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(models / ".lock"):
             try:
                 yield draft
             finally:

@@ -10,8 +10,7 @@ from typing import Literal
 
 import streamlit as st
 
-from digits import bundle
-from digits.classifier import Classifier
+from digits import Classifier, bundle
 from digits.errors import ImageError
 from digits.results import ErrorInfo, Explain, Result
 from streamlit_app import api, preview
