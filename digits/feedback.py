@@ -5,12 +5,11 @@ The HTTP door writes them; a person looks through the folder before it is traine
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from digits import corrections
+from digits import corrections, tabular
 from digits.errors import BadRequest
 from digits.storage import Store
 
@@ -68,9 +67,7 @@ def collect(store: Store, folder: Path) -> tuple[int, int]:
         rows, left = _copy(store, folder)
         # Last, so that what was cut off can be done again in the same folder.
         with labels.open("x", newline="", encoding="utf-8") as stream:
-            table = csv.writer(stream, lineterminator="\n")
-            table.writerow(COLUMNS)
-            table.writerows(rows)
+            tabular.delimited(stream, [*map(tabular.Column, COLUMNS)], ",")(rows)
     except OSError as error:
         raise BadRequest(
             f"Cannot write {error.filename or folder} ({error.strerror}); choose another folder."

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any, Literal
 
+from digits import tabular
 from digits.corrections import MAX_CHARACTERS
 from streamlit_app import correction, words
 from streamlit_app.engine import Reading
@@ -22,13 +21,18 @@ GROUPS: dict[Group, str] = {
     "sure": "Sure",
     "failed": "Not readable",
 }
-COLUMNS = ("file", "text", "truth", "confidence", "needs_review", "reason", "error")
+_TABLE = (
+    tabular.Column("file"),
+    tabular.Column("text", "reading"),
+    tabular.Column("truth", "reading"),
+    tabular.Column("confidence", "number"),
+    tabular.Column("needs_review", "flag"),
+    tabular.Column("reason"),
+    tabular.Column("error"),
+)
+COLUMNS = tuple(column.name for column in _TABLE)
 
 _FRAMES = {"digits": {"__all__": {"explanation"}}}
-# Spreadsheets take a cell that starts so for a formula, unless it is a number or a minus alone.
-# Cells come from strangers.
-_PLAIN = re.compile(r"-?([0-9]+([.,][0-9]+)?)?")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def group_of(row: Reading) -> Group:
@@ -95,26 +99,30 @@ def _row(place: int, row: Reading) -> str:
     )
 
 
-def as_csv(rows: Iterable[Reading]) -> str:
-    """The rows as CSV with a header, in the order they were given."""
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, COLUMNS, restval="")
-    writer.writeheader()
-    for row in rows:
-        written: dict[str, Any] = {
-            "file": _no_formula(row.name),
-            "error": row.error.message if row.error else "",
-        }
-        if result := row.result:
-            written |= {
-                "text": _no_formula(result.text or ""),
-                "truth": _no_formula(row.truth),
-                "confidence": f"{words.confidence(result):.6f}" if result.digits else "",
-                "needs_review": str(result.needs_review).lower(),
-                "reason": _no_formula(result.reason or ""),
-            }
-        writer.writerow(written)
+def as_xlsx(rows: Iterable[Reading]) -> bytes:
+    """The rows as an Excel workbook, in the order they were given."""
+    return _file("xlsx", rows)
+
+
+def as_csv(rows: Iterable[Reading]) -> bytes:
+    """The rows as CSV with a byte-order mark, by which Excel knows UTF-8, in the order given."""
+    return _file("csv", rows)
+
+
+def _file(ending: str, rows: Iterable[Reading]) -> bytes:
+    stream = io.BytesIO()
+    with tabular.writer(ending, stream, _TABLE, bom=True) as write:
+        write(map(_cells, rows))
     return stream.getvalue()
+
+
+def _cells(row: Reading) -> tabular.Row:
+    error = row.error.message if row.error else None
+    result = row.result
+    if result is None:
+        return (row.name, None, None, None, None, None, error)
+    sure = words.confidence(result) if result.digits else None
+    return (row.name, result.text, row.truth, sure, result.needs_review, result.reason, error)
 
 
 def as_json(rows: Iterable[Reading]) -> str:
@@ -127,7 +135,3 @@ def _document(row: Reading) -> dict[str, Any]:
         truth = {"truth": row.truth} if row.truth else {}
         return {"path": row.name, **truth, **row.result.model_dump(exclude=_FRAMES)}
     return {"path": row.name, "error": row.error.model_dump() if row.error else None}
-
-
-def _no_formula(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) and not _PLAIN.fullmatch(cell) else cell

@@ -26,8 +26,8 @@ def offer(rows: Sequence[Reading]) -> None:
     examples = [example for lesson in lessons for example in lesson]
     with st.container(border=True, key="corrections"):
         st.html(
-            f"<p><b>{counted(len(corrected), 'answer')} corrected.</b> CSV and JSON hold what was"
-            " read and what is true.</p>"
+            f"<p><b>{counted(len(corrected), 'answer')} corrected.</b> XLSX, CSV and JSON hold what"
+            " was read and what is true.</p>"
         )
         if unclear := lessons.count([]):
             st.caption(

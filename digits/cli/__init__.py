@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from digits.cli import feedback, labels, model
+from digits.cli import feedback, files, labels, model
 from digits.cli.classification import classify
 from digits.errors import DigitsError
 
@@ -22,7 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command()(classify)
+# A file's name may start with a minus, as an option does.
+app.command(context_settings={"ignore_unknown_options": True})(classify)
 app.add_typer(model.app, name="model")
 app.add_typer(labels.app, name="labels")
 app.add_typer(feedback.app, name="feedback")
@@ -30,6 +31,7 @@ app.add_typer(feedback.app, name="feedback")
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; an expected error is one line on standard error and exit code 2."""
+    files.spell_out_what_cannot_be_encoded()
     try:
         app(args, prog_name="digits")
     except DigitsError as error:

@@ -1,21 +1,32 @@
-"""What became of each picture, as a table, as JSON and as CSV; written while pictures are read."""
+"""What became of each picture, as a table, JSON or rows of a file; written as they are read."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any
 
 from rich.table import Table
 from rich.text import Text
 
+from digits import tabular
 from digits.cli import files
+from digits.errors import BadRequest
 from digits.results import ErrorInfo, Result
 
-COLUMNS = ("path", "text", "confidence", "needs_review", "reason", "error", "message")
+TABLE = (
+    tabular.Column("path"),
+    tabular.Column("text", "reading"),
+    tabular.Column("confidence", "number", decimals=4),
+    tabular.Column("needs_review", "flag"),
+    tabular.Column("reason"),
+    tabular.Column("error"),
+    tabular.Column("message"),
+)
+COLUMNS = tuple(column.name for column in TABLE)
 # The widths of a table's columns are known only when all its rows are, so long ones are divided.
 TABLE_ROWS = 1000
 
@@ -33,40 +44,67 @@ class Answer:
             return {"path": self.path, "error": self.outcome.model_dump()}
         return {"path": self.path, **self.outcome.model_dump(mode="json")}
 
-    def to_row(self) -> dict[str, str]:
-        """The line of the CSV: one of a number's digits is as sure as its least sure one."""
+    def to_row(self) -> tuple[tabular.Cell, ...]:
+        """The row below `COLUMNS`: one of a number's digits is as sure as its least sure one."""
         if isinstance(self.outcome, ErrorInfo):
-            result = {"error": self.outcome.code, "message": self.outcome.message}
+            return (self.path, None, None, None, None, self.outcome.code, self.outcome.message)
+        least = min((digit.confidence for digit in self.outcome.digits), default=None)
+        result = self.outcome
+        return (self.path, result.text, least, result.needs_review, result.reason, None, None)
+
+
+def write(answers: Iterable[Answer], form: str, out: Path | None, *, bom: bool = False) -> None:
+    """Write answers to a file, which appears whole or not at all, or to standard output.
+
+    Parameters
+    ----------
+    form
+        ``"table"``, ``"json"`` or one of `tabular.ENDINGS`.
+    bom
+        Start CSV or TSV with a byte-order mark.
+
+    Raises
+    ------
+    BadRequest
+        If the form cannot be written there, before anything is read.
+    """
+    if bom and form not in tabular.DELIMITERS:
+        raise BadRequest("--bom is for CSV and TSV.")
+    if out is not None and form in tabular.ENDINGS:
+        with files.whole(out) as file, tabular.writer(form, file, TABLE, bom=bom) as rows:
+            rows(answer.to_row() for answer in answers)
+        return
+    if form in tabular.ENDINGS and form not in tabular.DELIMITERS:
+        raise BadRequest(f"{form.upper()} is not text; name a file with --out FILE.")
+    with files.whole_text(out) if out else files.standard_output() as stream:
+        if form == "json":
+            _write_json(answers, stream)
+        elif form == "table":
+            _write_table(answers, stream)
         else:
-            confidence = min((digit.confidence for digit in self.outcome.digits), default=None)
-            result = {
-                "text": self.outcome.text or "",
-                "confidence": "" if confidence is None else f"{confidence:.4f}",
-                "needs_review": str(self.outcome.needs_review).lower(),
-                "reason": self.outcome.reason or "",
-            }
-        return {"path": self.path} | dict.fromkeys(COLUMNS[1:], "") | result
+            if bom:
+                _write_bom(stream)
+            rows = tabular.delimited(stream, TABLE, tabular.DELIMITERS[form])
+            rows(answer.to_row() for answer in answers)
 
 
-def write_json(answers: Iterable[Answer], stream: IO[str]) -> None:
-    """Write one list; it is closed even where the reading is broken off."""
+def _write_bom(stream: IO[str]) -> None:
+    if not files.is_utf8(stream):
+        raise BadRequest("--bom says UTF-8, which standard output is not; use --out FILE.")
+    stream.write("\ufeff")
+
+
+def _write_json(answers: Iterable[Answer], stream: IO[str]) -> None:
+    """Write one list. Where the reading is broken off it stays open: it must not look complete."""
+    ascii_only = not files.is_utf8(stream)
     separator = "[\n"
-    try:
-        for answer in answers:
-            stream.write(separator + json.dumps(answer.to_json(), ensure_ascii=False))
-            separator = ",\n"
-    finally:
-        stream.write("[]\n" if separator == "[\n" else "\n]\n")
+    for answer in answers:
+        stream.write(separator + json.dumps(answer.to_json(), ensure_ascii=ascii_only))
+        separator = ",\n"
+    stream.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def write_csv(answers: Iterable[Answer], stream: IO[str]) -> None:
-    """Write one line a picture, below a line of names."""
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(answer.to_row() for answer in answers)
-
-
-def write_table(answers: Iterable[Answer], stream: IO[str]) -> None:
+def _write_table(answers: Iterable[Answer], stream: IO[str]) -> None:
     """Write a table for people, or several where there are many pictures."""
     rest = iter(answers)
     while page := list(islice(rest, TABLE_ROWS)):
@@ -75,7 +113,8 @@ def write_table(answers: Iterable[Answer], stream: IO[str]) -> None:
 
 def _table(page: Iterable[Answer]) -> Table:
     table = Table("picture", "digits", "confidence", "for review")
-    for row in (answer.to_row() for answer in page):
+    for answer in page:
+        row = dict(zip(COLUMNS, map(_shown, TABLE, answer.to_row()), strict=True))
         verdict = Text(row["reason"])
         if row["error"]:
             verdict = Text.assemble((row["error"], "red"), f": {row['message']}")
@@ -84,14 +123,11 @@ def _table(page: Iterable[Answer]) -> Table:
     return table
 
 
+def _shown(column: tabular.Column, cell: tabular.Cell) -> str:
+    return cell if isinstance(cell, str) else column.spelled(cell)
+
+
 def _visible(text: str) -> Iterator[str]:
     """Spell out what would move the cursor or change the colours of a terminal."""
     for letter in text:
         yield letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-
-
-WRITERS: dict[str, Callable[[Iterable[Answer], IO[str]], None]] = {
-    "table": write_table,
-    "json": write_json,
-    "csv": write_csv,
-}

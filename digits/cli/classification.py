@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -28,6 +29,15 @@ class Format(str, Enum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    TSV = "tsv"
+    XLSX = "xlsx"
+    PARQUET = "parquet"
+
+
+# A table for people is what an ending of text gets.
+_FORMATS = {".txt": Format.TABLE} | {
+    f".{form.value}": form for form in Format if form is not Format.TABLE
+}
 
 
 def classify(
@@ -51,12 +61,18 @@ def classify(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write there, not to standard output.")
     ] = None,
+    bom: Annotated[
+        bool,
+        typer.Option("--bom", help="Start CSV or TSV with a byte-order mark; Excel needs it."),
+    ] = False,
 ) -> None:
     """Read the digit in each picture.
 
     In a folder, and below an s3:// prefix, everything with a picture's ending is read, in the order
     of the names. Exits with 0 if every picture was read, 1 if some could not be, 2 if the command
     itself was wrong.
+
+    --out writes what its ending says: .json, .csv, .tsv, .xlsx, .parquet, or .txt for the table.
 
     The picture of --explain has a card for each of up to 16 digits: what the network saw of it,
     what mattered there, the probabilities, and the maps of the first two layers. Of more, it shows
@@ -71,9 +87,9 @@ def classify(
     mode: Mode = "multiple" if multiple else "single"
     reading = Reading(classifier, mode, explained=explain_file is not None)
     with files.whole(explain_file) if explain_file else contextlib.nullcontext() as sheet:
-        with files.whole_text(out) if out else files.standard_output() as stream:
-            shown = _with_progress(pictures, hidden=stream.isatty() and format_ != Format.TABLE)
-            answers.WRITERS[format_.value](reading.answers(shown), stream)
+        at_terminal = out is None and sys.stdout.isatty()
+        shown = _with_progress(pictures, hidden=at_terminal and format_ != Format.TABLE)
+        answers.write(reading.answers(shown), format_.value, out, bom=bom)
         if sheet is not None:
             reading.write_sheet(sheet)
     raise typer.Exit(1 if reading.failures else 0)
@@ -148,5 +164,15 @@ def _with_progress(sources: Sources, *, hidden: bool) -> Iterator[Source]:
 
 
 def _format_for(out: Path | None) -> Format:
-    suffix = out.suffix.lower().removeprefix(".") if out else ""
-    return Format(suffix) if suffix in (Format.JSON, Format.CSV) else Format.TABLE
+    """The format that the ending of a file says; a table for a terminal, a pipe or a device."""
+    from digits.errors import BadRequest  # noqa: PLC0415 - see `classify`
+
+    if out is None:
+        return Format.TABLE
+    found = _FORMATS.get(out.suffix.lower())
+    if found is None and (out.is_file() or not out.exists()):
+        raise BadRequest(
+            f"The ending of {out} says no format that is written here; use one of"
+            f" {', '.join(_FORMATS)}, or say --format."
+        )
+    return found or Format.TABLE

@@ -15,10 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
+from digits import tabular
 from digits.cli import files
 from digits.cli.stack import answering, client, place
 from digits.errors import BadRequest
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 _READERS = 32  # labels read at once: a read is waiting, mostly
 _AT_ONCE = 1_000  # labels in memory
-_Write = Callable[[list["Row"]], None]
 
 
 class Row(NamedTuple):
@@ -58,12 +58,6 @@ class Row(NamedTuple):
     model: str
     labelled_at: str
 
-    def line(self) -> tuple[str, ...]:
-        """As CSV has it."""
-        sure = "" if self.confidence is None else f"{self.confidence:.6f}"
-        review = "yes" if self.needs_review else "no"
-        return tuple(map(str, self._replace(needs_review=review, confidence=sure)))  # type: ignore[arg-type]
-
     @classmethod
     def of_line(cls, line: dict[str, str]) -> Row:
         """Read a line of CSV by its columns' names; those that a later version adds are ignored.
@@ -73,27 +67,36 @@ class Row(NamedTuple):
         KeyError, TypeError, ValueError
             If it is not a line that `collect` wrote.
         """
-        row = cls(**{name: line[name] for name in cls._fields})  # type: ignore[arg-type]
-        if None in row:
+        if None in (cells := [line[name] for name in cls._fields]):
             raise ValueError("cut off")
+        row = cls(*map(tabular.restored, cells))  # type: ignore[arg-type]
         sure = float(line["confidence"]) if line["confidence"] != "" else None
         return row._replace(needs_review=line["needs_review"] == "yes", confidence=sure)
 
 
-def collect(address: str, out: Path | None) -> Iterator[int]:
+_KINDS = {
+    "text": tabular.Column("text", "reading"),
+    "truth": tabular.Column("truth", "reading"),
+    "needs_review": tabular.Column("needs_review", "flag", flags=("no", "yes")),
+    "confidence": tabular.Column("confidence", "number"),
+}
+_TABLE = tuple(_KINDS.get(name, tabular.Column(name)) for name in Row._fields)
+
+
+def collect(address: str, out: Path | None, *, bom: bool = False) -> Iterator[int]:
     """Write a line for each label of ``s3://<labels bucket>/labels/prefix``; how many, as it goes.
 
-    Tombstones are left out. The file's ending says what it becomes: ``.parquet``, or CSV.
+    Tombstones are left out. The file's ending says what it becomes; see `tabular.ENDINGS`.
 
     Raises
     ------
     BadRequest
-        If the address holds no labels, the file cannot be written, or Parquet cannot be.
+        If the address holds no labels, or the file cannot be written or has another ending.
     StorageUnavailable
         If S3 does not answer, or refuses.
     """
     labels = rows_of(address)
-    with _writer(out) as write:
+    with _writer(out, bom=bom) as write:
         for rows in labels:
             write(rows)
             yield len(rows)
@@ -199,47 +202,23 @@ def _row(label: Written, source: Source, truth: str) -> Row:
 
 
 @contextlib.contextmanager
-def _writer(out: Path | None) -> Iterator[_Write]:
+def _writer(out: Path | None, *, bom: bool) -> Iterator[tabular.Write]:
     if out is None:
+        if bom:
+            raise BadRequest("--bom is for a file; name one with --out FILE.")
         with files.standard_output() as stream:
-            yield _csv(stream)
-    elif out.suffix == ".parquet":
-        with _parquet(out) as write:
-            yield write
-    else:
-        with files.whole_text(out) as stream:
-            yield _csv(stream)
-
-
-def _csv(stream: Any) -> _Write:
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(Row._fields)
-    return lambda rows: table.writerows(row.line() for row in rows)
-
-
-@contextlib.contextmanager
-def _parquet(out: Path) -> Iterator[_Write]:
-    arrow, parquet = _pyarrow()
-    kinds = {"needs_review": arrow.bool_(), "confidence": arrow.float64()}
-    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in Row._fields])
-    with files.whole(out) as stream, parquet.ParquetWriter(stream, schema) as table:
-
-        def write(rows: list[Row]) -> None:
-            lines = [row._asdict() for row in rows]
-            table.write_table(arrow.Table.from_pylist(lines, schema=schema))
-
-        yield write
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow  # noqa: PLC0415 - large, and for Parquet only
-        import pyarrow.parquet  # noqa: PLC0415
-    except ImportError as error:
+            yield tabular.delimited(stream, _TABLE, ",")
+        return
+    ending = out.suffix.lower().removeprefix(".")
+    if ending not in tabular.ENDINGS:
         raise BadRequest(
-            "Parquet needs pyarrow; install it with `pip install pyarrow`, or name a .csv file."
-        ) from error
-    return pyarrow, pyarrow.parquet
+            f"The ending of {out} says no format that is written here; use one of"
+            f" {', '.join(f'.{known}' for known in tabular.ENDINGS)}."
+        )
+    if bom and ending not in tabular.DELIMITERS:
+        raise BadRequest("--bom is for CSV and TSV.")
+    with files.whole(out) as file, tabular.writer(ending, file, _TABLE, bom=bom) as write:
+        yield write
 
 
 @dataclass
@@ -354,15 +333,16 @@ def _sorted(table: str) -> Iterator[Row]:
 
 def _rows(path: Path) -> Iterator[Row]:
     try:
-        if path.suffix == ".parquet":
-            _, parquet = _pyarrow()
+        if path.suffix.lower() == ".parquet":
+            _, parquet = tabular.pyarrow()
             for batch in parquet.ParquetFile(path).iter_batches():
                 for line in batch.to_pylist():
                     yield Row(**{name: line[name] for name in Row._fields})
             return
         csv.field_size_limit(sys.maxsize)
-        with path.open(encoding="utf-8", newline="") as stream:
-            table = csv.DictReader(stream)
+        delimiter = tabular.DELIMITERS.get(path.suffix.lower().removeprefix("."), ",")
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            table = csv.DictReader(stream, delimiter=delimiter)
             if not set(Row._fields).issubset(table.fieldnames or ()):
                 raise BadRequest(f"{path} is no table of `digits labels collect`.")
             yield from map(Row.of_line, table)

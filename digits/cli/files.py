@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -55,6 +56,21 @@ def whole_text(path: Path) -> Iterator[IO[str]]:
         yield text
 
 
+def spell_out_what_cannot_be_encoded() -> None:
+    r"""Let standard output write any text, as standard error does.
+
+    A Windows console may know no more than cp1252, and a file name may hold any letter: those that
+    are not known are written as `\u65e5`.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def is_utf8(stream: IO[str]) -> bool:
+    """Whether a stream writes UTF-8, so that it can write any text as it is."""
+    return (getattr(stream, "encoding", None) or "").lower().replace("_", "-") in {"utf-8", "utf8"}
+
+
 @contextlib.contextmanager
 def standard_output() -> Iterator[IO[str]]:
     """Standard output; nobody's reading it any more ends the command as the shell knows it.
@@ -71,7 +87,8 @@ def standard_output() -> Iterator[IO[str]]:
         # What is left in the buffer would fail again at exit, with a stack trace.
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
+        # Windows calls a pipe that nobody reads an invalid argument.
+        if isinstance(error, BrokenPipeError) or (os.name, error.errno) == ("nt", errno.EINVAL):
             raise typer.Exit(_CLOSED_PIPE) from error
         raise BadRequest(f"Cannot write to standard output ({error.strerror}).") from error
 

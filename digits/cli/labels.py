@@ -58,13 +58,17 @@ def collect(
         typer.Argument(metavar="LABELS", help="s3://<labels bucket>, or …/labels/ and a prefix."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file; default: CSV, printed.")
+        Path | None,
+        typer.Option(help="A .csv, .tsv, .xlsx or .parquet file; default: CSV, printed."),
     ] = None,
+    bom: Annotated[
+        bool, typer.Option("--bom", help="Start CSV or TSV with a byte-order mark; Excel needs it.")
+    ] = False,
 ) -> None:
     """Write a table of labels, one line an image, with what people corrected."""
     from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
 
-    labels_shown.collect(labels, out)
+    labels_shown.collect(labels, out, bom=bom)
 
 
 @app.command()

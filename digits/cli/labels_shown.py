@@ -66,11 +66,11 @@ def backfill(images: str, stack: str, *, relabel: bool, inventory: str | None, w
     )
 
 
-def collect(labels: str, out: Path | None) -> None:
+def collect(labels: str, out: Path | None, *, bom: bool) -> None:
     """See `digits labels collect`."""
     with _counting("labels") as count:
         total = 0
-        for number in collected.collect(labels, out):
+        for number in collected.collect(labels, out, bom=bom):
             total += number
             count(number)
     if out is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from digits.clutter import is_clutter
 from digits.errors import BadRequest, UnreadableImage
 from digits.image import MAX_BYTES, SUFFIXES
 from digits.storage import PATIENCE
@@ -42,6 +44,8 @@ def named(paths: Sequence[str]) -> Sources:
 
 
 def _named(path: str) -> Sources:
+    if not path.strip():
+        raise BadRequest("An argument is empty; name a file or a folder (. is this one).")
     if path == "-":
         return lambda: iter([Source("-", _standard_input)])
     if path.startswith("s3://"):
@@ -49,8 +53,29 @@ def _named(path: str) -> Sources:
     if Path(path).is_dir():
         return lambda: _in_folder(path)
     if not os.path.lexists(path):
-        raise BadRequest(f"There is no file or folder {_readable(path)}.")
+        raise BadRequest(_missing(path))
     return lambda: iter([_file(path)])
+
+
+def _missing(path: str) -> str:
+    """Say what to do about an argument that names nothing."""
+    name = _readable(path)
+    # Of a drive of Windows there is one letter.
+    scheme = re.match(r"([a-z][a-z0-9+.-]+):/", path, re.IGNORECASE)
+    if scheme is None:
+        if path.startswith("-"):
+            return f"There is no option {name}, nor a file of that name; see --help."
+        return f"There is no file or folder {name}."
+    if scheme[1].lower() in {"http", "https"}:
+        return (
+            f"{name} is a web address, and pictures are not fetched from the web here; download it"
+            " and name the file, or pipe it: curl -sSL ADDRESS | digits classify -"
+        )
+    if scheme[1].lower() == "s3":
+        return f"{name} is no address in S3; write s3://bucket/prefix."
+    return (
+        f"{name} is an address that is not read here; name a file, a folder or s3://bucket/prefix."
+    )
 
 
 def _standard_input() -> bytes:
@@ -71,6 +96,8 @@ def _in_folder(folder: str) -> Iterator[Source]:
         yield _failed(folder, f"The folder cannot be read ({error.strerror}).")
         return
     for entry in entries:
+        if is_clutter(entry.name):
+            continue
         if entry.is_dir(follow_symlinks=False):
             yield from _in_folder(entry.path)
         elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
@@ -130,7 +157,8 @@ def _in_s3(address: str) -> Sources:
                 if key == prefix and not key.endswith("/"):
                     yield source(key)
                     return
-                if PurePosixPath(key).suffix.lower() in SUFFIXES:
+                is_picture = PurePosixPath(key).suffix.lower() in SUFFIXES
+                if is_picture and not is_clutter(key.removeprefix(prefix)):
                     yield source(key)
         except (ClientError, BotoCoreError) as error:
             raise BadRequest(

@@ -26,7 +26,8 @@ def write(table: Table) -> None:
 def write_json(document: Any) -> None:
     """Print one JSON document."""
     with files.standard_output() as stream:
-        stream.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        ascii_only = not files.is_utf8(stream)
+        stream.write(json.dumps(document, indent=2, ensure_ascii=ascii_only) + "\n")
 
 
 def write_criteria(criteria: Sequence[Criterion], *, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from streamlit_app.samples import SAMPLES
 from streamlit_app.table import GROUPS, Group
 
 THUMBNAIL = 96  # pixels
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 A_PAGE = 50  # rows shown before more are asked for
 
 
@@ -94,6 +95,7 @@ def _results(rows: list[Reading]) -> None:
             wrap=True,
         )
         for kind, written, mime in (
+            ("XLSX", table.as_xlsx, _XLSX),
             ("CSV", table.as_csv, "text/csv"),
             ("JSON", table.as_json, "application/json"),
         ):

@@ -253,7 +253,9 @@ def test_two_piles_of_a_hundred_do_not_meet_and_a_third_may_be_left(browser, add
             expect(page.locator(".figures").first).to_contain_text("100pictures")
             with page.expect_download() as download:
                 page.get_by_role("button", name="CSV").click()
-            rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+            rows = list(
+                csv.DictReader(io.StringIO(Path(download.value.path()).read_text("utf-8-sig")))
+            )
             truth, files = piles[name]
             assert [(row["file"], row["text"]) for row in rows] == [(f, truth) for f, _ in files]
 
@@ -342,7 +344,7 @@ def test_a_zip_becomes_a_table_and_the_table_a_file(browser, address, size):
             page.get_by_role("button", name="CSV").click()
         assert overflow(page) == 0
 
-        rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+        rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text("utf-8-sig"))))
         assert [row["text"] for row in rows] == [*truths, ""]
         assert "convert it" in rows[3]["error"]
 
@@ -365,7 +367,7 @@ def test_an_answer_in_the_table_is_corrected_by_writing_over_it(browser, address
         expect(second).to_have_value(truths[1])
         with page.expect_download() as download:
             page.get_by_role("button", name="CSV").click()
-        rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+        rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text("utf-8-sig"))))
         assert [(row["text"], row["truth"]) for row in rows] == [(truths[0], "3"), (truths[1], "")]
         with page.expect_download() as download:
             page.get_by_role("button", name="Download for training").click()

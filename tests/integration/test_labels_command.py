@@ -122,7 +122,7 @@ def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, 
         "a.b": ("7", "", ""),
         "bad": ("", "", "unsupported_format"),
         "gone": ("7", "", ""),
-        "zero/é x": ("7", "-12\n3.5\f=?", ""),
+        "zero/é x": ("7", "'-12\n3.5\f=?", ""),  # which no spreadsheet evaluates
     }
     assert rows["a"]["model"] == label("a")["model"]["version"]
     assert float(rows["a"]["confidence"]) == label("a")["digits"][0]["confidence"]

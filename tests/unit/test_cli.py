@@ -20,10 +20,13 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 from PIL import Image
+from pyarrow import parquet
 
+from digits import Classifier
 from digits.cli import classification, main
 from digits.results import Result
 from tests.conftest import GOLDEN, truths
+from tests.unit.test_tabular import cells_of
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from digits.cli import main; main()"]
@@ -46,8 +49,8 @@ def started(*args, **options):
     """The command line in a process of its own, as a shell starts it: with buffered output."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
-        [*COMMAND, *map(str, args)], cwd=ROOT, env=environment,
-        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
+        [*COMMAND, *map(str, args)], env=environment,
+        **({"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
     )  # fmt: skip
 
 
@@ -316,6 +319,150 @@ def test_a_sheet_that_would_be_too_large_is_cut_and_says_so(digits, tmp_path, mo
         assert sheet.width < 4 * 148
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "latin-1", "utf-8", "utf-16"])
+@pytest.mark.parametrize("shape", ["json", "csv", "tsv", "table"])
+def test_every_encoding_of_the_output_gets_every_picture(tmp_path, monkeypatch, encoding, shape):
+    names = ["=1.png", "a.png", "z\u65e5\u672c \xfc \u20ac.png"]
+    for name in names:
+        shutil.copy(GOLDEN / "seven.png", tmp_path / name)
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    process = started("classify", ".", "--format", shape, cwd=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, b"")
+    text = out.decode(encoding)
+    if shape == "json":
+        assert [item["path"] for item in json.loads(text)] == names
+    else:
+        assert [name for name in ("=1.png", "a.png", ".png") if name not in text] == []
+        assert len(text.splitlines()) == {"csv": 4, "tsv": 4, "table": 7}[shape]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_help_and_models_are_shown_in_every_encoding(monkeypatch, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    for command in (["--help"], ["classify", "--help"], ["model", "show"]):
+        process = started(*command)
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (0, b"")
+        assert out.decode(encoding)
+
+
+def test_an_interrupted_document_on_standard_output_does_not_look_whole(
+    digits, folder, monkeypatch
+):
+    monkeypatch.setattr("digits.classifier.Classifier.classify", interrupt_after(1))
+    done = digits("classify", folder, "--format", "json")
+    assert done.code != 0
+    assert "SEVEN.PNG" in done.out
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(done.out)
+
+
+def interrupt_after(count):
+    real, left = Classifier.classify, [None] * count
+
+    def classify(*args, **options):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return real(*args, **options)
+
+    return classify
+
+
+@pytest.mark.parametrize("ending", ["tsv", "xlsx", "parquet", "XLSX"])
+def test_the_ending_of_the_file_says_its_format(digits, folder, broken, tmp_path, ending):
+    out = tmp_path / f"labels.{ending}"
+    done = digits("classify", folder, broken, "--out", out)
+    assert (done.code, done.out, done.err) == (1, "", "")
+    rows = read_table(out)
+    assert [row["text"] for row in rows] == ["7", "1", ""]
+    assert rows[0]["path"].endswith("SEVEN.PNG")
+    assert rows[2]["error"] == "unreadable_image"
+    assert list(tmp_path.glob(".*")) == []
+
+
+def read_table(path):
+    """The rows as text, of whatever kind the file is."""
+    if path.suffix.lower() == ".xlsx":
+        head, *rows = cells_of(path)
+        return [dict(zip(head, row, strict=True)) for row in rows]
+    if path.suffix == ".parquet":
+        rows = parquet.read_table(path).to_pylist()
+        assert {type(row["needs_review"]) for row in rows} <= {bool, type(None)}
+        return [{name: "" if cell is None else cell for name, cell in row.items()} for row in rows]
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ","))
+
+
+@pytest.mark.parametrize("name", ["x.xls", "x.ods", "labels", "x.json.bak", "x.cvs", ".csv"])
+def test_an_unknown_ending_is_one_line_before_anything_is_read(
+    digits, folder, tmp_path, monkeypatch, name
+):
+    monkeypatch.setattr("digits.classifier.Classifier.classify", None)
+    assert_one_line(digits("classify", folder, "--out", tmp_path / name), "ending", ".xlsx")
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_format_that_is_said_needs_no_ending(digits, folder, tmp_path):
+    digits("classify", folder, "--out", tmp_path / "x.dat", "--format", "csv")
+    assert len((tmp_path / "x.dat").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("shape", ["xlsx", "parquet"])
+def test_what_is_not_text_is_not_printed(digits, shape):
+    assert_one_line(digits("classify", GOLDEN, "--format", shape), "--out")
+
+
+@pytest.mark.parametrize("shape", ["tsv", "xlsx", "parquet"])
+def test_a_full_disk_behind_a_table_is_one_line(digits, shape):
+    done = digits("classify", GOLDEN / "seven.png", "--out", "/dev/full", "--format", shape)
+    assert_one_line(done, "Cannot write /dev/full (No space left on device)")
+
+
+def test_a_byte_order_mark_is_written_on_request(digits, folder, tmp_path):
+    for options, start in (((), b"path,"), (("--bom",), b"\xef\xbb\xbfpath,")):
+        digits("classify", folder, "--out", tmp_path / "x.csv", *options)
+        assert (tmp_path / "x.csv").read_bytes().startswith(start)
+    assert_one_line(digits("classify", folder, "--bom", "--format", "json"), "--bom")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("https://example.org/7.png", ("web address", "download it", "curl")),
+        ("HTTP://example.org/", ("web address",)),
+        ("S3://pictures/x", ("s3://bucket/prefix",)),
+        ("gs://pictures/x.png", ("not read here",)),
+        ("file:///x/7.png", ("not read here",)),
+        ("", ("empty",)),
+        (" ", ("empty",)),
+        ("--mutliple", ("no option", "--mutliple")),
+        ("-x", ("no option",)),
+        ("C:\\gone\\7.png", ("no file or folder C:\\gone\\7.png",)),
+    ],
+)
+def test_an_argument_that_names_nothing_gets_a_sentence(digits, address, words):
+    assert_one_line(digits("classify", address, GOLDEN), *words)
+
+
+def test_a_name_that_starts_with_a_minus_is_a_file(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(GOLDEN / "seven.png", "-1.png")
+    done = digits("classify", "-1.png", "--multiple", "--format", "json")
+    assert [(item["path"], item["text"]) for item in json.loads(done.out)] == [("-1.png", "7")]
+
+
+def test_what_systems_put_beside_pictures_gets_no_row(digits, folder):
+    (folder / "__MACOSX").mkdir()
+    (folder / "@eaDir").mkdir()
+    clutter = ["._c.jpg", ".c.jpg", "Thumbs.db", "__MACOSX/c.jpg", "@eaDir/c.jpg", "~$c.png"]
+    for name in clutter:
+        (folder / name).write_bytes(b"no picture")
+    done = digits("classify", folder, "--format", "json")
+    assert [item["text"] for item in json.loads(done.out)] == ["7", "1"]
+
+
 def test_what_is_not_there_is_one_line(digits, tmp_path):
     assert_one_line(digits("classify", GOLDEN, tmp_path / "gone.png"), "no file", "gone.png")
 
@@ -537,7 +684,7 @@ def test_an_object_that_cannot_be_fetched_is_an_item(digits, bucket, monkeypatch
     assert [item.get("text") for item in json.loads(done.out)] == ["7", None]
 
 
-def test_a_listing_that_breaks_off_leaves_a_valid_document(digits, bucket, monkeypatch):
+def test_a_listing_that_breaks_off_leaves_no_document_that_looks_whole(digits, bucket, monkeypatch):
     """The second time, when the pictures are read: the first was to see that there are some."""
     real = boto3.client
     listed = []
@@ -558,7 +705,9 @@ def test_a_listing_that_breaks_off_leaves_a_valid_document(digits, bucket, monke
     monkeypatch.setattr(boto3, "client", client)
     done = digits("classify", "s3://pictures/scans/", "--format", "json")
     assert done.code == 2
-    assert [item["text"] for item in json.loads(done.out)] == ["7", "1"]
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(done.out)
+    assert [item["text"] for item in json.loads(f"{done.out}]")] == ["7", "1"]
     assert "cannot be listed" in done.err
 
 

@@ -91,7 +91,7 @@ def test_the_app_shows_what_any_version_of_the_api_answers(shape, monkeypatch):
         assert told["reason"] in shown
         assert told["reason"] in listed
     assert "<i>unexpected" not in shown + listed
-    (line,) = csv.DictReader(io.StringIO(table.as_csv([reading])))
+    (line,) = csv.DictReader(io.StringIO(table.as_csv([reading]).decode("utf-8-sig")))
     (document,) = json.loads(table.as_json([reading]))
     for row in (line, document):
         assert (row["text"] or None, row["reason"] or None) == (told["text"], told["reason"])
