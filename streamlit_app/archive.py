@@ -7,24 +7,25 @@ is written anywhere, and names are only names.
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from digits import image
+from digits.clutter import is_clutter
 from digits.errors import ImageError, TooLarge, UnreadableImage
 
 MOST = 1_000  # pictures at once
 MOST_BYTES = 256 * 1024 * 1024  # of them together, unpacked
 
-# Python reads a zip's whole directory before it gives the first name; a picture takes about 100.
-_MOST_DIRECTORY = 4 * 1024 * 1024
-_END = struct.Struct("<4s4H2LH")  # the end record, APPNOTE.TXT 4.3.16
-_END_MARK, _ZIP64_MARK, _ZIP_MARK = b"PK\x05\x06", b"PK\x06\x07", b"PK\x03\x04"
-_LONGEST_END = _END.size + 0xFFFF  # a comment may follow it
-_ENCRYPTED = 1
+# Python reads a zip's whole directory before it gives the first name: some 1 KB for each entry.
+_MOST_ENTRIES = 40_000
+# What starts a member, an entry of the directory, and its end (APPNOTE.TXT 4.3.7, 4.3.12, 4.3.16).
+_ZIP_MARK, _ENTRY_MARK, _END_MARK = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
+_ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of a member
+_LABELS = "labels.csv"  # what our own zips of corrections hold beside the pictures
 # The others may ask for as much memory as they like.
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
@@ -68,14 +69,17 @@ def _unpacked(files: Iterable[tuple[str, bytes]]) -> Iterator[Item]:
 
 
 def _in_zip(name: str, data: bytes) -> Iterator[Item]:
-    if not _has_small_directory(data):
-        yield Item(name, None, UnreadableImage("This zip is broken, or lists far too many files."))
+    # Whatever its end records say of its directory, ZIP64's among them, each entry has its mark.
+    if data.count(_ENTRY_MARK) > _MOST_ENTRIES:
+        yield Item(name, None, TooLarge("This zip lists far too many files; pack fewer."))
         return
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as folder:
             for info in folder.infolist():
-                if not (info.is_dir() or _is_hidden(info.filename)):
-                    yield _member(folder, info, f"{name}/{info.filename}")
+                path = _path(info)
+                is_ours = path.rpartition("/")[2] == _LABELS
+                if not (path.endswith("/") or is_ours or is_clutter(path)):
+                    yield _member(folder, info, f"{name}/{path}")
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
         yield Item(name, None, UnreadableImage("This zip is broken; pack it again."))
 
@@ -102,15 +106,13 @@ def _member(folder: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Item:
     return Item(name, data)
 
 
-def _has_small_directory(data: bytes) -> bool:
-    """Whether a zip's directory is of a size that may be read."""
-    at = data.rfind(_END_MARK, max(0, len(data) - _LONGEST_END))
-    if at < 0 or len(data) - at < _END.size or _ZIP64_MARK in data[max(0, at - 20) : at]:
-        return False
-    size: int = _END.unpack_from(data, at)[5]
-    return size <= _MOST_DIRECTORY
+def _path(info: zipfile.ZipInfo) -> str:
+    """A member's path with slashes, for PowerShell writes backslashes; UTF-8 that is not declared.
 
-
-def _is_hidden(name: str) -> bool:
-    """Whether it is what a system puts beside the files of a person."""
-    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in name.split("/"))
+    macOS packs names in UTF-8 and does not say so; Python takes such a name for one in cp437.
+    """
+    path = info.filename
+    if not info.flag_bits & _UTF8:
+        with suppress(UnicodeError):
+            path = path.encode("cp437").decode("utf-8")
+    return path.replace("\\", "/")

@@ -23,6 +23,7 @@ from streamlit_app import archive, correction, engine, table, typeover
 from streamlit_app.api import Away
 from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES
+from tests.unit.test_tabular import cells_of
 from training_job import extra
 
 APP = Path(__file__).parents[2] / "streamlit_app/app.py"
@@ -138,20 +139,40 @@ def test_the_downloads_hold_every_row_in_order(classifier):
     result = classifier.classify(NUMBER.data, mode="multiple")
     rows = [Reading("=cmd().jpg", result), Reading('a,"b".png', error=BROKEN)]
 
-    first, second = csv.DictReader(io.StringIO(table.as_csv(rows)))
+    first, second = csv.DictReader(io.StringIO(table.as_csv(rows).decode("utf-8-sig")))
     assert first["file"] == "'=cmd().jpg"  # no spreadsheet's formula
     assert (first["text"], first["needs_review"], first["error"]) == ("1998", "false", "")
     assert 0.9 < float(first["confidence"]) <= 1
     assert (second["file"], second["text"], second["error"]) == ('a,"b".png', "", "Broken.")
 
     cells = [Reading("a.jpg", result, truth=truth) for truth in ("=1+2", "-1+2", "-5", "12:45")]
-    written = csv.DictReader(io.StringIO(table.as_csv(cells)))
+    written = csv.DictReader(io.StringIO(table.as_csv(cells).decode("utf-8-sig")))
     assert [row["truth"] for row in written] == ["'=1+2", "'-1+2", "-5", "12:45"]
 
     good, bad = json.loads(table.as_json(rows))
     assert good.pop("path") == "=cmd().jpg"
     assert Result.model_validate(good, strict=False) == result
     assert bad == {"path": 'a,"b".png', "error": BROKEN.model_dump()}
+
+
+def test_the_spreadsheet_is_offered_first_and_keeps_what_a_number_would_lose(page, classifier):
+    result = classifier.classify(NUMBER.data, mode="multiple")
+    rows = [
+        Reading("=cmd().jpg", result, truth=truth) for truth in ("007", "1234567890123456", "-5")
+    ]
+    head, *cells = cells_of(io.BytesIO(table.as_xlsx(rows)))
+    assert tuple(head) == table.COLUMNS
+    assert [row[:3] for row in cells] == [["=cmd().jpg", "1998", row.truth] for row in rows]
+
+    page.button[0].click().run()
+    labels = [button.proto.label for button in page.get("download_button")]
+    assert labels[:3] == ["XLSX", "CSV", "JSON"]
+
+
+def test_csv_is_known_to_be_utf_8_by_excel():
+    data = table.as_csv([Reading("日本.png", error=BROKEN)])
+    assert data.startswith(b"\xef\xbb\xbf")
+    assert "日本" in data.decode("utf-8-sig")
 
 
 def test_a_hostile_name_is_only_text(classifier):
@@ -169,7 +190,7 @@ def test_an_answer_can_be_corrected_and_taken_back(classifier):
 
     corrected = table.corrected(row, " 19 93 ")
 
-    (line,) = csv.DictReader(io.StringIO(table.as_csv([corrected])))
+    (line,) = csv.DictReader(io.StringIO(table.as_csv([corrected]).decode("utf-8-sig")))
     assert (line["text"], line["truth"]) == ("1998", "1993")
     (document,) = json.loads(table.as_json([corrected]))
     assert (document["text"], document["truth"]) == ("1998", "1993")
@@ -222,16 +243,65 @@ def test_paths_are_only_names():
     names = ["../../etc/passwd", "/etc/passwd", "C:\\x.png", "deep/down/x.png"]
 
     assert [name for name, _ in items(zipped(*((name, b"x") for name in names)))] == [
-        f"a.zip/{name}" for name in names
-    ]
+        "a.zip/../../etc/passwd", "a.zip//etc/passwd", "a.zip/C:/x.png", "a.zip/deep/down/x.png"
+    ]  # fmt: skip
 
 
 def test_what_systems_put_beside_the_files_is_left_out():
-    beside = ["__MACOSX/._a.png", ".DS_Store", "folder/", "folder/.hidden"]
+    beside = [
+        "__MACOSX/._a.png", "._a.png", ".DS_Store", "folder/", "folder/.hidden", "Thumbs.db",
+        "scans/thumbs.db", "desktop.ini", "scans\\Desktop.ini", "@eaDir/a.png", "~$a.png",
+        "$RECYCLE.BIN/a.png", "Icon\r", "scans\\",
+    ]  # fmt: skip
 
     assert items(zipped(*((name, b"") for name in beside), ("a.png", b"x"))) == [
         ("a.zip/a.png", "")
     ]
+
+
+def test_paths_with_backslashes_are_those_of_folders():
+    """As .NET's ZipFile wrote them until 4.6.1, which PowerShell 5 uses."""
+    packed = zipped(("scans\\", b""), ("scans\\old\\7.png", b"x"))
+
+    assert items(packed) == [("a.zip/scans/old/7.png", "")]
+
+
+def test_a_name_that_macos_packed_is_read_as_it_was_written():
+    packed = zipped(("a\u0308_日.png", b"x"))
+    undeclared = bytearray(packed)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = undeclared.index(mark) + flags
+        assert undeclared[at + 1] & 8
+        undeclared[at + 1] &= ~8
+
+    assert items(bytes(undeclared)) == items(packed) == [("a.zip/a\u0308_日.png", "")]
+
+
+def as_zip64(data: bytes) -> bytes:
+    """The archive with ZIP64's two end records, as programs write that do not know its size."""
+    at = data.rindex(b"PK\x05\x06")
+    _, _, _, _, entries, size, offset, _ = struct.unpack_from("<4s4H2LH", data, at)
+    record = struct.pack(
+        "<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, entries, entries, size, offset
+    )
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, at, 1)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return data[:at] + record + locator + end
+
+
+def test_an_archive_with_zip64_records_is_read():
+    packed = zipped(("a.png", PEN.data), ("b.png", b"x"))
+
+    assert items(as_zip64(packed)) == items(packed)
+    assert len(items(packed)) == 2
+
+
+def test_our_own_zip_of_corrections_gives_its_pictures(classifier):
+    result = classifier.classify(PEN.data, mode="multiple", explain="frame")
+    packed = correction.archive(correction.examples(result, "7", PEN.data))
+
+    (item,) = archive.pictures([("correction.zip", packed)])
+    assert item.data == PEN.data
 
 
 def test_a_bomb_costs_no_more_than_one_picture_may():
@@ -275,11 +345,20 @@ def test_a_broken_zip_gets_words(spoil: Callable[[bytes], bytes]):
     assert "broken" in problem(spoil(zipped(("a.png", PEN.data))))
 
 
-def test_a_directory_that_would_fill_the_memory_is_not_read():
+@pytest.mark.parametrize("end", [bytes, as_zip64])
+def test_a_directory_that_would_fill_the_memory_is_not_read(monkeypatch, end):
+    packed = zipped(*((f"{number}.png", b"x") for number in range(11)))
+
+    assert len(items(end(packed))) == 11
+    monkeypatch.setattr(archive, "_MOST_ENTRIES", 10)
+    assert "far too many" in problem(end(packed))
+
+
+def test_a_directory_whose_size_lies_is_broken():
     data = bytearray(zipped(("a.png", b"x")))
     struct.pack_into("<L", data, data.rindex(b"PK\x05\x06") + 12, 64 * 2**20)
 
-    assert "far too many" in problem(bytes(data))
+    assert "broken" in problem(bytes(data))
 
 
 def test_rare_and_locked_archives_get_words():
