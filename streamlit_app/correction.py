@@ -10,6 +10,7 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -44,6 +45,11 @@ def truth(written: str, text: str | None) -> str:
         return corrections.valid(lines.join(written.split()))
     except ValueError:
         return ""
+
+
+def no_digit(result: Result) -> str:
+    """The correction that says of each mark that was read that it is neither digit nor sign."""
+    return re.sub(r"[^\n\f]", "?", result.text or "?")
 
 
 def marks(truth: str) -> str:

@@ -51,11 +51,16 @@ CSS = """
 /* As high as the sheet, however it is given: nothing below jumps. */
 .st-key-given { min-height: 16.25rem; }
 .st-key-given .stFileUploader section { min-height: 14.25rem; align-content: center; }
-.stCameraInput > [data-testid="stCameraInputWebcamComponent"] > div:first-child {
-  min-height: 13.75rem; align-content: center;
+.camera {
+  position: relative; display: grid; min-height: 13.75rem; background: var(--card);
+  border: 1px solid var(--line); border-radius: 0.75rem 0.75rem 0 0; overflow: hidden;
 }
-/* Streamlit shows it for a moment as large as the camera has it. */
-.stCameraInput video { width: 100% !important; height: auto !important; aspect-ratio: 16 / 9; }
+.camera video, .camera img { width: 100%; height: auto; }
+.camera [hidden], .sheet-tools [hidden] { display: none; }
+.camera .hint {
+  position: absolute; inset: 0; display: grid; place-items: center; margin: 0; padding: 1rem;
+  pointer-events: none; text-align: center;
+}
 .sheet {
   position: relative; display: flex; background: var(--card); border: 1px solid var(--line);
   border-radius: 0.75rem 0.75rem 0 0;
@@ -78,6 +83,12 @@ CSS = """
   font: inherit; font-size: 0.875rem; font-weight: 600; cursor: pointer;
 }
 .sheet-tools button:hover:enabled { background: var(--card); }
+.sheet-tools button[aria-pressed="true"] { background: var(--accent); color: var(--card); }
+.sheet-tools label {
+  display: flex; flex: 1; align-items: center; gap: 0.5rem; padding: 0 0.75rem; min-width: 0;
+  font-size: 0.875rem;
+}
+.sheet-tools input { flex: 1; min-width: 2rem; max-width: 9rem; accent-color: var(--accent); }
 .sheet-tools button:disabled { color: var(--quiet); cursor: default; }
 
 /* Samples: buttons that are pictures */

@@ -1,4 +1,4 @@
-"""A sheet to draw on, with undo and clear: `canvas.js` in the browser, a PNG here.
+"""A sheet to draw on, with a pen, an eraser and undo: `canvas.js` in the browser, a PNG here.
 
 Its looks are part of the app's style sheet.
 """
@@ -17,6 +17,8 @@ _HTML = """
   <span class="hint" aria-hidden="true">Write here</span>
 </div>
 <div class="sheet-tools">
+  <label>Pen <input type="range" min="8" max="60" value="28" aria-label="Width of the pen"></label>
+  <button type="button" aria-pressed="false" disabled>Eraser</button>
   <button type="button" disabled>Undo</button>
   <button type="button" disabled>Clear</button>
 </div>

@@ -11,7 +11,18 @@ from digits.corrections import MAX_CHARACTERS
 from digits.errors import ImageError, ModelUnavailable
 from digits.image import SUFFIXES
 from digits.results import Explain, Result
-from streamlit_app import canvas, cards, correction, engine, inside, preview, shipped, style, where
+from streamlit_app import (
+    camera,
+    canvas,
+    cards,
+    correction,
+    engine,
+    inside,
+    preview,
+    shipped,
+    style,
+    where,
+)
 from streamlit_app.api import Away
 from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES, Sample
@@ -85,10 +96,10 @@ def _given(way: str) -> list[Picture]:
             drawing = canvas.sheet(key)
         if drawing is None:
             return []
-        return [Picture(hashlib.sha256(drawing).hexdigest(), "Your drawing", drawing)]
+        return [Picture(_identity(drawing), "Your drawing", drawing)]
     if way == CAMERA:
-        photo = st.camera_input("Your camera", key=key, label_visibility="collapsed")
-        return [Picture(photo.file_id, "Your photo", photo.getvalue())] if photo else []
+        photo = camera.photo(key)
+        return [Picture(_identity(photo), "Your photo", photo)] if photo else []
     files = st.file_uploader(
         "Drop or choose your pictures",
         type=SUFFIXES,
@@ -104,6 +115,10 @@ def _given(way: str) -> list[Picture]:
             icon=":material/grid_view:",
         )
     return [Picture(file.file_id, file.name, file.getvalue()) for file in files[:MOST]]
+
+
+def _identity(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _answer(pictures: list[Picture]) -> None:
@@ -137,7 +152,11 @@ def _correct(picture: Picture, result: Result) -> None:
         + (" A blank between lines." if "\n" in (result.text or "") else ""),
         key=f"truth-{picture.identity}",
     )
-    truth = correction.truth(written, result.text)
+    no_digit = st.checkbox(
+        "This is no digit" if len(result.digits) < 2 else "None of these is a digit",
+        key=f"no-digit-{picture.identity}",
+    )
+    truth = correction.no_digit(result) if no_digit else correction.truth(written, result.text)
     if not truth:
         st.caption("Write the right digits, and the next network can learn from them.")
         return

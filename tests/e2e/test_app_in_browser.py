@@ -178,14 +178,47 @@ def test_what_the_camera_sees_is_read(browser, address, size):
 
     with opened(browser, address, size) as page:
         page.get_by_text("Camera", exact=True).click()
-        # The button is there before the camera's first frame, and would take a black picture.
-        page.wait_for_function("document.querySelector('video')?.readyState >= 2")
-        page.get_by_role("button", name="Take Photo").click()
+        page.get_by_role("button", name="Take photo").click()
 
         expect(page.locator(".card")).to_have_attribute(
             "aria-label", f"Your photo: read as {truth}"
         )
         assert overflow(page) == 0
+
+
+def test_the_camera_is_asked_for_what_writing_needs(browser, address):
+    """The back of a phone first, more than it is shown with, and as the paper is: not mirrored."""
+    with opened(browser, address, PHONE) as page:
+        page.evaluate(
+            """() => {
+              const devices = navigator.mediaDevices, real = devices.getUserMedia.bind(devices);
+              devices.getUserMedia = (asked) => ((window.asked = asked), real(asked));
+            }"""
+        )
+        page.get_by_text("Camera", exact=True).click()
+        shutter = page.get_by_role("button", name="Take photo")
+        expect(shutter).to_be_enabled()
+        asked = page.evaluate("window.asked.video")
+        assert asked["facingMode"] == {"ideal": "environment"}
+        assert min(asked["width"]["ideal"], asked["height"]["ideal"]) >= 1080
+        transform = "getComputedStyle(document.querySelector('.camera video')).transform"
+        assert page.evaluate(transform) == "none"
+
+        shutter.click()
+        expect(page.locator(".card")).to_contain_text("640 × 480 JPEG")
+        page.get_by_role("button", name="Take another").click()
+        expect(shutter).to_be_enabled()
+
+
+def test_a_camera_that_may_not_be_used_gets_words(browser, address):
+    with opened(browser, address, DESKTOP) as page:
+        page.evaluate(
+            "() => { navigator.mediaDevices.getUserMedia = () =>"
+            " Promise.reject(new DOMException('', 'NotAllowedError')) }"
+        )
+        page.get_by_text("Camera", exact=True).click()
+        expect(page.locator(".camera .hint")).to_contain_text("may not use the camera")
+        expect(page.get_by_role("button", name="Take photo")).to_be_disabled()
 
 
 def test_hostile_files_get_words_beside_the_answers(browser, address):
@@ -291,6 +324,41 @@ def test_what_is_drawn_is_read_and_can_be_undone(browser, address, size):
         clear.click()
         expect(page.locator(".card")).to_have_attribute("aria-label", "Sample: pen: read as 7")
         expect(undo).to_be_disabled()
+
+
+def ink(page: Page) -> int:
+    """Pixels of the sheet that are drawn on."""
+    count = (
+        "(sheet) => sheet.getContext('2d').getImageData(0, 0, sheet.width, sheet.height)"
+        ".data.filter((it, at) => at % 4 === 3 && it > 127).length"
+    )
+    return int(page.locator(".sheet canvas").evaluate(count))
+
+
+def test_the_pen_has_a_width_and_what_is_drawn_can_be_erased(browser, address):
+    stroke = [(0.3, 0.5), (0.7, 0.5)]
+    with opened(browser, address, DESKTOP) as page:
+        width, eraser = (
+            page.get_by_label("Width of the pen"),
+            page.get_by_role("button", name="Eraser"),
+        )
+        expect(eraser).to_be_disabled()
+        drawn = {}
+        for pen in ("10", "40"):
+            width.fill(pen)
+            draw(page, stroke)
+            drawn[pen] = ink(page)
+            page.get_by_role("button", name="Clear").click()
+        assert drawn["40"] > 3 * drawn["10"] > 0
+
+        draw(page, [(0.5, 0.1), (0.5, 0.9)], stroke)
+        before = ink(page)
+        eraser.click()
+        expect(eraser).to_have_attribute("aria-pressed", "true")
+        draw(page, stroke)
+        assert 0 < ink(page) < before - drawn["40"] / 2
+        page.get_by_role("button", name="Undo").click()
+        assert ink(page) == before
 
 
 def draw(page: Page, *strokes: list[tuple[float, float]]) -> None:

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from digits import bundle
+from digits import bundle, corrections
 from digits.errors import ModelUnavailable
 from digits.image import MAX_BYTES
 from digits.results import ImageInfo
-from streamlit_app import canvas, correction, engine, preview, words
+from streamlit_app import camera, canvas, correction, engine, preview, words
 from streamlit_app.samples import SAMPLES
 from training_job import extra
 
@@ -259,6 +259,22 @@ def test_a_correction_is_written_on_one_line(written, text, truth):
     assert correction.truth(written, text) == truth
 
 
+@pytest.mark.parametrize(
+    ("text", "truth"), [("7", "?"), ("12\n35", "??\n??"), ("?", "?"), (None, "?"), ("-5", "??")]
+)
+def test_a_correction_says_that_nothing_read_is_a_digit(classifier, text, truth):
+    result = classifier.classify(CHALK.data).model_copy(update={"text": text})
+    assert correction.no_digit(result) == truth
+    assert corrections.valid(truth) == truth
+
+
+def test_this_is_no_digit_is_one_click(app):
+    (box,) = [it for it in app.checkbox if it.label == "This is no digit"]
+    box.check().run()
+    assert not app.exception
+    assert "not signs and other marks" in app.caption[0].value
+
+
 def test_a_correction_is_offered_for_what_can_be_learnt_only(app):
     assert not correct(app, "seven").get("download_button")
     assert not app.exception
@@ -317,6 +333,14 @@ def test_the_upload_limit_is_the_recognisers():
 )
 def test_a_percentage_never_claims_to_be_all_or_nothing(probability, text):
     assert words.percent(probability) == text
+
+
+def test_of_what_a_browser_sends_only_a_jpeg_is_a_photo():
+    data = b"\xff\xd8\xff jpeg"
+    sent = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    assert camera.decoded(sent) == data
+    for nonsense in (None, 7, {}, "", sent.replace("jpeg;", "png;"), sent + "!", sent[:23]):
+        assert camera.decoded(nonsense) is None
 
 
 def test_of_what_a_browser_sends_only_a_png_is_a_drawing():
