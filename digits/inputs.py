@@ -13,7 +13,7 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from digits import image
 from digits.errors import BadRequest, ImageError, TooLarge, UnreadableImage
@@ -75,6 +75,8 @@ def _bytes_of(given: Any, max_bytes: int) -> bytes:
 
 def _of_pixels(pixels: Image.Image) -> Picture:
     """As a PNG, which keeps every pixel."""
+    from PIL import ImageOps  # noqa: PLC0415 - a start that is given bytes need not wait for it
+
     width, height = pixels.size
     if width * height > image.MAX_PIXELS:  # before it is packed
         raise TooLarge(

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from digits import tabular
+from digits.cli import collected
+from digits.cli.collected import Row
 from digits.errors import BadRequest
 from digits.tabular import Column, defused, restored
 
@@ -128,3 +130,12 @@ def test_without_its_library_a_file_gets_a_sentence(monkeypatch, ending, package
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(BadRequest, match=f"pip install {package}"):
         written(ending, [])
+
+
+def test_a_collected_table_is_read_as_it_was_before_it_was_defused():
+    row = Row("=1.png", "-5", "-1+2", True, "blank", "", 0.5, "20261123T204400Z-1a2b3c4d", "now")
+    stream = io.StringIO()
+    tabular.delimited(stream, collected._TABLE, ",")([row])
+    assert "'=1.png,-5,'-1+2,yes" in stream.getvalue()
+    (line,) = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert Row.of_line(line) == row
