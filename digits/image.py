@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from digits import formats
 from digits.errors import TooLarge, UnreadableImage, UnsupportedFormat
+from digits.metadata import MOST_PARTS, too_many_parts, without_metadata
 from digits.morphology import extreme
 from digits.order import percentile
 
@@ -36,21 +38,6 @@ NEARBY = 0.55  # of the contrast around each pixel: how far it is at most
 ROUNDING = 3  # grey levels beyond that
 COLOURED = 40  # grey levels along the colours' first principal component, from which it shows ink
 
-# What files of the formats read here are called; what counts is what is in them.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
-
-_MAGIC = (
-    ("PNG", b"\x89PNG\r\n\x1a\n"),
-    ("JPEG", b"\xff\xd8\xff"),
-    ("GIF", b"GIF87a"),
-    ("GIF", b"GIF89a"),
-    ("TIFF", b"II*\0"),
-    ("TIFF", b"MM\0*"),
-    ("TIFF", b"II+\0"),
-    ("TIFF", b"MM\0+"),
-    ("BMP", b"BM"),
-)
-_HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -68,6 +55,8 @@ _TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of a TIFF
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # A JPEG marker that a length follows, or the end; FF00, FF01 and FFD0 to FFD8 stand alone.
 _SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
+_END = b"\xff\xd9"
+_FILL = b"\x55" * 1024  # bits of both kinds, of which any code makes something but what was there
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,7 @@ class Picture:
     width, height : int
         Pixels of the upright image at full size.
     format : str
-        ``"PNG"``, ``"JPEG"``, ``"WEBP"``, ``"GIF"``, ``"BMP"``, ``"TIFF"`` or ``"HEIC"``.
+        The name of one of `digits.formats`, such as ``"PNG"``.
     data : bytes or None
         The file, of which finer pictures can be decoded; None where `grey` is all there is.
     """
@@ -139,10 +128,25 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
     TooLarge
         More than `max_bytes`, or more pixels than its format may have.
     UnsupportedFormat
-        Not one of the formats read here, or HEIC where `pillow-heif` is not installed.
+        Not one of `digits.formats`, or one that this installation cannot decode.
     UnreadableImage
         Empty, broken, truncated, or smaller than 8 pixels on a side.
     """
+    name = _checked_format(data, max_bytes)
+    reduced, (width, height) = _decoded(data, name, WORKING_SIDE)
+    return Picture(np.asarray(reduced), width, height, name, data)
+
+
+def in_colour(data: bytes, side: int) -> Image.Image:
+    """The upright picture for people, its longer side `side` to twice as many pixels.
+
+    In RGB, or in grey where it has no opaque colours. Raises what `decode` does.
+    """
+    return _decoded(data, _checked_format(data, MAX_BYTES), side, "RGB")[0]
+
+
+def _checked_format(data: bytes, max_bytes: int) -> str:
+    """The name of the file's format, once its length is found to be right."""
     if not data:
         raise UnreadableImage("The file is empty; send the bytes of an image.")
     if len(data) > max_bytes:
@@ -150,14 +154,10 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
             f"The file has {len(data):,} bytes, more than the {max_bytes:,} that are read here;"
             " make the image smaller."
         )
-    name = _format_of(data)
+    name = formats.format_of(data)
     if name is None:
-        raise UnsupportedFormat(
-            "This is not an image in a format that is read here; convert it to PNG, JPEG, WebP,"
-            " GIF, BMP, TIFF or HEIC."
-        )
-    reduced, (width, height) = _decoded(data, name, WORKING_SIDE)
-    return Picture(np.asarray(reduced), width, height, name, data)
+        raise formats.refused(data)
+    return name
 
 
 def _decoded(
@@ -171,21 +171,21 @@ def _decoded(
     # Hostile files make Pillow raise nearly anything (OSError, ValueError, SyntaxError, EOFError,
     # struct.error, KeyError, OverflowError, MemoryError, ...), and no list of them is complete.
     try:
-        with _open(data, name) as image:
-            width, height = image.size
-            _check_size(image, name)
-            if name == "JPEG":
-                _check_scans(data)
-            reduced = _reduced(image, side, mode)
-            turn = _turn(image)
+        bare = without_metadata(data, name)
+        versions = _with_an_end(bare.data) if name == "JPEG" else (bare.data,)
+        reduced, (width, height), turn = _upright_later(versions[0], name, side, mode)
+        if any(_upright_later(it, name, side, mode)[0] != reduced for it in versions[1:]):
+            raise UnreadableImage("The JPEG is cut short; save it again and send the new file.")
+        if bare.orientation is not None:
+            turn = _TURNS.get(bare.orientation)
     except (TooLarge, UnsupportedFormat, UnreadableImage):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels(_max_pixels(name), name) from error
     except Exception as error:
         raise UnreadableImage(
-            f"The file starts like {name} but cannot be decoded: it is broken or cut short; save it"
-            " again and send the new file."
+            f"The file starts like {formats.label(name)} but cannot be decoded: it is broken or cut"
+            " short; save it again and send the new file."
         ) from error
     if turn is not None:
         reduced = reduced.transpose(turn)
@@ -239,32 +239,14 @@ def _without_squares(grey: Grey) -> Grey:
     return np.ascontiguousarray(grey)
 
 
-def _format_of(data: bytes) -> str | None:
-    """Name the format by the file's first bytes; names and declared types are not to be trusted."""
-    for name, magic in _MAGIC:
-        if data.startswith(magic):
-            return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        return "HEIC"
-    return None
-
-
-def _open(data: bytes, name: str) -> Image.Image:
-    """Read the header only."""
-    if name != "HEIC":
-        return Image.open(io.BytesIO(data), formats=(name,))
-    try:
-        import pillow_heif  # noqa: PLC0415  optional and heavy: 26 MB with its codecs
-    except ImportError as error:
-        raise UnsupportedFormat(
-            "Reading HEIC needs pillow-heif, which is not installed here; convert the image to JPEG"
-            " or PNG."
-        ) from error
-    # Not by Image.open, which would need the plugin registered for the whole process.
-    heic: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
-    return heic
+def _upright_later(
+    data: bytes, name: str, side: int, mode: Literal["L", "RGB"]
+) -> tuple[Image.Image, tuple[int, int], Image.Transpose | None]:
+    """Decode to the size of `_decoded`; with the full size, and how both are to be turned."""
+    with formats.opener(name)(io.BytesIO(data)) as image:
+        size = image.size
+        _check_size(image, name)
+        return _reduced(image, name, side, mode), size, _turn(image)
 
 
 def _check_size(image: Image.Image, name: str) -> None:
@@ -280,11 +262,10 @@ def _check_size(image: Image.Image, name: str) -> None:
 
 
 def _max_pixels(name: str, mode: str = "RGB") -> int:
-    if name != "JPEG":
-        return MAX_PIXELS
-    # A JPEG of several scans keeps two bytes of every pixel and ink until the last: 300 MB of
-    # three inks at the limit, and no more of four.
-    return MAX_PIXELS_JPEG * 3 // 4 if mode == "CMYK" else MAX_PIXELS_JPEG
+    # A JPEG of several scans keeps two bytes of every pixel and ink until the last, and the decoder
+    # of JPEG 2000 four: 300 MB of three inks at the limit, and no more of four.
+    four = mode == "CMYK" or (name == "JPEG2000" and mode == "RGBA")
+    return (MAX_PIXELS_JPEG if name == "JPEG" else MAX_PIXELS) * (3 if four else 4) // 4
 
 
 def _tile_pixels(image: Image.Image) -> int:
@@ -296,27 +277,38 @@ def _tile_pixels(image: Image.Image) -> int:
 
 def _too_many_pixels(limit: int, name: str) -> TooLarge:
     return TooLarge(
-        f"The image has more than the {limit / 1_000_000:g} megapixels that are read of a {name};"
+        f"The image has more than the {limit / 1_000_000:g} megapixels that are read of a"
+        f" {formats.label(name)};"
         " make it smaller."
     )
 
 
-def _check_scans(data: bytes) -> None:
-    """Refuse a JPEG whose scans would keep the decoder busy for minutes: each can be 70 bytes."""
-    scans, at = 0, 0
+def _with_an_end(data: bytes) -> tuple[bytes, ...]:
+    """A JPEG with its end marker; or two that differ in what follows the bytes that are there.
+
+    A decoder takes the end for the rest of pixels that are missing. If none are, what follows
+    changes nothing. Refused is a JPEG whose scans would keep the decoder busy for minutes: each
+    can be 70 bytes.
+    """
+    scans, at, parts = 0, 0, 0
     while segment := _SEGMENT.search(data, at):
-        marker = segment[1][0]
+        marker, parts = segment[1][0], parts + 1
         scans += marker == _START_OF_SCAN
-        if marker == _END_OF_IMAGE or scans > MAX_SCANS:
-            break
+        if marker == _END_OF_IMAGE:
+            return (data,)
+        if parts > MOST_PARTS:
+            raise too_many_parts()
+        if scans > MAX_SCANS:
+            raise UnreadableImage(
+                f"The JPEG is made of more than {MAX_SCANS} scans; save it again and send the new"
+                " file."
+            )
         at = segment.end() + int.from_bytes(data[segment.end() : segment.end() + 2], "big")
-    if scans > MAX_SCANS:
-        raise UnreadableImage(
-            f"The JPEG is made of more than {MAX_SCANS} scans; save it again and send the new file."
-        )
+    there = data.rstrip(b"\xff")
+    return there + _END, there + _FILL + _END
 
 
-def _reduced(image: Image.Image, side: int, mode: Literal["L", "RGB"]) -> Image.Image:
+def _reduced(image: Image.Image, name: str, side: int, mode: Literal["L", "RGB"]) -> Image.Image:
     """Decode to a mode, RGB where there are opaque colours alone, and to the size of `_decoded`.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 scale straight from its cosine coefficients, which costs a
@@ -324,7 +316,7 @@ def _reduced(image: Image.Image, side: int, mode: Literal["L", "RGB"]) -> Image.
     """
     width, height = image.size
     factor = max(1, max(width, height) // side)
-    if image.format in {"JPEG", "MPO"}:
+    if name == "JPEG":
         scale = max(scale for scale in (1, 2, 4, 8) if scale <= factor)
         image.draft(mode, (width // scale, height // scale))
         factor //= scale
@@ -381,9 +373,10 @@ def _composite(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How to turn the picture upright; None where it is, or where its EXIF makes no sense.
+    """How the decoder says to turn the picture upright; None where it is.
 
-    Asked after decoding, because Pillow turns TIFF and HEIC itself and then drops the tag.
+    Asked after decoding, because Pillow turns TIFF and HEIC itself and then drops the tag. Of
+    other formats `digits.metadata` has taken Exif away, but for AVIF's own property.
     """
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)

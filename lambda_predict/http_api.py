@@ -19,13 +19,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from digits import image
 from digits.errors import BadRequest, DigitsError, ImageError, StorageUnavailable
 from digits.results import ErrorInfo, Explain, Mode, Result
-from lambda_predict import observability, serving, started
+from lambda_predict import http_event, observability, serving, started
 from lambda_predict.config import settings
+from lambda_predict.encoded import decoded
 from lambda_predict.http_request import (
     MAX_RAW_BYTES,
     NamedImage,
     choice,
-    decoded,
     flag,
     read_images,
     read_json,
@@ -77,16 +77,18 @@ serving.prime_snapshot(models)
     correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True
 )
 @metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer one request of the REST API."""
+def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
+    """Answer one request of the REST API, or of whatever else hands HTTP to a function."""
+    request = http_event.of_rest_api(event)
+    if request is None:
+        return http_event.no_request(event)
     metrics.add_metric("Requests", MetricUnit.Count, 1)
-    # A custom domain's base path stands in `path`; `resource` is the template's own.
-    answer = app.resolve({**event, "path": event["resource"]}, context)
+    answer = app.resolve(request, context)
     for name, value in _SECURITY_HEADERS.items():
         answer["multiValueHeaders"].setdefault(name, [value])
-    if event["httpMethod"] == "HEAD":
+    if request["httpMethod"] == "HEAD":
         answer["body"] = ""
-    return answer
+    return http_event.answer_to(event, answer)
 
 
 @app.post("/classify")
@@ -135,7 +137,7 @@ def feedback() -> Response[str]:
 
     given = read_json(app.current_event, FeedbackRequest)
     client, _, labels_bucket = _storage()
-    data = decoded(given.image) if given.image else uploads().image(given.key)
+    data = decoded(given.image, "image") if given.image else uploads().image(given.key)
     kept = keep(client, labels_bucket, given, image.decode(data))
     return Response(202, _JSON, FeedbackKept(id=kept.id).model_dump_json())
 

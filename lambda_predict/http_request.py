@@ -5,26 +5,23 @@ Powertools' own `decoded_body` decodes to text, which breaks images, so the body
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Mapping
+import codecs
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, ValidationError
-from python_multipart import parse_form
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File
 
 from digits.errors import BadRequest, TooLarge, UnsupportedFormat
+from lambda_predict import multipart
+from lambda_predict.encoded import decoded, from_base64
 from lambda_predict.schemas import MAX_IMAGES, ClassifyRequest
 
 # Lambda takes 6 MiB a call, and base64 a third more than the image.
 MAX_RAW_BYTES = 4 * 1024 * 1024
 MAX_JSON_BYTES = 3_500 * 1024
-# Characters of base64 from which Python's own decoder takes longer than importing a faster one.
-_LARGE = 512 * 1024
 _REPLACED = "\N{REPLACEMENT CHARACTER}".encode()
 _RAW_TYPES = (
     "",
@@ -32,6 +29,13 @@ _RAW_TYPES = (
     "binary/octet-stream",  # what S3 calls an object of no type
     "application/x-www-form-urlencoded",  # what curl calls any body of --data-binary
 )
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # begins like UTF-16's
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 Value = TypeVar("Value")
 Model = TypeVar("Model", bound=BaseModel)
@@ -61,7 +65,10 @@ def read_images(event: APIGatewayProxyEvent) -> bytes | list[NamedImage]:
     content_type, media_type = _content_type(event)
     if media_type == "application/json":
         request = read_json(event, ClassifyRequest)
-        return [NamedImage(item.id, _decoded_or_error(item.data)) for item in request.images]
+        return [
+            NamedImage(item.id, _or_error(partial(decoded, item.data, f"images.{place}.data")))
+            for place, item in enumerate(request.images)
+        ]
     if media_type == "multipart/form-data":
         return _from_multipart(_body(event, MAX_RAW_BYTES), content_type)
     if media_type in _RAW_TYPES or media_type.startswith("image/"):
@@ -88,24 +95,17 @@ def read_json(event: APIGatewayProxyEvent, expected: type[Model]) -> Model:
     _, _, charset = content_type.lower().partition("charset=")
     if media_type != "application/json" or charset.strip(' "') not in ("", "utf-8", "us-ascii"):
         raise UnsupportedFormat("Send application/json in UTF-8.")
-    body = _body(event, MAX_JSON_BYTES)
+    body = _without_mark(_body(event, MAX_JSON_BYTES))
     try:
         return expected.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])[:200]
         problem = first["msg"].removeprefix("Value error, ")
+        where = f"{field}: {problem}" if field else problem
         raise BadRequest(
-            f"The JSON is not as expected ({field}: {problem}); GET /docs shows what is."
+            f"The JSON is not as expected ({where}); GET /docs shows what is."
         ) from error
-
-
-def decoded(text: str) -> bytes:
-    """The bytes that `text` is the base64 of. Raises `BadRequest` if it is none."""
-    try:
-        return _from_base64(text)
-    except ValueError as error:
-        raise BadRequest("The image is not valid base64.") from error
 
 
 def flag(event: APIGatewayProxyEvent, name: str) -> bool:
@@ -164,7 +164,7 @@ def _body(event: APIGatewayProxyEvent, limit: int) -> bytes:
     if event.is_base64_encoded:
         _check_size(len(text) // 4 * 3 - text.count("=", -2), limit)  # before it is decoded
         try:
-            body = _from_base64(text)
+            body = from_base64(text)
         except ValueError as error:
             raise BadRequest("The body is not valid base64.") from error
     else:
@@ -175,13 +175,18 @@ def _body(event: APIGatewayProxyEvent, limit: int) -> bytes:
     return body
 
 
-def _from_base64(text: str) -> bytes:
-    if len(text) < _LARGE:
-        return base64.b64decode(text, validate=True)
-    from pybase64 import b64decode  # noqa: PLC0415 - a start does without it
+def _without_mark(body: bytes) -> bytes:
+    """JSON in UTF-8, of JSON that a byte-order mark precedes.
 
-    data: bytes = b64decode(text, validate=True)
-    return data
+    Windows writes one; in UTF-16 it does not even write JSON without.
+    """
+    encoding = next((name for mark, name in _MARKS.items() if body.startswith(mark)), None)
+    if encoding is None:
+        return body
+    try:
+        return body.decode(encoding).encode()
+    except UnicodeError as error:
+        raise BadRequest("The JSON is not in the encoding that its first bytes say.") from error
 
 
 def _check_size(size: int, limit: int) -> None:
@@ -192,36 +197,32 @@ def _check_size(size: int, limit: int) -> None:
         )
 
 
-def _decoded_or_error(text: str) -> bytes | BadRequest:
+def _or_error(read: Callable[[], bytes]) -> bytes | BadRequest:
+    """What is read, or why it cannot be: one image of several spoils no other."""
     try:
-        return decoded(text)
+        return read()
     except BadRequest as error:
         return error
 
 
 def _from_multipart(body: bytes, content_type: str) -> list[NamedImage]:
     images: list[NamedImage] = []
+    others = 0
 
-    def keep(file: File) -> None:
-        if len(images) == MAX_IMAGES:
+    def take(part: multipart.Part) -> None:
+        nonlocal others
+        if not part.is_file:
+            others += 1
+            if others > MAX_IMAGES:
+                raise BadRequest(
+                    f"Send files alone; there are more than {MAX_IMAGES} other fields."
+                )
+        elif len(images) == MAX_IMAGES:
             raise BadRequest(f"Send at most {MAX_IMAGES} files; there are more in the form.")
-        file.file_object.seek(0)
-        name = (file.file_name or file.field_name or b"").decode("utf-8", "replace")
-        images.append(NamedImage(name, file.file_object.read()))
+        else:
+            images.append(NamedImage(part.name, _or_error(part.data)))
 
-    fields = 0
-
-    def pass_over(_: Field) -> None:
-        nonlocal fields
-        fields += 1
-        if fields > MAX_IMAGES:
-            raise BadRequest(f"Send files alone; there are more than {MAX_IMAGES} other fields.")
-
-    headers = {"Content-Type": content_type.encode("latin-1", "replace")}
-    try:
-        parse_form(headers, io.BytesIO(body), on_field=pass_over, on_file=keep)
-    except (FormParserError, ValueError) as error:
-        raise BadRequest("The body is not valid multipart/form-data.") from error
+    multipart.read(body, content_type, take)
     if not images:
         raise BadRequest(f"Send 1 to {MAX_IMAGES} files; none was found in the form.")
     return images

@@ -10,21 +10,19 @@ import base64
 import io
 from typing import Literal
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from digits import image
 from digits.errors import ImageError
 from digits.results import ImageInfo
 
 SIDE = 640  # pixels of the longer side, enough for a card on a sharp screen
-# Other modes (alpha, 16 bits, …) have no one right look; they are shown as the recogniser saw them.
-_PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "YCbCr", "CMYK"})
 _EMPTY = 235  # grey of an empty sheet: lighter than ink, darker than the page around it
 
 
 def data_uri(data: bytes, info: ImageInfo, side: int = SIDE) -> str:
     """The picture as a small JPEG in a ``data:`` URI, its longer side at most `side` pixels."""
-    small = _in_colour(data, info, side) or _in_grey(data, info, side)
+    small = _shown(data, info, side)
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
@@ -43,27 +41,10 @@ def uri(data: bytes, kind: Literal["png", "jpeg"]) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _in_colour(data: bytes, info: ImageInfo, side: int) -> Image.Image | None:
-    """The upright picture in colour, or None where only its grey form is certain."""
-    if info.format == "HEIC":
-        return None
-    # Files that the recogniser can read may still upset Pillow's orientation and colour handling.
+def _shown(data: bytes, info: ImageInfo, side: int) -> Image.Image:
+    """The picture in colour, in grey where only that is certain, or an empty sheet of its shape."""
     try:
-        with Image.open(io.BytesIO(data), formats=(info.format,)) as picture:
-            if picture.mode not in _PLAIN_MODES or "transparency" in picture.info:
-                return None
-            picture.draft("RGB", (side, side))
-            upright = ImageOps.exif_transpose(picture)
-            same_way_up = (upright.width > upright.height) == (info.width > info.height)
-            return upright.convert("RGB") if same_way_up else None
-    except Exception:
-        return None
-
-
-def _in_grey(data: bytes, info: ImageInfo, side: int) -> Image.Image:
-    """The picture as it was read, or an empty sheet of its shape."""
-    try:
-        return Image.fromarray(image.decode(data).grey)
+        return image.in_colour(data, side)
     except ImageError:
         scale = side / max(info.width, info.height)
         size = max(1, round(info.width * scale)), max(1, round(info.height * scale))

@@ -69,8 +69,8 @@ def classify(
     """Read the digit in each picture.
 
     In a folder, and below an s3:// prefix, everything with a picture's ending is read, in the order
-    of the names. Exits with 0 if every picture was read, 1 if some could not be, 2 if the command
-    itself was wrong.
+    of the names; what else is there is counted and named at the end. Exits with 0 if every picture
+    was read, 1 if some could not be, 2 if the command itself was wrong.
 
     --out writes what its ending says: .json, .csv, .tsv, .xlsx, .parquet, or .txt for the table.
 
@@ -82,7 +82,8 @@ def classify(
     from digits.cli import answers, files, models, sources  # noqa: PLC0415
 
     format_ = format_ or _format_for(out)
-    pictures = sources.named(paths)
+    skipped = sources.Skipped()
+    pictures = sources.named(paths, skipped)
     classifier = models.load_classifier(bundle.load())
     mode: Mode = "multiple" if multiple else "single"
     reading = Reading(classifier, mode, explained=explain_file is not None)
@@ -92,6 +93,8 @@ def classify(
         answers.write(reading.answers(shown), format_.value, out, bom=bom)
         if sheet is not None:
             reading.write_sheet(sheet)
+    if skipped.count:
+        typer.echo(skipped, err=True)
     raise typer.Exit(1 if reading.failures else 0)
 
 

@@ -6,13 +6,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from digits.clutter import is_clutter
 from digits.errors import BadRequest, UnreadableImage
-from digits.image import MAX_BYTES, SUFFIXES
+from digits.formats import SUFFIXES
+from digits.image import MAX_BYTES
 from digits.storage import PATIENCE
 
 
@@ -24,34 +25,69 @@ class Source:
     read: Callable[[], bytes]
 
 
+@dataclass
+class Skipped:
+    """Files that were found and do not end like pictures: how many, and the first names."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Note one more."""
+        self.count += 1
+        if len(self.names) < _NAMED:
+            self.names.append(name)
+
+    def clear(self) -> None:
+        """Begin anew, as the search does."""
+        self.count = 0
+        self.names.clear()
+
+    def __str__(self) -> str:
+        """A sentence for people."""
+        files = "1 file that does" if self.count == 1 else f"{self.count:,} files that do"
+        more = self.count - len(self.names)
+        names = ", ".join(self.names) + (f" and {more:,} more" if more else "")
+        return f"Skipped {files} not end like a picture: {names}."
+
+
+_NAMED = 10  # of the files that are skipped
+
 Sources = Callable[[], Iterator[Source]]
 """Finds the pictures anew each time, so that their number never matters to the memory."""
 
 
-def named(paths: Sequence[str]) -> Sources:
+def named(paths: Sequence[str], skipped: Skipped) -> Sources:
     """The pictures that the command's arguments name, in their order.
+
+    Each search for them leaves in `skipped` what it found beside them.
 
     Raises
     ------
     BadRequest
         If one of them names nothing that could be read.
     """
-    every = [_named(path) for path in paths]
+    every = [_named(path, skipped) for path in paths]
     for path, sources in zip(paths, every, strict=True):
         if next(sources(), None) is None:
             raise BadRequest(f"There is no picture in {path}; pictures end in .png, .jpg and such.")
-    return lambda: chain.from_iterable(sources() for sources in every)
+
+    def found() -> Iterator[Source]:
+        skipped.clear()
+        yield from chain.from_iterable(sources() for sources in every)
+
+    return found
 
 
-def _named(path: str) -> Sources:
+def _named(path: str, skipped: Skipped) -> Sources:
     if not path.strip():
         raise BadRequest("An argument is empty; name a file or a folder (. is this one).")
     if path == "-":
         return lambda: iter([Source("-", _standard_input)])
     if path.startswith("s3://"):
-        return _in_s3(path)
+        return _in_s3(path, skipped)
     if Path(path).is_dir():
-        return lambda: _in_folder(path)
+        return lambda: _in_folder(path, skipped)
     if not os.path.lexists(path):
         raise BadRequest(_missing(path))
     return lambda: iter([_file(path)])
@@ -84,7 +120,7 @@ def _standard_input() -> bytes:
     return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
-def _in_folder(folder: str) -> Iterator[Source]:
+def _in_folder(folder: str, skipped: Skipped) -> Iterator[Source]:
     """The pictures below a folder, in the order of their paths; links to folders are not followed.
 
     A folder that cannot be read is an answer of its own, so that nobody takes it for an empty one.
@@ -99,9 +135,13 @@ def _in_folder(folder: str) -> Iterator[Source]:
         if is_clutter(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _in_folder(entry.path)
-        elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
+            yield from _in_folder(entry.path, skipped)
+        elif not entry.is_file():
+            continue
+        elif Path(entry.name).suffix.lower() in SUFFIXES:
             yield _file(entry.path)
+        else:
+            skipped.add(_readable(entry.name))
 
 
 def _file(path: str) -> Source:
@@ -127,7 +167,7 @@ def _readable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _in_s3(address: str) -> Sources:
+def _in_s3(address: str, skipped: Skipped) -> Sources:
     """The pictures whose keys start with a prefix; or the one object, whatever its ending."""
     try:
         import boto3  # noqa: PLC0415 - only an s3:// address may need it
@@ -157,9 +197,12 @@ def _in_s3(address: str) -> Sources:
                 if key == prefix and not key.endswith("/"):
                     yield source(key)
                     return
-                is_picture = PurePosixPath(key).suffix.lower() in SUFFIXES
-                if is_picture and not is_clutter(key.removeprefix(prefix)):
+                if key.endswith("/") or is_clutter(key.removeprefix(prefix)):
+                    continue  # the console's folders, and what systems put beside files
+                if PurePosixPath(key).suffix.lower() in SUFFIXES:
                     yield source(key)
+                else:
+                    skipped.add(PurePosixPath(key).name)
         except (ClientError, BotoCoreError) as error:
             raise BadRequest(
                 f"{address} cannot be listed ({error}); check the bucket and your credentials."

@@ -9,7 +9,7 @@ from functools import partial
 import streamlit as st
 
 from digits.errors import ModelUnavailable
-from digits.image import SUFFIXES
+from digits.formats import SUFFIXES
 from digits.results import ErrorInfo
 from streamlit_app import archive, engine, table, teach, typeover, where
 from streamlit_app.api import Away

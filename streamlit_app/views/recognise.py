@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import streamlit as st
 
+from digits import formats
 from digits.corrections import MAX_CHARACTERS
 from digits.errors import ImageError, ModelUnavailable
-from digits.image import SUFFIXES
 from digits.results import Explain, Result
 from streamlit_app import (
     camera,
@@ -102,11 +102,12 @@ def _given(way: str) -> list[Picture]:
         return [Picture(_identity(photo), "Your photo", photo)] if photo else []
     files = st.file_uploader(
         "Drop or choose your pictures",
-        type=SUFFIXES,
+        type=formats.SUFFIXES,
         accept_multiple_files=True,
         key=key,
-        help="PNG, JPEG, WebP, GIF, BMP, TIFF or HEIC, up to 20 MB each; JPEG up to 50 megapixels,"
-        " the others up to 16.",
+        # What an API reads, it says itself.
+        help=f"{'Pictures' if engine.chosen() else formats.readable()}, up to 20 MB each; JPEG up"
+        " to 50 megapixels, the others up to 16.",
     )
     if len(files) > MOST:
         st.info(
