@@ -123,6 +123,8 @@ def _is_chunk(data: bytes, at: int) -> bool:
     """Whether a chunk may begin there, or the file ends."""
     if at + 8 > len(data):
         return at == len(data)
+    length: int
+    kind: bytes
     length, kind = struct.unpack_from(">I4s", data, at)
     return kind.isalpha() and (kind == b"IDAT" or at + 12 + length <= len(data))
 

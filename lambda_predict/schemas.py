@@ -23,6 +23,10 @@ MAX_IMAGES = 32
 UPLOAD_KEY = r"^uploads/[0-9]{4}-[0-9]{2}-[0-9]{2}/[A-Za-z0-9_-]{22}/[A-Za-z0-9._-]{1,100}$"
 _EXAMPLE_KEY = "uploads/2026-11-26/Vq3yIbu1TzSBk5nm0n4d3A/IMG_1.jpg"
 _EXAMPLE_VERSION = "20261123T204400Z-1a2b3c4d"
+_BASE64 = (
+    "The image file's bytes in base64; in lines, without padding or in the URL-safe alphabet, too,"
+    " and as a `data:` URL."
+)
 
 
 Correction = Annotated[
@@ -61,7 +65,7 @@ class EncodedImage(_Body):
     data: Annotated[
         str,
         Field(
-            description="The image file's bytes in base64.",
+            description=_BASE64,
             json_schema_extra={"contentEncoding": "base64"},
         ),
     ]
@@ -178,7 +182,7 @@ class FeedbackRequest(_Body):
         str,
         Field(
             min_length=1,
-            description="The image file's bytes in base64.",
+            description=_BASE64,
             json_schema_extra=_encoded_without_default,
         ),
     ] = ""

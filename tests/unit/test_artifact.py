@@ -264,6 +264,8 @@ for picture, form, options in (
     (large, "TIFF", {"compression": "jpeg"}),
     (large, "TIFF", {"compression": "tiff_deflate"}),
     (large.convert("I;16"), "TIFF", {}),
+    (large, "PPM", {}),
+    (large.convert("RGB"), "MPO", {}),
 ):
     buffer = io.BytesIO()
     picture.save(buffer, form, **options)
@@ -272,6 +274,30 @@ for picture, form, options in (
 print(result.text)
 """
     assert run(at_home, probe).strip() == "1"
+
+
+def test_formats_whose_decoders_are_left_out_are_refused_by_name_and_never_advised(at_home):
+    probe = """
+from digits import image
+from digits.errors import UnsupportedFormat
+for data in (
+    b"\\0\\0\\0\\x1cftypmif1\\0\\0\\0\\0mif1avifmiaf",
+    b"\\0\\0\\0\\x18ftypmif1\\0\\0\\0\\0mif1heic",
+    b"\\0\\0\\0\\x0cjP  \\r\\n\\x87\\n" + bytes(99),
+    b"a text",
+):
+    try:
+        image.decode(data)
+    except UnsupportedFormat as error:
+        print(error)
+"""
+    assert run(at_home, probe).splitlines() == [
+        "AVIF cannot be decoded here; send a PNG or a JPEG.",
+        "HEIC, which needs pillow-heif, cannot be decoded here; send a PNG or a JPEG.",
+        "JPEG 2000 cannot be decoded here; send a PNG or a JPEG.",
+        "This is not an image in a format that is read here; convert it to PNG, JPEG, WebP, GIF,"
+        " BMP, TIFF or PNM.",
+    ]
 
 
 def test_what_is_shortened_is_shared_with_no_other_folder(tmp_path):

@@ -115,6 +115,13 @@ def test_a_file_that_is_named_is_read_whatever_its_ending(digits, tmp_path):
     assert json.loads(digits("classify", path, "--format", "json").out)[0]["text"] == "7"
 
 
+def test_what_is_skipped_in_a_folder_is_counted_and_named_at_the_end(digits, folder):
+    done = digits("classify", folder)
+    assert done.code == 0
+    assert "notes" not in done.out
+    assert done.err == "Skipped 1 file that does not end like a picture: notes.txt.\n"
+
+
 def test_a_link_to_a_folder_inside_is_not_followed(digits, folder):
     (folder / "round").symlink_to(folder)
     assert len(json.loads(digits("classify", folder, "--format", "json").out)) == 2
