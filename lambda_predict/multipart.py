@@ -53,7 +53,9 @@ class Part:
         if filename is not None:
             return bool(filename or self.sent)
         declared = self.headers.get_content_type() if "content-type" in self.headers else "text/"
-        return not declared.startswith(_TEXT_TYPES) or formats.format_of(self.sent) is not None
+        return (
+            not declared.startswith(_TEXT_TYPES) or formats.format_of(bytes(self.sent)) is not None
+        )
 
     def data(self) -> bytes:
         """Its bytes, decoded where a header says that they are encoded (RFC 2045).

@@ -6,12 +6,13 @@ import csv
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from digits import Classifier, bundle
+from digits import Classifier, bundle, formats
 from tests.bundles import NEW, OLD, make_bundle
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -62,6 +63,14 @@ def seven() -> bytes:
 @pytest.fixture
 def one() -> bytes:
     return (GOLDEN / "one.jpg").read_bytes()
+
+
+@pytest.fixture
+def decoders() -> Iterator[None]:
+    """What can be decoded is asked anew, before the test and after."""
+    formats._opener.cache_clear()
+    yield
+    formats._opener.cache_clear()
 
 
 @pytest.fixture

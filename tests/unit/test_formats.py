@@ -10,7 +10,7 @@ from PIL import Image, features
 
 from digits import formats, image
 from digits.errors import UnsupportedFormat
-from tests.unit.test_image import GREY, decoders, encode, error_of  # noqa: F401 - a fixture
+from tests.pictures import GREY, encode, error_of
 
 
 def with_brands(data: bytes, major: bytes, *compatible: bytes) -> bytes:
@@ -64,7 +64,7 @@ def test_without_its_decoder_a_format_is_refused_by_name_and_advised_by_none(
     name,
     label,
     monkeypatch,
-    decoders,  # noqa: F811
+    decoders,
 ):
     data = encode(GREY.convert("RGB"), name)
     assert label in formats.readable()

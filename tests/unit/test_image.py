@@ -22,46 +22,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw
 from sklearn.datasets import load_digits
 
-from digits import formats
 from digits import image as limits
 from digits.errors import ImageError, TooLarge, UnreadableImage, UnsupportedFormat
 from digits.image import Picture, decode, without_enlargement
-from tests.conftest import require
+from tests.pictures import FORMATS, GREY, PATTERN, encode, error_of, peak_of, with_chunk
 from training_job import photos, strokes
 
 # Pillow warns of broken metadata and reads on; in service that is a line in a log.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-
-FORMATS = (
-    *("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PNM"),
-    *("AVIF", "JPEG2000", "HEIC"),
-)
-
-
-def pattern() -> np.ndarray:
-    """Grey (60, 90) with black and white in it, smooth, and different after every turn and flip."""
-    picture = Image.new("L", (90, 60), 255)
-    draw = ImageDraw.Draw(picture)
-    draw.rectangle((8, 8, 40, 22), fill=0)
-    draw.rectangle((8, 22, 20, 50), fill=60)
-    draw.ellipse((55, 28, 80, 52), fill=130)
-    return np.asarray(picture.resize((45, 30)).resize((90, 60), Image.Resampling.BILINEAR))
-
-
-PATTERN = pattern()
-GREY = Image.fromarray(PATTERN)
-
-
-def encode(picture: Image.Image, name: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    if name in ("JPEG", "WEBP", "HEIC", "AVIF"):
-        options = {"quality": 95} | options
-    name = "PPM" if name == "PNM" else name
-    if name == "HEIC":
-        pillow_heif.from_pillow(picture).save(buffer, **options)
-    else:
-        picture.save(buffer, name, **options)
-    return buffer.getvalue()
 
 
 def tiff(tags: dict[int, Any], body: bytes) -> bytes:
@@ -84,14 +52,6 @@ def grey_tiff(bits: Any, samples: np.ndarray, **tags: int) -> bytes:
     return tiff(described | {278: 60, 279: len(body)} | extra, body)
 
 
-def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
-    """Put a chunk before a PNG's first pixels."""
-    at = png.index(b"IDAT") - 4
-    chunk = struct.pack(">I", len(content)) + kind + content
-    chunk += struct.pack(">I", zlib.crc32(kind + content))
-    return png[:at] + chunk + png[at:]
-
-
 def sixteen(picture: np.ndarray) -> Image.Image:
     return Image.fromarray(picture.astype(np.uint16) * 257)
 
@@ -101,13 +61,6 @@ def lab() -> Image.Image:
     converted = ImageCms.profileToProfile(GREY.convert("RGB"), *profiles, outputMode="LAB")
     assert converted is not None
     return converted
-
-
-def error_of(grey: np.ndarray, expected: np.ndarray = PATTERN) -> float:
-    """Mean difference, grey levels."""
-    assert grey.dtype == np.uint8
-    assert grey.shape == expected.shape
-    return float(np.abs(grey.astype(float) - expected).mean())
 
 
 class TestFormatsAndModes:
@@ -403,39 +356,6 @@ def declaring(name: str, width: int, height: int) -> bytes:
     return bytes(data)
 
 
-# Decodes the files whose hexadecimal forms are the lines of standard input.
-MEASURE = """
-import re, sys
-from pathlib import Path
-import pillow_heif
-from digits.image import decode
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-files = [bytes.fromhex(line) for line in sys.stdin]
-print(peak())
-for data in files:
-    try:
-        print(decode(data).format)
-    except Exception as error:
-        print(type(error).__name__)
-print(peak())
-"""
-
-
-def peak_of(*files: bytes) -> tuple[list[str], float, float]:
-    """What came of decoding in one new process; its most memory before and after, MB."""
-    require("/proc/self/status")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEASURE],
-        input="\n".join(data.hex() for data in files),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    before, *answers, after = done.stdout.split()
-    return answers, float(before), float(after)
-
-
 class TestLimits:
     def test_one_byte_too_many_is_too_large(self):
         data = encode(GREY, "PNG")
@@ -563,14 +483,6 @@ OTHERS = {
     "one byte": b"\xff",
     "zeros": bytes(1000),
 }
-
-
-@pytest.fixture
-def decoders():
-    """What can be decoded is asked anew, before and after."""
-    formats._opener.cache_clear()
-    yield
-    formats._opener.cache_clear()
 
 
 class TestOtherBytes:
