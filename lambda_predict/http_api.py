@@ -76,19 +76,23 @@ serving.prime_snapshot(models)
 @logger.inject_lambda_context(
     correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True
 )
-@metrics.log_metrics
 def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
     """Answer one request of the REST API, or of whatever else hands HTTP to a function."""
     request = http_event.of_rest_api(event)
     if request is None:
         return http_event.no_request(event)
+    return http_event.answer_to(event, _resolved(request, context))
+
+
+@metrics.log_metrics
+def _resolved(request: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     metrics.add_metric("Requests", MetricUnit.Count, 1)
     answer = app.resolve(request, context)
     for name, value in _SECURITY_HEADERS.items():
         answer["multiValueHeaders"].setdefault(name, [value])
     if request["httpMethod"] == "HEAD":
         answer["body"] = ""
-    return http_event.answer_to(event, answer)
+    return answer
 
 
 @app.post("/classify")
