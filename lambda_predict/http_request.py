@@ -9,15 +9,17 @@ import codecs
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, ValidationError
 
 from digits.errors import BadRequest, TooLarge, UnsupportedFormat
-from lambda_predict import multipart
 from lambda_predict.encoded import decoded, from_base64
 from lambda_predict.schemas import MAX_IMAGES, ClassifyRequest
+
+if TYPE_CHECKING:
+    from lambda_predict.multipart import Part
 
 # Lambda takes 6 MiB a call, and base64 a third more than the image.
 MAX_RAW_BYTES = 4 * 1024 * 1024
@@ -206,10 +208,12 @@ def _or_error(read: Callable[[], bytes]) -> bytes | BadRequest:
 
 
 def _from_multipart(body: bytes, content_type: str) -> list[NamedImage]:
+    from lambda_predict import multipart  # noqa: PLC0415 - a start does without it
+
     images: list[NamedImage] = []
     others = 0
 
-    def take(part: multipart.Part) -> None:
+    def take(part: Part) -> None:
         nonlocal others
         if not part.is_file:
             others += 1
