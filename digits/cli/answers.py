@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -118,16 +118,10 @@ def _table(page: Iterable[Answer]) -> Table:
         verdict = Text(row["reason"])
         if row["error"]:
             verdict = Text.assemble((row["error"], "red"), f": {row['message']}")
-        path = Text("".join(_visible(row["path"])))
+        path = Text(files.visible(row["path"]))
         table.add_row(path, Text(row["text"], "bold"), row["confidence"], verdict)
     return table
 
 
 def _shown(column: tabular.Column, cell: tabular.Cell) -> str:
     return cell if isinstance(cell, str) else column.spelled(cell)
-
-
-def _visible(text: str) -> Iterator[str]:
-    """Spell out what would move the cursor or change the colours of a terminal."""
-    for letter in text:
-        yield letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")

@@ -66,6 +66,14 @@ def spell_out_what_cannot_be_encoded() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def visible(text: str) -> str:
+    """The text with that spelt out which would move a terminal's cursor or change its colours."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
 def is_utf8(stream: IO[str]) -> bool:
     """Whether a stream writes UTF-8, so that it can write any text as it is."""
     return (getattr(stream, "encoding", None) or "").lower().replace("_", "-") in {"utf-8", "utf8"}

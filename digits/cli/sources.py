@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from digits.cli import files
 from digits.clutter import is_clutter
 from digits.errors import BadRequest, UnreadableImage
 from digits.formats import SUFFIXES
@@ -45,10 +46,10 @@ class Skipped:
 
     def __str__(self) -> str:
         """A sentence for people."""
-        files = "1 file that does" if self.count == 1 else f"{self.count:,} files that do"
+        found = "1 file that does" if self.count == 1 else f"{self.count:,} files that do"
         more = self.count - len(self.names)
-        names = ", ".join(self.names) + (f" and {more:,} more" if more else "")
-        return f"Skipped {files} not end like a picture: {names}."
+        names = ", ".join(map(files.visible, self.names)) + (f" and {more:,} more" if more else "")
+        return f"Skipped {found} not end like a picture: {names}."
 
 
 _NAMED = 10  # of the files that are skipped

@@ -29,6 +29,8 @@ from tests.conftest import GOLDEN, truths
 from tests.unit.test_tabular import cells_of
 
 ROOT = Path(__file__).parents[2]
+# What is said of the file in `folder` that is no picture.
+SKIPPED = "Skipped 1 file that does not end like a picture: notes.txt.\n"
 COMMAND = [sys.executable, "-c", "from digits.cli import main; main()"]
 
 
@@ -119,7 +121,7 @@ def test_what_is_skipped_in_a_folder_is_counted_and_named_at_the_end(digits, fol
     done = digits("classify", folder)
     assert done.code == 0
     assert "notes" not in done.out
-    assert done.err == "Skipped 1 file that does not end like a picture: notes.txt.\n"
+    assert done.err == SKIPPED
 
 
 def test_a_link_to_a_folder_inside_is_not_followed(digits, folder):
@@ -200,6 +202,11 @@ def test_no_name_of_a_file_harms_the_table(digits, tmp_path, name):
     assert "\x1b" not in done.out
 
 
+def test_no_name_of_a_file_that_is_skipped_harms_the_terminal(digits, folder):
+    (folder / "notes.txt").rename(folder / "\x1b[31m\n.txt")
+    assert digits("classify", folder).err == SKIPPED.replace("notes", r"\x1b[31m\n")
+
+
 @pytest.mark.parametrize("shape", ["json", "csv", "table"])
 def test_a_name_that_is_no_text_is_spelt_out(digits, tmp_path, shape):
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).write_bytes(
@@ -247,7 +254,7 @@ def test_a_file_is_written_whole_in_the_format_of_its_ending(digits, folder, tmp
     for ending, read in (("json", json.loads), ("csv", str.splitlines)):
         out = tmp_path / f"out.{ending}"
         done = digits("classify", folder, "--out", out)
-        assert (done.code, done.out, done.err) == (0, "", "")
+        assert (done.code, done.out, done.err) == (0, "", SKIPPED)
         assert len(read(out.read_text())) == {"json": 2, "csv": 3}[ending]
     assert list(tmp_path.glob(".*")) == []
 
@@ -319,7 +326,8 @@ def test_of_many_digits_the_sheet_shows_the_frames_and_no_more_is_made(
 def test_a_sheet_that_would_be_too_large_is_cut_and_says_so(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(classification, "CARD_DIGITS", 2)
     monkeypatch.setattr(classification, "SHEET_DIGITS", 3)
-    done = digits("classify", GOLDEN / "own", "--explain", tmp_path / "why.png")
+    pictures = sorted((GOLDEN / "own").glob("*.jpg"))
+    done = digits("classify", *pictures, "--explain", tmp_path / "why.png")
     assert done.code == 0
     assert done.err == "The sheet shows the first 3 of 10 digits.\n"
     with Image.open(tmp_path / "why.png") as sheet:
@@ -381,7 +389,7 @@ def interrupt_after(count):
 def test_the_ending_of_the_file_says_its_format(digits, folder, broken, tmp_path, ending):
     out = tmp_path / f"labels.{ending}"
     done = digits("classify", folder, broken, "--out", out)
-    assert (done.code, done.out, done.err) == (1, "", "")
+    assert (done.code, done.out, done.err) == (1, "", SKIPPED)
     rows = read_table(out)
     assert [row["text"] for row in rows] == ["7", "1", ""]
     assert rows[0]["path"].endswith("SEVEN.PNG")
@@ -623,7 +631,7 @@ def test_a_bar_is_shown_on_a_terminal_and_disturbs_no_document():
 
 
 def test_no_bar_is_shown_where_nobody_looks():
-    process = started("classify", GOLDEN)
+    process = started("classify", *(GOLDEN / name for name in truths()))
     assert process.communicate(timeout=60)[1] == b""
 
 
