@@ -102,7 +102,6 @@ def test_a_pillow_image_is_turned_upright_as_its_file_is():
         (np.zeros((0, 28), np.uint8), "shape"),
         (np.zeros(28, np.uint8), "shape"),
     ],
-    ids=str,
 )
 def test_what_holds_no_picture_gets_one_sentence(classifier, given, says):
     with pytest.raises(inputs.WrongInput, match=says) as caught:
