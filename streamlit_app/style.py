@@ -52,10 +52,10 @@ CSS = """
 .st-key-given { min-height: 16.25rem; }
 .st-key-given .stFileUploader section { min-height: 14.25rem; align-content: center; }
 .camera {
-  position: relative; display: grid; min-height: 13.75rem; background: var(--card);
+  position: relative; display: grid; height: 13.5rem; background: var(--card);
   border: 1px solid var(--line); border-radius: 0.75rem 0.75rem 0 0; overflow: hidden;
 }
-.camera video, .camera img { width: 100%; height: auto; }
+.camera video, .camera img { width: 100%; height: 100%; min-height: 0; object-fit: contain; }
 .camera [hidden], .sheet-tools [hidden] { display: none; }
 .camera .hint {
   position: absolute; inset: 0; display: grid; place-items: center; margin: 0; padding: 1rem;
@@ -318,9 +318,7 @@ CSS = """
   .stFileUploader section { padding: 0.75rem; }
   .st-key-given { min-height: 15.625rem; }
   .st-key-given .stFileUploader section { min-height: 13rem; }
-  .stCameraInput > [data-testid="stCameraInputWebcamComponent"] > div:first-child {
-    min-height: 12.25rem;
-  }
+  .camera { height: 12.25rem; }
   .st-key-samples.stHorizontalBlock { gap: 0.5rem; }
   .st-key-samples .stButton button p { font-size: 0.75rem; }
   .stHorizontalBlock { gap: 1rem; }

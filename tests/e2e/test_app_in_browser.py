@@ -157,7 +157,7 @@ def test_nothing_jumps_when_another_way_is_chosen(browser, address, size):
         before = samples_below_ways(page)
         for way, there in (
             ("Upload", "input[type=file]"),
-            ("Camera", ".stCameraInput button:enabled"),
+            ("Camera", "button:enabled:text('Take photo')"),
         ):
             page.get_by_text(way, exact=True).first.click()
             page.locator(there).wait_for(state="attached")

@@ -296,7 +296,7 @@ def test_a_correction_is_sent_only_with_consent(classifier, monkeypatch):
         send = next(button for button in app.button if button.label == "Send it")
         assert send.disabled
 
-        app.checkbox[0].check().run()
+        next(box for box in app.checkbox if box.label.startswith("I agree")).check().run()
         next(button for button in app.button if button.label == "Send it").click().run()
 
     assert not app.exception
