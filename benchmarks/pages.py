@@ -179,16 +179,17 @@ def _read_in_development(pages: Recogniser, sample: Sample) -> Reading:
     try:
         picture = image.decode(sample.data)
         lines = pages.read(picture, single=sample.mode == "single")
-        several = False
+        doubt = False
         if sample.mode == "single":
-            lines, several = only_digit(lines, picture)
+            only = only_digit(lines, picture)
+            lines, doubt = ((only.mark,),) if only.mark else (), only.several or only.unread
     except DigitsError:  # a picture that cannot be read is read as nothing
-        lines, several = (), False
+        lines, doubt = (), False
     text = "\n".join(
         "".join(str(mark.probabilities.argmax()) if mark.is_digit else "?" for mark in line)
         for line in lines
     )
-    accepted = all(mark.accepted for line in lines for mark in line) and bool(lines) and not several
+    accepted = all(mark.accepted for line in lines for mark in line) and bool(lines) and not doubt
     return Reading(text, accepted, time.process_time() - started)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.recognition.config import LatticeConfig
-from digits.recognition.segmentation import Glyph, Plane
+from digits.recognition.glyphs import Glyph, Plane
 
 _LEAST = 1e-6  # of a probability whose logarithm is taken
 
@@ -36,6 +36,8 @@ class Candidate:
         Probability that it is a digit at all, by both networks, 0 to 1.
     sure : bool
         Whether the classifier is sure enough which one to need no review.
+    contrast : float
+        How far it stands out of its paper's grain, in standard deviations of that.
     """
 
     glyph: Glyph
@@ -43,6 +45,7 @@ class Candidate:
     probabilities: NDArray[np.float64]
     digit: float
     sure: bool
+    contrast: float
 
     @property
     def quality(self) -> float:
@@ -60,15 +63,19 @@ Evaluate = Callable[[Sequence[Glyph]], Sequence[Candidate]]
 
 @dataclass(frozen=True)
 class Reading:
-    """What a candidate on the best path was read as: the likeliest digit, or no digit."""
+    """What a candidate on the best path was read as: the likeliest digit, or no digit.
+
+    `box` is left, top, right and bottom in pixels of the picture, of all parts of the mark.
+    """
 
     candidate: Candidate
     is_digit: bool
+    box: tuple[float, float, float, float]
 
     @property
     def height(self) -> float:
         """Longer side, pixels of the picture."""
-        left, top, right, bottom = self.candidate.glyph.box
+        left, top, right, bottom = self.box
         return max(right - left, bottom - top)
 
 
@@ -115,11 +122,16 @@ class Lattice:
             value = values[start] + max(as_digit, as_other)
             if value > values[stop]:
                 values[stop] = value
-                speck = as_other > as_digit and size < self._config.speck
-                speck &= candidate.glyph.score < self._config.ink_of_speck
-                read = [] if speck else [Reading(candidate, bool(as_digit >= as_other))]
-                paths[stop] = [*paths[start], *read]
-        return paths[-1]
+                is_digit = bool(as_digit >= as_other)
+                read = [Reading(candidate, is_digit, candidate.glyph.box)]
+                left_out = not is_digit and self._is_speck(candidate, size)
+                paths[stop] = paths[start] if left_out else [*paths[start], *read]
+        return _signs_joined(paths[-1])
+
+    def _is_speck(self, candidate: Candidate, size: float) -> bool:
+        """Whether what is no digit is dirt or grain of the paper, and no sign."""
+        vague = candidate.glyph.score < self._config.ink_of_speck
+        return (size < self._config.speck and vague) or candidate.contrast < self._config.contrast
 
     def _height(self, alone: Sequence[Candidate], boxes: NDArray[np.float64]) -> float:
         """How tall the line's digits are, pixels: the median of what are digits, or the tallest."""
@@ -158,6 +170,27 @@ class Lattice:
     def _as_other(self, candidate: Candidate, size: float) -> float:
         """Log-likelihood of a candidate as no digit; of a small one it counts less."""
         return (_log(1 - candidate.digit) + self._config.other) * min(1.0, size)
+
+
+def _signs_joined(path: list[Reading]) -> list[Reading]:
+    """Join what is no digit and stands above each other: the parts of a plus, a colon, a divide."""
+    joined: list[Reading] = []
+    for one in path:
+        before = joined[-1] if joined else None
+        if before is None or before.is_digit or one.is_digit or not _stacked(before.box, one.box):
+            joined.append(one)
+            continue
+        larger = max(before, one, key=lambda reading: reading.height)
+        low = np.minimum(before.box[:2], one.box[:2])
+        high = np.maximum(before.box[2:], one.box[2:])
+        joined[-1] = Reading(larger.candidate, False, (*low.tolist(), *high.tolist()))
+    return joined
+
+
+def _stacked(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two boxes share half of the narrower one's width."""
+    shared = min(one[2], other[2]) - max(one[0], other[0])
+    return shared > 0.5 * min(one[2] - one[0], other[2] - other[0])
 
 
 def _size(boxes: NDArray[np.float64]) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.recognition.segmentation import Glyph
+from digits.recognition.glyphs import Glyph
 
 Boxes = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ _FLAT = 0.6  # of its width: the height that a flat glyph counts as
 _TALL = 0.5  # from it on a glyph has a place in a line of its own
 _BESIDE = 0.3  # of the lower of two glyphs that they share: they stand in one line
 _LAST = 3  # glyphs at a line's end that the next may stand beside
-_NEAR = 1.2  # from a line: a small glyph that is farther from every one is left out
+_NEAR = 1.2  # from a line: a small glyph that is farther from every one is in none of them
 _ALIKE = 0.4  # difference of the logarithms of two heights: they are of one size
 _NEXT = 4.0  # to the right, and `_FLAT` up or down: neighbours in a line
 
@@ -28,7 +28,8 @@ def text_lines(glyphs: Sequence[Glyph], sure: Sequence[bool]) -> list[list[Glyph
     """Group glyphs to lines, top to bottom, each left to right.
 
     Lines may slant. From the left, each tall glyph joins the line at whose end it shares the most
-    of its height; a small one then joins the line that is nearest.
+    of its height; a small one then joins the line that is nearest, as a sign. Small ones far from
+    every line have lines of their own.
 
     Parameters
     ----------
@@ -60,8 +61,8 @@ def text_lines(glyphs: Sequence[Glyph], sure: Sequence[bool]) -> list[list[Glyph
             lines[int(np.argmax(shares))].append(int(one))
         else:
             lines.append([int(one)])
-    lines.sort(key=lambda line: float(np.mean(y[line])))
     joined = [list(line) for line in lines]
+    left = []
     for one in np.flatnonzero(~tall):
         apart = [
             float(
@@ -71,6 +72,12 @@ def text_lines(glyphs: Sequence[Glyph], sure: Sequence[bool]) -> list[list[Glyph
         ]
         if min(apart) < _NEAR:
             joined[int(np.argmin(apart))].append(int(one))
+        else:
+            left.append(int(one))
+    places = {id(glyph): place for place, glyph in enumerate(glyphs)}
+    smaller = text_lines([glyphs[one] for one in left], [bool(known[one]) for one in left])
+    joined += [[places[id(glyph)] for glyph in line] for line in smaller]
+    joined.sort(key=lambda line: float(np.median(y[line])))
     return [[glyphs[one] for one in sorted(line, key=lambda one: x[one])] for line in joined]
 
 

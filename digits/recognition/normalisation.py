@@ -15,7 +15,7 @@ from PIL import Image
 from digits.layout import stroke_width
 from digits.morphology import extreme, padded, running_sums
 from digits.order import percentile
-from digits.recognition.segmentation import Glyph, Grey, Mask, Plane
+from digits.recognition.glyphs import Glyph, Grey, Mask, Plane
 
 SIDE = 28  # pixels, of a frame
 FIT = 20  # pixels, the box inside it that a glyph is scaled to
@@ -29,6 +29,7 @@ _STROKE = 0.3  # of a glyph's darkness: where its strokes end
 _FULL = 90  # of 255, probability of handwriting from which a pixel's darkness counts whole
 _SAMPLE = 400  # pixels of paper that the plane of its brightness is fitted to
 _MEDIAN_OF_NORMAL = 0.6745  # median of a normal deviation, in standard deviations
+_DARKEST = 32  # of 255: paper counts as at least so bright
 _FEW = 8  # pixels; from fewer the paper's brightness cannot be told
 
 
@@ -54,13 +55,14 @@ def frame_and_contrast(glyph: Glyph) -> tuple[Plane, float]:
     blank = (handwriting < _PAPER[0]) & (level.printed[window] < _PAPER[1])
     if np.count_nonzero(blank) < _FEW:
         blank = ~own if np.count_nonzero(~own) >= _FEW else np.ones_like(own)
-    darkness = _paper(grey, blank, max(glyph.mask.shape)) - grey
+    paper = _paper(grey, blank, max(glyph.mask.shape))
+    darkness = paper - grey
     # The median, for at the edge of a shadow the paper is not what its surroundings are.
     grain = float(np.median(np.abs(darkness[blank]))) / _MEDIAN_OF_NORMAL
     mean = float(darkness[own].mean())
-    if mean < 0:  # light ink on dark paper
-        darkness = -darkness
-    amount = np.clip(darkness / 255, 0, 1) * np.clip(handwriting / np.float32(_FULL), 0, 1)
+    # Of the light on the paper, which may be half in the shade, or of what it lacks to white.
+    share = darkness / paper.clip(_DARKEST) if mean > 0 else -darkness / 255
+    amount = np.clip(share, 0, 1) * np.clip(handwriting / np.float32(_FULL), 0, 1)
     stroke = own & (amount > _STROKE * percentile(amount[own], 90))
     if not stroke.any():
         stroke = own

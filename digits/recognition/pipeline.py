@@ -6,7 +6,7 @@ Part of the page reader in development; not in service.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,17 @@ from digits.image import Picture, without_enlargement
 from digits.reading import Judge
 from digits.recognition import normalisation
 from digits.recognition.config import PageConfig
+from digits.recognition.glyphs import Glyph, Plane
 from digits.recognition.lattice import Candidate, Lattice, Reading
 from digits.recognition.lines import text_lines
-from digits.recognition.segmentation import Glyph, Plane, Segmenter, segment
+from digits.recognition.network import Segmenter
+from digits.recognition.segmentation import segment, standing_alone
 
 Box = tuple[int, int, int, int]
 Frames = NDArray[np.float32]
 
 _BORDER = 0.01  # of the picture's longer side: a mark that is nearer to the border touches it
+_BESIDE = 0.5  # of the digit's height: what is taller beside it counts
 _CERTAIN = 1e-4  # how far from 0 and 1 probabilities are kept, so that their log-odds are finite
 
 
@@ -73,8 +76,7 @@ class Recogniser:
     def read(self, picture: Picture, *, single: bool = False) -> Lines:
         """Read the marks of a picture: lines top to bottom, each left to right; none of a blank.
 
-        With `single`, no closer look is taken where a first one shows a sure digit and nothing
-        else as tall.
+        With `single`, a sure digit that plainly stands alone is found by a coarse look.
         """
         return self.read_all([picture], single=single)[0]
 
@@ -90,21 +92,34 @@ class Recogniser:
     def _read(self, given: Picture, *, single: bool) -> Lines:
         picture = without_enlargement(given)
         if single:
-            lines = self._read_page(picture, alone=True)
-            if lines and all(mark.accepted for line in lines for mark in line):
-                return lines
+            mark = self._alone(picture)
+            if mark is not None and mark.accepted:
+                return ((mark,),)
         lines = self._read_page(picture)
         if not lines and (coloured := given.by_colour()) is not None:
             lines = self._read_page(coloured)
         return lines
 
-    def _read_page(self, picture: Picture, *, alone: bool = False) -> Lines:
+    def _alone(self, picture: Picture) -> Mark | None:
+        """The digit of a picture that is plain but for it."""
+        glyph = standing_alone(picture, self.segmenter)
+        if glyph is None:
+            return None
+        (candidate,) = self._evaluate([glyph])
+        return self._mark(Reading(candidate, True, glyph.box), picture)
+
+    def _read_page(self, picture: Picture) -> Lines:
         lattice = Lattice(self._evaluate, self.config.lattice)
 
         def quality(glyphs: Sequence[Glyph]) -> list[float]:
-            return [one.quality for one in lattice.candidates([[glyph] for glyph in glyphs])]
+            """What hardly stands out is looked at closer."""
+            least = self.config.lattice.contrast
+            return [
+                one.quality * min(1.0, one.contrast / least)
+                for one in lattice.candidates([[glyph] for glyph in glyphs])
+            ]
 
-        glyphs = segment(picture, self.segmenter, quality, alone=alone)
+        glyphs = segment(picture, self.segmenter, quality)
         sure = [
             one.digit > self.config.lattice.likely
             for one in lattice.candidates([[glyph] for glyph in glyphs])
@@ -128,15 +143,15 @@ class Recogniser:
         digit = 1 / (1 + np.exp(-(speaks @ weights.of_evidence + weights.bias)))
         sure = given.accepted & (np.array(contrasts) >= weights.contrast)
         return [
-            Candidate(glyph, frame, row, float(one), bool(is_sure))
-            for glyph, frame, row, one, is_sure in zip(
-                glyphs, frames, given.probabilities, digit, sure, strict=True
+            Candidate(glyph, frame, row, float(one), bool(is_sure), contrast)
+            for glyph, frame, row, one, is_sure, contrast in zip(
+                glyphs, frames, given.probabilities, digit, sure, contrasts, strict=True
             )
         ]
 
     def _mark(self, reading: Reading, picture: Picture) -> Mark:
         candidate = reading.candidate
-        left, top, right, bottom = candidate.glyph.box
+        left, top, right, bottom = reading.box
         x, y = max(0, int(left)), max(0, int(top))
         width = min(picture.width, int(np.ceil(right))) - x
         height = min(picture.height, int(np.ceil(bottom))) - y
@@ -171,22 +186,39 @@ def _without_specks(paths: list[list[Reading]], stray: float) -> list[list[Readi
     return [path for path in paths if any(one.is_digit or one.height >= least for one in path)]
 
 
-def only_digit(lines: Lines, picture: Picture) -> tuple[Lines, bool]:
-    """The one digit of a picture, the largest there is, and whether there plainly are more.
+@dataclass(frozen=True)
+class Only:
+    """The one digit that a picture is asked for.
 
-    It is not accepted beside something half as tall that is not: it may be a part of that. What is
-    cut by the border is a neighbour's, and is left aside if anything else is there.
+    Attributes
+    ----------
+    mark : Mark or None
+        The largest digit; the largest mark where no digit is accepted; None of a blank.
+    several : bool
+        Whether there plainly are more.
+    unread : bool
+        Whether something half as tall stands beside it that was not read: it may be a part of that.
+    """
+
+    mark: Mark | None
+    several: bool
+    unread: bool
+
+
+def only_digit(lines: Lines, picture: Picture) -> Only:
+    """The one digit among the marks of a picture.
+
+    What is cut by the border is a neighbour's, and is left aside if anything else is there.
     """
     marks = [mark for line in lines for mark in line]
     marks = [mark for mark in marks if mark.accepted or not _is_cut(mark, picture)] or marks
     if not marks:
-        return (), False
+        return Only(None, several=False, unread=False)
     some = [mark for mark in marks if mark.accepted] or marks
     largest = max(some, key=lambda mark: mark.box[2] * mark.box[3])
-    beside = [mark for mark in marks if mark.box[3] > 0.5 * largest.box[3]]
-    if not all(mark.accepted for mark in beside):
-        largest = replace(largest, accepted=False)
-    return ((largest,),), sum(mark.accepted for mark in beside) > 1
+    beside = [mark for mark in marks if mark.box[3] > _BESIDE * largest.box[3]]
+    accepted = [mark.accepted for mark in beside]
+    return Only(largest, sum(accepted) > 1, unread=largest.accepted and not all(accepted))
 
 
 def _is_cut(mark: Mark, picture: Picture) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from digits.recognition.glyphs import Glyph, Level
 from digits.recognition.lattice import Candidate, Lattice
-from digits.recognition.segmentation import Glyph, Level
 from training_job.tile_segmenter import kept
 
 CONFIG = kept.config().lattice
@@ -29,23 +29,30 @@ def of(digit: float, which: int = 0, share: float = 0.97) -> tuple[float, np.nda
 
 
 class StandIn:
-    """Knows each group of glyphs by their numbers; of any other it makes no digit."""
+    """Knows each group of glyphs by their numbers; of any other it makes no digit.
 
-    def __init__(self, known: dict[tuple[int, ...], tuple[float, np.ndarray]]) -> None:
-        self.known, self.asked = known, []
+    All stand out of the paper, but those in `faint`.
+    """
+
+    def __init__(
+        self, known: dict[tuple[int, ...], tuple[float, np.ndarray]],
+        faint: tuple[tuple[int, ...], ...] = (),
+    ) -> None:  # fmt: skip
+        self.known, self.faint, self.asked = known, faint, []
 
     def __call__(self, glyphs):
         found = []
         for one in glyphs:
             self.asked.append(one.numbers)
             digit, probabilities = self.known.get(one.numbers, of(0.01, share=0.3))
-            found.append(Candidate(one, FRAME, probabilities, digit, digit > 0.5))
+            contrast = CONFIG.contrast * (0.9 if one.numbers in self.faint else 5)
+            found.append(Candidate(one, FRAME, probabilities, digit, digit > 0.5, contrast))
         return found
 
 
-def read(line, known) -> str:
+def read(line, known, faint=()) -> str:
     """Digits, and ? for what is none."""
-    path = Lattice(StandIn(known), CONFIG).best_path(line)
+    path = Lattice(StandIn(known, faint), CONFIG).best_path(line)
     return "".join(
         str(one.candidate.probabilities.argmax()) if one.is_digit else "?" for one in path
     )
@@ -85,6 +92,63 @@ def test_a_sign_in_two_parts_is_one_mark():
 def test_two_digits_are_no_sign_together():
     digits = glyph(0, 0, 40, 100, 0), glyph(60, 0, 40, 100, 1)
     assert read(digits, {(0,): of(0.6, 3, 0.7), (1,): of(0.6, 3, 0.7), (0, 1): of(0.001)}) == "33"
+
+
+class TestSigns:
+    """Their parts are on levels of their own, or too many to be one candidate."""
+
+    BEFORE, AFTER = glyph(0, 0, 50, 100, 8), glyph(120, 0, 50, 100, 9)
+    KNOWN = {(8,): of(0.99, 3), (9,): of(0.99, 7)}  # noqa: RUF012
+
+    def between(self, *parts: tuple[int, int, int, int], known=None) -> list:
+        """What is read between two digits of these boxes: left, top, width, height."""
+        signs = [
+            replace(glyph(*part, number), level=replace(LEVEL)) for number, part in enumerate(parts)
+        ]
+        stand_in = StandIn(self.KNOWN | (known or {}))
+        first, *found, last = Lattice(stand_in, CONFIG).best_path([self.BEFORE, *signs, self.AFTER])
+        assert (first.is_digit, last.is_digit) == (True, True)
+        assert (first.box, last.box) == (self.BEFORE.box, self.AFTER.box)
+        return found
+
+    @pytest.mark.parametrize(
+        ("parts", "largest"),
+        [
+            pytest.param([(82, 30, 6, 17), (65, 47, 40, 6), (82, 53, 6, 17)], 1, id="a plus"),
+            pytest.param([(65, 47, 40, 6), (81, 25, 8, 8), (81, 68, 8, 8)], 0, id="a divide"),
+            pytest.param([(80, 30, 8, 8), (81, 60, 8, 9)], 1, id="a colon"),
+        ],
+    )
+    def test_parts_above_each_other_are_one_mark_with_the_box_of_all(self, parts, largest):
+        (sign,) = self.between(*parts)
+        left, top = min(part[0] for part in parts), min(part[1] for part in parts)
+        right = max(part[0] + part[2] for part in parts)
+        bottom = max(part[1] + part[3] for part in parts)
+        assert sign.box == (left, top, right, bottom)
+        assert not sign.is_digit
+        assert sign.candidate.glyph.numbers == (largest,)
+        assert sign.height == max(right - left, bottom - top)
+
+    def test_signs_beside_each_other_are_two(self):
+        found = self.between((62, 47, 20, 6), (78, 60, 20, 6))
+        assert [one.box[:2] for one in found] == [(62, 47), (78, 60)]
+
+    def test_a_digit_above_a_sign_is_not_joined_with_it(self):
+        digit, sign = self.between((65, 0, 40, 70), (65, 90, 40, 8), known={(0,): of(0.99, 2)})
+        assert (digit.is_digit, sign.is_digit) == (True, False)
+        assert (digit.box, sign.box) == ((65, 0, 105, 70), (65, 90, 105, 98))
+
+    def test_two_digits_above_each_other_are_two(self):
+        known = {(0,): of(0.99, 2), (1,): of(0.99, 5)}
+        assert len(self.between((65, 0, 30, 60), (66, 62, 30, 60), known=known)) == 2
+
+
+@pytest.mark.parametrize(("digit", "text"), [(0.05, "7"), (0.99, "74")])
+def test_what_hardly_stands_out_of_its_paper_is_left_out_unless_it_is_a_digit(digit, text):
+    grain = glyph(180, 20, 50, 80, 0)
+    known = {(2,): of(0.99, 7), (0,): of(digit, 4)}
+    assert read([SEVEN, grain], known, faint=((0,),)) == text
+    assert read([SEVEN, grain], known) == (text if digit > 0.5 else "7?")
 
 
 @pytest.mark.parametrize(("side", "ink", "text"), [(8, 0.5, "7"), (8, 1.0, "7?"), (25, 0.5, "7?")])
@@ -150,5 +214,5 @@ def test_a_reading_is_as_tall_as_its_longer_side_in_the_picture():
 )
 def test_quality_is_low_where_the_networks_disagree(by_both, by_segmenter, share, quality):
     digit, probabilities = of(by_both, share=share)
-    one = Candidate(replace(BODY, digit=by_segmenter), FRAME, probabilities, digit, False)
+    one = Candidate(replace(BODY, digit=by_segmenter), FRAME, probabilities, digit, False, 20.0)
     assert one.quality == pytest.approx(quality)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from digits.recognition.glyphs import Glyph, Level
 from digits.recognition.lines import text_lines
-from digits.recognition.segmentation import Glyph, Level
 
 PLANE = np.zeros((16, 16), np.uint8)
 LEVEL = Level(PLANE, 1.0, PLANE, PLANE, PLANE, PLANE, np.full((16, 16), -1, np.int16))
@@ -16,9 +16,9 @@ def glyph(left: float, top: float, width: int = 20, height: int = 40) -> Glyph:
     return Glyph(LEVEL, round(left), round(top), np.ones((height, width), np.bool_), (0,), 1.0, 1.0)
 
 
-def check(*lines: list[Glyph], left_out: tuple[Glyph, ...] = (), sure: bool = True) -> None:
+def check(*lines: list[Glyph], sure: bool = True) -> None:
     """The glyphs of these lines, in some other order, are grouped to them."""
-    every = [*left_out, *(one for line in lines for one in line)]
+    every = [one for line in lines for one in line]
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(every))
         found = text_lines([every[place] for place in order], [sure] * len(every))
@@ -62,9 +62,9 @@ def test_a_small_sign_joins_the_line_that_is_nearest():
     )
 
 
-def test_far_specks_join_none():
-    far = glyph(40, 300, 4, 4), glyph(400, 10, 4, 4)
-    check([glyph(0, 0), glyph(30, 0)], left_out=far)
+def test_small_ones_far_from_every_line_have_lines_of_their_own():
+    above, below = glyph(300, -90, 4, 4), [glyph(40, 300, 4, 4), glyph(52, 299, 4, 4)]
+    check([above], [glyph(0, 0), glyph(30, 0)], below, [glyph(40, 400, 4, 4)])
 
 
 @pytest.mark.parametrize("sure", [True, False])
@@ -78,4 +78,4 @@ def test_what_is_known_to_be_a_digit_says_how_tall_digits_are():
     found = text_lines([*digits, *tall], [True, True, False, False, False])
     assert found == [[*digits, *tall]]
     found = text_lines([*digits, *tall], [False, False, True, True, True])
-    assert found == [tall]
+    assert found == [tall, digits]

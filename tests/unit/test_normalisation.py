@@ -7,8 +7,15 @@ import pytest
 from PIL import Image, ImageDraw
 
 from digits.recognition import normalisation
-from digits.recognition.normalisation import FIT, SIDE, already_normal, frame_of, frame_of_strokes
-from digits.recognition.segmentation import Glyph, Level
+from digits.recognition.glyphs import Glyph, Level
+from digits.recognition.normalisation import (
+    FIT,
+    SIDE,
+    already_normal,
+    frame_and_contrast,
+    frame_of,
+    frame_of_strokes,
+)
 
 PAPER, INK = 210, 60
 
@@ -71,8 +78,31 @@ class TestFrames:
     def test_a_gradient_of_light_does_not_matter(self, across):
         y, x = np.mgrid[:96, :96]
         paper = PAPER + across * (x - 48) * 0.8 - (y - 48) * 0.4
-        frame = frame_of(glyph_of(strokes(), np.where(strokes(), paper - 130, paper).clip(0, 255)))
+        light = (paper / PAPER).clip(0, 255 / PAPER)
+        frame = frame_of(glyph_of(strokes(), written(strokes(), PAPER * light, INK * light)))
         np.testing.assert_allclose(frame, PLAIN, atol=0.05)
+
+    @pytest.mark.parametrize("upright", [True, False])
+    @pytest.mark.parametrize("place", [42, 48, 55])
+    def test_the_edge_of_a_shadow_across_it_is_no_grain_and_leaves_its_shape(self, upright, place):
+        """Beyond the edge the frame's strokes are fainter, which may move the centre of mass."""
+        light = np.ones((96, 96))
+        light[:, place:] = 0.6
+        paper = PAPER * (light if upright else light.T)
+        glyph = glyph_of(strokes(), np.where(strokes(), paper * INK / PAPER, paper))
+        frame, contrast = frame_and_contrast(glyph)
+        shifts = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+        assert min(np.abs(np.roll(frame, by, (0, 1)) - PLAIN).mean() for by in shifts) < 0.04
+        assert contrast > 30
+
+    def test_contrast_is_in_deviations_of_the_papers_grain(self):
+        noise = np.random.default_rng(0).normal(size=(96, 96))
+        fine, coarse = (
+            frame_and_contrast(glyph_of(strokes(), written(strokes(), PAPER + grain * noise)))[1]
+            for grain in (4, 12)
+        )
+        assert fine == pytest.approx((PAPER - INK) / 4, rel=0.15)
+        assert coarse == pytest.approx((PAPER - INK) / 12, rel=0.15)
 
     def test_size_and_place_do_not_matter(self):
         large = np.roll(strokes(times=2), (-20, 33), (0, 1))

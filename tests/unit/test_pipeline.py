@@ -7,9 +7,9 @@ import pytest
 
 from digits.image import Picture
 from digits.recognition import pipeline
+from digits.recognition.glyphs import Glyph, Level
 from digits.recognition.lattice import Candidate, Reading
-from digits.recognition.pipeline import Box, Mark, evidence, only_digit
-from digits.recognition.segmentation import Glyph, Level
+from digits.recognition.pipeline import Box, Mark, Only, evidence, only_digit
 
 PICTURE = Picture(np.zeros((200, 300), np.uint8), 300, 200, "PNG")
 FRAME = np.zeros((28, 28), np.float32)
@@ -19,47 +19,53 @@ def mark(digit: int, box: Box, *, accepted: bool = True) -> Mark:
     return Mark(FRAME, box, np.eye(10)[digit], True, accepted)
 
 
-def asked(*marks: Mark) -> tuple[str, bool]:
-    """The digit, in brackets where it is not accepted, and whether there are several."""
-    lines, several = only_digit((marks,), PICTURE)
-    found = [one for line in lines for one in line]
-    said = [f"{one.probabilities.argmax()}" for one in found]
-    return "".join(
-        digit if one.accepted else f"({digit})" for digit, one in zip(said, found, strict=True)
-    ), several
+def asked(*marks: Mark) -> str:
+    """The digit, in brackets where it is not accepted, and what is said of the others."""
+    only = only_digit((marks,), PICTURE)
+    assert only.mark is not None
+    digit = str(only.mark.probabilities.argmax())
+    said = [digit if only.mark.accepted else f"({digit})"]
+    return " ".join([*said, *["several"] * only.several, *["unread"] * only.unread])
 
 
-SEVEN, OTHER = (50, 40, 60, 100), (150, 50, 60, 90)
+SEVEN, OTHER, SMALL = (50, 40, 60, 100), (150, 50, 60, 90), (150, 50, 30, 45)
 
 
 def test_a_blank_picture_has_none():
-    assert only_digit((), PICTURE) == ((), False)
+    assert only_digit((), PICTURE) == Only(None, several=False, unread=False)
 
 
 def test_the_largest_is_answered_and_a_second_as_tall_is_said():
-    assert asked(mark(7, SEVEN), mark(3, OTHER)) == ("7", True)
-    assert asked(mark(3, OTHER), mark(7, SEVEN)) == ("7", True)
+    assert asked(mark(7, SEVEN), mark(3, OTHER)) == "7 several"
+    assert asked(mark(3, OTHER), mark(7, SEVEN)) == "7 several"
 
 
 def test_digits_of_several_lines_are_several():
-    lines = ((mark(7, (50, 10, 50, 80)),), (mark(3, (50, 110, 50, 70)),))
-    (((found,),), several) = only_digit(lines, PICTURE)
-    assert (found.probabilities.argmax(), several) == (7, True)
+    seven = mark(7, (50, 10, 50, 80))
+    only = only_digit(((seven,), (mark(3, (50, 110, 50, 70)),)), PICTURE)
+    assert only.mark is seven
+    assert (only.several, only.unread) == (True, False)
 
 
 def test_a_smaller_one_is_left_aside():
-    assert asked(mark(7, SEVEN), mark(3, (150, 50, 30, 45))) == ("7", False)
+    assert asked(mark(7, SEVEN), mark(3, SMALL)) == "7"
 
 
-def test_it_is_not_accepted_beside_something_as_tall_that_is_not():
-    assert asked(mark(7, SEVEN), mark(3, OTHER, accepted=False)) == ("(7)", False)
-    small = mark(3, (150, 50, 30, 45), accepted=False)
-    assert asked(mark(7, SEVEN), small) == ("7", False)
+def test_something_as_tall_beside_it_that_is_not_accepted_is_unread():
+    assert asked(mark(7, SEVEN), mark(3, OTHER, accepted=False)) == "7 unread"
+    assert asked(mark(7, SEVEN), mark(3, SMALL, accepted=False)) == "7"
+    third = mark(1, (230, 50, 20, 90), accepted=False)
+    assert asked(mark(7, SEVEN), mark(3, OTHER), third) == "7 several unread"
 
 
 def test_one_that_is_accepted_goes_before_a_larger_one_that_is_not():
     larger = mark(3, (130, 20, 120, 160), accepted=False)
-    assert asked(mark(7, SEVEN), larger) == ("(7)", False)
+    assert asked(mark(7, SEVEN), larger) == "7 unread"
+
+
+def test_where_none_is_accepted_the_largest_is_and_nothing_else_is_said():
+    marks = mark(7, SEVEN, accepted=False), mark(3, OTHER, accepted=False)
+    assert asked(*marks) == "(7)"
 
 
 @pytest.mark.parametrize(
@@ -73,12 +79,12 @@ def test_one_that_is_accepted_goes_before_a_larger_one_that_is_not():
 )
 def test_scraps_that_the_border_cuts_are_left_aside(box):
     scrap = mark(3, box, accepted=False)
-    assert asked(mark(7, SEVEN), scrap) == ("7", False)
-    assert asked(scrap) == ("(3)", False)
+    assert asked(mark(7, SEVEN), scrap) == "7"
+    assert asked(scrap) == "(3)"
 
 
 def test_a_digit_at_the_border_is_no_scrap():
-    assert asked(mark(7, SEVEN), mark(3, (250, 40, 50, 100))) == ("7", True)
+    assert asked(mark(7, SEVEN), mark(3, (250, 40, 50, 100))) == "7 several"
 
 
 class TestSpecks:
@@ -87,7 +93,7 @@ class TestSpecks:
 
     def reading(self, height: int, *, is_digit: bool) -> Reading:
         glyph = Glyph(self.LEVEL, 0, 0, np.ones((height, 10), np.bool_), (0,), 1.0, 1.0)
-        return Reading(Candidate(glyph, FRAME, np.eye(10)[1], 0.9, True), is_digit)
+        return Reading(Candidate(glyph, FRAME, np.eye(10)[1], 0.9, True, 20.0), is_digit, glyph.box)
 
     def test_a_line_of_small_marks_is_left_out_beside_digits(self):
         digits = [self.reading(100, is_digit=True), self.reading(20, is_digit=False)]

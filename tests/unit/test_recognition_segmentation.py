@@ -13,16 +13,14 @@ from PIL import Image
 from digits import bundle
 from digits.errors import ModelUnavailable
 from digits.image import Picture, decode
-from digits.recognition import segmentation
+from digits.reading import Opinions
+from digits.recognition import glyphs, pyramid, segmentation
+from digits.recognition.glyphs import JOINED_SIDE, MOST_GLYPHS, Glyph, Level, join_strokes
+from digits.recognition.network import Segmenter
 from digits.recognition.outputs import BACKGROUND, CELL, DIGIT, HALF, KINDS, PAPER
-from digits.recognition.segmentation import (
-    MOST_GLYPHS,
-    MOST_PIXELS,
-    Glyph,
-    Level,
-    Segmenter,
-    segment,
-)
+from digits.recognition.pipeline import Recogniser
+from digits.recognition.pyramid import ENLARGED, FIRST_SIDE, LAST_SIDE, look, sides
+from digits.recognition.segmentation import ALONE_SIDE, MOST_PIXELS, segment, standing_alone
 from training_job.tile_segmenter import kept
 
 SHIPPED = bundle.load()
@@ -123,9 +121,9 @@ def near(found, expected, by):
 def test_tiles_put_together_are_the_whole(monkeypatch):
     places = [(20, 30, 40), (500, 480, 60), (700, 90, 32), (498, 800, 28), (30, 506, 30)]
     grey = page(896, *places).grey
-    tiled = segmentation._look(grey, grey.shape, 896, None, StandIn())
-    monkeypatch.setattr(segmentation, "TILE", 1024)
-    whole = segmentation._look(grey, grey.shape, 896, None, StandIn())
+    tiled = look(grey, grey.shape, 896, None, StandIn())
+    monkeypatch.setattr(pyramid, "TILE", 1024)
+    whole = look(grey, grey.shape, 896, None, StandIn())
     for name in ("handwriting", "digit", "printed", "background"):
         np.testing.assert_array_equal(getattr(tiled[0], name), getattr(whole[0], name))
     for plane, other in zip(tiled[1:], whole[1:], strict=True):
@@ -164,8 +162,7 @@ def test_a_glyph_says_its_ink_and_how_sure_the_network_is():
     (glyph,) = segment(page(224, (50, 60, 80)), StandIn())
     assert glyph.mask.all()
     assert (glyph.score, glyph.digit) == (1, 1)
-    window = segmentation._window(glyph)
-    assert (glyph.level.owner[window] == glyph.numbers[0]).all()
+    assert (glyph.level.owner[glyph.window] == glyph.numbers[0]).all()
 
 
 def test_boxes_are_right_where_the_sides_are_no_multiples_of_the_stride():
@@ -175,9 +172,9 @@ def test_boxes_are_right_where_the_sides_are_no_multiples_of_the_stride():
 
 @pytest.mark.parametrize("shape", [(8, 8), (28, 28), (1, 900), (700, 3)])
 def test_a_picture_is_not_enlarged_beyond_its_own_resolution(shape):
-    for side in segmentation._sides(max(shape)):
-        level, *_ = segmentation._look(np.zeros(shape, np.uint8), shape, side, None, StandIn())
-        most = max(segmentation.ENLARGED, segmentation.FIRST_SIDE / max(shape))
+    for side in sides(max(shape)):
+        level, *_ = look(np.zeros(shape, np.uint8), shape, side, None, StandIn())
+        most = max(ENLARGED, FIRST_SIDE / max(shape))
         assert level.scale <= most
         limit = np.array(shape) * most + 16  # padding to the network's stride
         assert (np.array(level.grey.shape) <= limit).all()
@@ -202,7 +199,7 @@ def test_a_large_glyph_that_only_a_fine_level_shows_is_none():
 
 
 def test_nothing_is_looked_at_beyond_the_last_level():
-    assert list(segmentation._sides(100_000))[-1] == segmentation.LAST_SIDE
+    assert list(sides(100_000))[-1] == LAST_SIDE
 
 
 def test_noise_costs_no_more_than_the_limits():
@@ -210,7 +207,7 @@ def test_noise_costs_no_more_than_the_limits():
     started = time.process_time()
     found = segment(picture_of(np.zeros((4000, 4000), np.uint8)), network)
     assert MOST_PIXELS / 4 < network.shown <= MOST_PIXELS
-    assert MOST_GLYPHS / 2 < len(found) <= MOST_GLYPHS * len(list(segmentation._sides(4000)))
+    assert MOST_GLYPHS / 2 < len(found) <= MOST_GLYPHS * len(list(sides(4000)))
     levels = {glyph.level.scale: glyph.level for glyph in found}
     assert max(level.owner.max() for level in levels.values()) < MOST_GLYPHS
     assert time.process_time() - started < 10
@@ -224,7 +221,7 @@ def test_each_vote_goes_to_the_nearest_centre():
         (rng.integers(0, 200, 900), rng.integers(0, 200, 900)),
         (np.array([7]), np.array([190])),
     ):
-        nearest = segmentation._nearest(votes, rows, columns, (400, 400))
+        nearest = glyphs._nearest(votes, rows, columns, (400, 400))
         cells = np.round((votes - 1.5) / CELL).clip(0, 199)
         far = (cells[:, :1] - rows) ** 2 + (cells[:, 1:] - columns) ** 2
         np.testing.assert_array_equal(far[np.arange(len(votes)), nearest], far.min(1))
@@ -273,7 +270,7 @@ def test_small_writing_is_decoded_again_at_the_resolution_that_shows_it():
 
 class TestCoarsestLevel:
     def test_it_has_56_pixels_and_shows_what_fills_the_picture(self):
-        assert list(segmentation._sides(60)) == [56, 112]
+        assert list(sides(60)) == [56, 112]
         (glyph,) = segment(page(448, (20, 20, 400)), StandIn())
         assert glyph.level.scale == 56 / 448
 
@@ -299,7 +296,7 @@ class TestQuality:
 
     def test_a_good_glyph_is_not_looked_at_closer(self):
         network = StandIn()
-        found = segment(self.PICTURE, network, self.by_level(at_448=0.6))
+        found = segment(self.PICTURE, network, self.by_level(at_448=CONFIG.trusted))
         assert sides_of(found) == {448}
         assert network.shown == COARSE + 448**2
 
@@ -401,7 +398,7 @@ class TestStrokesThatLookLikePrint:
         handwriting[20 : 20 + by_hand, window] = 200
         print_[20 + by_hand : 20 + rows, window] = 200
         level = level_of(handwriting, print_)
-        segmentation._join_strokes(level)
+        join_strokes(level)
         return level
 
     @pytest.mark.parametrize(("by_hand", "printed"), [(40, 20), (20, 40)])
@@ -417,7 +414,7 @@ class TestStrokesThatLookLikePrint:
         assert (level.printed > 0).sum() == 50 * 6
 
     def test_what_is_larger_than_a_glyph_stays_as_it_is(self):
-        level = self.joined(100, segmentation.JOINED_SIDE - 99)
+        level = self.joined(100, JOINED_SIDE - 99)
         assert (level.printed > 0).any()
 
 
@@ -447,24 +444,84 @@ def test_the_background_of_two_levels_holds_for_finer_ones(side, holds):
 
 
 class TestAlone:
-    LARGE, SMALL = (300, 300, 600), (1500, 1500, 100)
+    """A ring, for a zero: the grey levels within its box are those of the ink and of the paper."""
 
-    def shown(self, *squares, quality=None, alone=True) -> int:
+    ONE_LOOK = ALONE_SIDE**2
+    LARGE, SPECK = (301, 303, 611), (1501, 1503, 6)
+
+    @staticmethod
+    def ring(left: int, top: int, own: int, grey: np.ndarray) -> np.ndarray:
+        """`grey`, with a ring as large as a square of `page`."""
+        grey = grey.copy()
+        width = own // 5
+        grey[top : top + own, left : left + own] = 0
+        grey[top + width : top + own - width, left + width : left + own - width] = 255
+        return grey
+
+    def alone(self, grey: np.ndarray) -> Glyph | None:
+        """The glyph, after one look."""
         network = StandIn()
-        assert len(segment(page(1792, *squares), network, quality, alone=alone)) == len(squares)
-        return network.shown
+        found = standing_alone(picture_of(grey), network)
+        assert network.shown == self.ONE_LOOK
+        return found
 
-    def test_one_glyph_is_looked_at_up_to_224_pixels(self):
-        assert self.shown(self.LARGE) == COARSE
+    def test_a_digit_on_plain_paper_is_found_in_one_coarse_look(self):
+        found = self.alone(self.ring(*self.LARGE, page(1792).grey))
+        assert found is not None
+        near([found.box], [box(*self.LARGE)], by=20)
+        assert not found.mask.all()
+        assert (found.level.owner[found.window][found.mask] == found.numbers[0]).all()
 
-    def test_it_is_looked_at_closer_if_that_is_not_asked(self):
-        assert self.shown(self.LARGE, alone=False) == COARSE + 448**2
+    def test_it_is_not_beside_a_speck_that_the_coarse_level_does_not_show(self):
+        grey = self.ring(*self.LARGE, page(1792, self.SPECK).grey)
+        assert len(segment(picture_of(self.ring(*self.LARGE, page(1792).grey)), StandIn())) == 1
+        level, *_ = look(grey, grey.shape, ALONE_SIDE, None, StandIn())
+        assert level.handwriting[80:].max() == 0
+        assert self.alone(grey) is None
 
-    def test_smaller_writing_beside_it_is_looked_at_closer(self):
-        assert self.shown(self.LARGE, self.SMALL) > COARSE
+    @pytest.mark.parametrize(("ruling", "plain"), [(80, False), (225, True)])
+    def test_nor_on_ruled_paper_unless_the_lines_are_faint(self, ruling, plain):
+        paper = page(1792).grey
+        paper[40::64] = ruling
+        assert (self.alone(self.ring(*self.LARGE, paper)) is not None) == plain
 
-    def test_so_are_two_glyphs(self):
-        assert self.shown((300, 300, 500), (1000, 300, 500)) == COARSE + 448**2
+    def test_nor_is_one_of_two(self):
+        grey = self.ring(100, 303, 611, page(1792).grey)
+        assert self.alone(self.ring(1001, 303, 611, grey)) is None
 
-    def test_so_is_one_of_poor_quality(self):
-        assert self.shown(self.LARGE, quality=lambda glyphs: [0.3] * len(glyphs)) > COARSE
+    def test_nor_is_there_one_on_blank_paper(self):
+        assert self.alone(page(1792).grey) is None
+
+    def test_nor_is_what_is_too_small_or_too_large_for_one_look(self):
+        assert self.alone(self.ring(301, 303, 307, page(1792).grey)) is None
+        assert self.alone(self.ring(11, 13, 1601, page(1792).grey)) is None
+
+    def test_a_picture_is_decoded_at_one_resolution_and_its_box_is_of_the_whole(self):
+        """The file shows more pixels than the picture's working copy has."""
+        buffer = io.BytesIO()
+        Image.fromarray(self.ring(*self.LARGE, page(1792).grey)).save(buffer, "PNG")
+        picture = decode(buffer.getvalue())
+        assert max(picture.grey.shape) < 1792
+        found = standing_alone(picture, StandIn())
+        assert found is not None
+        near([found.box], [box(*self.LARGE)], by=20)
+
+    @pytest.mark.parametrize(
+        ("single", "accepted", "one_look"),
+        [(True, True, True), (True, False, False), (False, True, False)],
+    )
+    def test_it_is_read_if_one_digit_is_asked_and_this_needs_no_review(
+        self, single, accepted, one_look
+    ):
+        def judge(frames: np.ndarray) -> Opinions:
+            yes = np.ones(len(frames), np.bool_)
+            probabilities = np.eye(10)[np.zeros(len(frames), np.intp)]
+            return Opinions(probabilities, np.full(len(frames), 0.99), yes, yes & accepted)
+
+        network = StandIn()
+        recogniser = Recogniser(judge, network, kept.config())
+        picture = picture_of(self.ring(*self.LARGE, page(1792).grey))
+        (((mark,),),) = (recogniser.read(picture, single=single),)
+        assert (mark.is_digit, mark.accepted) == (True, accepted)
+        near([(*mark.box[:2], sum(mark.box[::2]), sum(mark.box[1::2]))], [box(*self.LARGE)], by=20)
+        assert (network.shown == self.ONE_LOOK) == one_look

@@ -14,16 +14,17 @@ import tensorflow as tf
 import typer
 
 from digits import bundle
+from digits.recognition.network import Segmenter
 from digits.recognition.outputs import CELL, DIGIT, HALF, KINDS, MARK, UNIT
-from digits.recognition.segmentation import Segmenter
 from digits.storage import FolderStore
 from training_job import fingerprint
 from training_job.checkpoint import Checkpoint
 from training_job.progress import Progress
+from training_job.segmenter import litert
 from training_job.synthesis.photographs import Scene
 from training_job.tile_segmenter import __main__ as command
 from training_job.tile_segmenter import fit, kept, targets
-from training_job.tile_segmenter.network import litert, network
+from training_job.tile_segmenter.network import network
 from training_job.tile_segmenter.targets import FINE, Targets
 
 
@@ -120,10 +121,9 @@ def test_the_networks_outputs_have_their_strides_and_channels():
 
 def test_the_recogniser_runs_what_training_writes():
     keras.utils.set_random_seed(1)
-    trained = network(training=True)
-    segmenter = pickle.loads(
-        pickle.dumps(Segmenter(litert(trained.get_weights()), kept.config().segmentation))
-    )
+    trained = network(training=False)
+    written = litert(trained)
+    segmenter = pickle.loads(pickle.dumps(Segmenter(written, kept.config().segmentation)))
     grey = two_marks().grey[:48]
     kind, heat, offsets, sizes = segmenter(grey)
     given = trained(grey[None, ..., None].astype(np.float32) / 255, training=False)
@@ -183,6 +183,24 @@ def test_every_scene_is_shown_before_any_is_shown_again(monkeypatch):
     shown = [fit.batch(scenes, 1, step)[1][:, 0, 0].tolist() for step in range(6)]
     for turn in (shown[:3], shown[3:]):
         assert sorted(number for batch in turn for number in batch) == list(range(6))
+
+
+def test_training_goes_on_from_a_network_that_was_trained_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "rendered", lambda *_: several(fit.BATCH))
+    before, after = tmp_path / "before", tmp_path / "after"
+    for out in (before, after):
+        out.mkdir()
+    command.main(out=before, steps=1)
+    kept_before = before / "segmenter.keras"
+    given = {}
+    monkeypatch.setattr(fit, "fit", lambda *a: given.update(start=a[-1]) or a[-1])
+    command.main(out=after, steps=1, seed=2, start_from=kept_before)
+    expected = keras.models.load_model(kept_before, compile=False).get_weights()
+    for one, other in zip(given["start"], expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    run = fit.Run(1, given["start"])
+    for one, other in zip(run.averaged(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("where", [bundle.SHIPPED, bundle.SHIPPED / "below"])

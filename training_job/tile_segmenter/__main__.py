@@ -3,7 +3,8 @@
     python -m training_job.tile_segmenter --out tile-segmenter
 
 A run that was cut off goes on from its last checkpoint when it is started again with the same
-settings and sources; with others it starts anew. Nothing serves this network yet.
+settings and sources; with others it starts anew. `--start-from segmenter.keras` begins with a
+network that was trained before, on other pages, say. Nothing serves this network yet.
 """
 
 from __future__ import annotations
@@ -33,8 +34,17 @@ def main(
     count: Annotated[int, typer.Option(min=_BATCH, help="Scenes to render.")] = 20_000,
     steps: Annotated[int, typer.Option(min=1, help="Batches of 16 scenes to show.")] = 5_000,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and light.")] = 1,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Begin with the weights of this segmenter.keras, not with random ones.",
+        ),
+    ] = None,
 ) -> None:
-    """Render scenes, train on them and write segmenter.tflite to FOLDER."""
+    """Render scenes, train on them and write segmenter.tflite and .keras to FOLDER."""
     if out.resolve().is_relative_to(bundle.SHIPPED.resolve()):
         raise typer.BadParameter(
             f"{out} is in the bundle that ships, and this network is not in service; write"
@@ -53,10 +63,12 @@ def main(
     # TensorFlow is imported after the scenes are rendered, and logs while it is.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with nothing_on_stderr():
+        import keras  # noqa: PLC0415
         import tensorflow as tf  # noqa: PLC0415
 
+        from training_job import segmenter  # noqa: PLC0415
         from training_job.tile_segmenter.fit import fit  # noqa: PLC0415
-        from training_job.tile_segmenter.network import litert  # noqa: PLC0415
+        from training_job.tile_segmenter.network import network  # noqa: PLC0415
 
     weights = fingerprint.of(
         "training_job.tile_segmenter.fit",
@@ -64,11 +76,16 @@ def main(
         steps,
         seed,
         tf.__version__,
+        files=(start_from,) if start_from else (),
         libraries=("numpy", "keras"),
     )
+    start = keras.models.load_model(start_from, compile=False).get_weights() if start_from else None
     checkpoint = Checkpoint(FolderStore(out / "checkpoint"), "state.npz", weights)
-    averaged = fit(shown, steps, seed, progress, checkpoint)
-    (out / bundle.SEGMENTER).write_bytes(litert(averaged))
+    averaged = fit(shown, steps, seed, progress, checkpoint, start)
+    served = network(training=False)
+    served.set_weights(averaged)
+    served.save(out / "segmenter.keras")
+    (out / bundle.SEGMENTER).write_bytes(segmenter.litert(served))
     progress.say(f"wrote the segmentation network to {out}")
 
 

@@ -21,12 +21,15 @@ from training_job.progress import Progress
 from training_job.tile_segmenter.network import network
 from training_job.tile_segmenter.targets import FINE, Targets
 
+Weights = list[NDArray[Any]]  # of the network, in Keras' order
+
 BATCH = 16  # scenes
 _EVERY = 500  # steps between checkpoints: some minutes of two cores
 _TOLD = 100  # steps that the figures which are told are a mean of
 
 # As `training_job.segmenter`, where they were chosen on rendered pages; not fitted for this one.
 _PEAK_RATE = 3e-3
+_PEAK_RATE_AGAIN = 2e-3  # where training goes on from weights that were trained before
 _WARM_UP = 0.07  # share of the steps
 _WEIGHT_DECAY = 1e-3
 _CLIP = 1.0  # norm of a variable's gradient at most
@@ -81,9 +84,16 @@ def losses(
 
 
 def fit(
-    scenes: Targets, steps: int, seed: int, progress: Progress, checkpoint: Checkpoint
-) -> list[NDArray[Any]]:
+    scenes: Targets,
+    steps: int,
+    seed: int,
+    progress: Progress,
+    checkpoint: Checkpoint,
+    start: Weights | None = None,
+) -> Weights:
     """Train for so many steps, from the checkpoint if there is one; gives the averaged weights.
+
+    Without a checkpoint it begins with the weights `start`, or with random ones.
 
     Raises
     ------
@@ -91,7 +101,7 @@ def fit(
         If the checkpoint cannot be read or written.
     """
     keras.utils.set_random_seed(seed)
-    run = Run(steps)
+    run = Run(steps, start)
     state = checkpoint.load()
     done = state.epoch if state else 0  # a checkpoint's epoch is a step here
     if state:
@@ -122,13 +132,17 @@ class Run:
     XLA, a step takes half the time that it takes in float32 with XLA.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, start: Weights | None = None) -> None:
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("mixed_bfloat16")
         self.model = network(training=True)
         keras.config.set_dtype_policy(policy)
+        if start is not None:
+            self.model.set_weights(start)
         self._optimizer = keras.optimizers.AdamW(
-            OneCycle(_PEAK_RATE, steps, _WARM_UP), weight_decay=_WEIGHT_DECAY, clipnorm=_CLIP
+            OneCycle(_PEAK_RATE if start is None else _PEAK_RATE_AGAIN, steps, _WARM_UP),
+            weight_decay=_WEIGHT_DECAY,
+            clipnorm=_CLIP,
         )
         self._optimizer.build(self.model.trainable_variables)
         self._average = [tf.Variable(weight.value) for weight in self.model.weights]
@@ -149,7 +163,7 @@ class Run:
 
         self.step = step
 
-    def averaged(self) -> list[NDArray[Any]]:
+    def averaged(self) -> Weights:
         """The running average of the weights, in the model's order."""
         return [average.numpy() for average in self._average]
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import keras
 from keras import layers
-from numpy.typing import NDArray
 
 from digits.recognition.outputs import KINDS
-from training_job import segmenter
 from training_job.model import FusedBatchNormalization
 from training_job.segmenter import DepthToSpace, SpaceToDepth
 
@@ -58,10 +56,3 @@ def network(*, training: bool) -> keras.Model:
     kind = DepthToSpace(name="kind")(layers.Conv2D(4 * KINDS, 1)(half))
     glyph = layers.Conv2D(3, 1, name="glyph")(half)
     return keras.Model(picture, [kind, centre, glyph])
-
-
-def litert(weights: list[NDArray[Any]]) -> bytes:
-    """The network with these weights in LiteRT's form, for pictures of any size."""
-    served = network(training=False)
-    served.set_weights(weights)
-    return segmenter.litert(served)
