@@ -118,7 +118,7 @@ def test_one_bad_file_does_not_spoil_the_others(app):
         assert "This file could not be read" in card
         assert "Traceback" not in card
     assert "convert it to PNG" in pictures[1]
-    assert "broken or cut short" in pictures[2]
+    assert "cut short; save it again" in pictures[2]
 
 
 def test_a_blank_page_is_no_error(app):
