@@ -4,6 +4,7 @@
     python -m benchmarks.pictures bundle --count 300    another one, on fewer pictures
     python -m benchmarks.pictures --misses misses.png   and a contact sheet of what is read wrongly
     python -m benchmarks.pictures --development         on other pictures, to tune on
+    python -m benchmarks.pictures --turned              numbers that are turned, too
 
 Every picture is a file that goes through `Classifier.classify`, as on Lambda and in the app. Photos
 are painted from MNIST's 5,000 held-out digits, from digits drawn stroke by stroke, and from the
@@ -13,6 +14,7 @@ painted from what is trained with, and MNIST's training images take the place of
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -79,9 +81,16 @@ def main(
     count: Annotated[int, typer.Option(help="Photos of each kind and level.")] = 1_000,
     misses: Annotated[Path | None, typer.Option(help="Where to draw what is read wrongly.")] = None,
     tune: Annotated[bool, typer.Option("--development", help="On pictures to tune on.")] = False,
+    turned: Annotated[
+        bool,
+        typer.Option("--turned", help="Numbers, upright and turned by 90, 180 and 270 degrees."),
+    ] = False,
 ) -> None:
     """Read every picture and print the tables."""
     console = Console(width=110, highlight=False)
+    if turned:
+        _print_turned(folder, count, console, held_out=not tune)
+        return
     jobs = [(kind, number) for kind, total in _totals(count).items() for number in range(total)]
     with ProcessPoolExecutor(initializer=_load, initargs=(folder, not tune)) as pool:
         done = pool.map(_answers, jobs, chunksize=20)
@@ -94,6 +103,15 @@ def main(
         wrong = [answer for answer in answers if not answer.right]
         misses.write_bytes(contact_sheet.drawn([_tile(answer) for answer in wrong[:_MOST]]))
         console.print(f"{min(len(wrong), _MOST)} of {len(wrong)} misses are in {misses}")
+
+
+def _print_turned(folder: Path, count: int, console: Console, *, held_out: bool) -> None:
+    jobs = [(f"number {level}", number) for level in LEVELS for number in range(count // 2)]
+    with ProcessPoolExecutor(initializer=_load, initargs=(folder, held_out)) as pool:
+        asked = pool.map(_turned, jobs, chunksize=10)
+        shown = track(asked, "turning and reading", len(jobs), console=console, transient=True)
+        console.print(_by_turn(list(shown), bundle.load(folder).manifest.version))
+    console.print(machine.in_words(machine.described()))
 
 
 def _totals(count: int) -> dict[str, int]:
@@ -214,6 +232,40 @@ def _answers(job: tuple[str, int]) -> list[Answer]:
         accepted = result.text is not None and not result.needs_review
         answers.append(Answer(case, result.text, accepted))
     return answers
+
+
+Asked = tuple[bool, bool, bool]
+"""Whether a number is for review for another reason than its turn, for any, and for its turn."""
+
+
+def _turned(job: tuple[str, int]) -> list[Asked]:
+    """A number turned by 0, 90, 180 and 270 degrees."""
+    (case,) = _cases(*job, held_out=_held_out)
+    answers = []
+    for quarter in range(4):
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(case.data)) as upright:
+            upright.rotate(90 * quarter, expand=True).save(buffer, "PNG")
+        result = _classifier.classify(buffer.getvalue(), mode="multiple")
+        otherwise = {digit.reason for digit in result.digits} - {None, "turned"}
+        answers.append((
+            bool(otherwise) or not result.digits, result.needs_review, result.reason == "turned"
+        ))  # fmt: skip
+    return answers
+
+
+def _by_turn(answers: Sequence[Sequence[Asked]], version: str) -> Table:
+    table = Table(title=f"Numbers that are turned, model {version}", title_justify="left")
+    columns = "degrees", "pictures", "otherwise for review", "for review", "95 % interval", "turned"
+    for name in columns:
+        table.add_column(name, justify="right")
+    for quarter, own in enumerate(zip(*answers, strict=True)):
+        before, after, because = (sum(one[place] for one in own) for place in range(3))
+        table.add_row(
+            f"{90 * quarter}", f"{len(own):,}", f"{before / len(own):.1%}",
+            *_share(after, len(own)), f"{because / len(own):.1%}",
+        )  # fmt: skip
+    return table
 
 
 def _by_group(answers: Sequence[Answer], version: str) -> Table:

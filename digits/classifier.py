@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from digits import explain as why
-from digits import image, inputs, reading
+from digits import image, inputs, orientation, reading
 from digits.activations import Activations
 from digits.bundle import Bundle, Decision
 from digits.config import RecognitionConfig
@@ -226,13 +226,16 @@ class Classifier:
     def _result(
         self, picture: Picture, lines: Lines, mode: Mode, explain: Explain | None = None
     ) -> Result:
-        several = False
+        whole: Reason | None = None  # of every mark
         if mode == "single":
             lines, several = reading.main(lines)
+            whole = "several_digits" if several else None
+        elif self._is_turned(lines):
+            whole = "turned"
         digits = tuple(
             self._answer(
                 found,
-                several=several,
+                whole=whole,
                 explain="frame" if explain == "full" and place >= why.MOST else explain,
             )
             for place, found in enumerate(found for line in lines for found in line)
@@ -243,21 +246,21 @@ class Classifier:
         return Result(
             text=_text([len(line) for line in lines], digits),
             needs_review=bool(reasons),
-            reason=reasons[0] if reasons else None,
+            reason=whole or (reasons[0] if reasons else None),
             digits=digits,
             image=ImageInfo(width=picture.width, height=picture.height, format=picture.format),
             model=self.model_info,
         )
 
-    def _answer(self, found: Found, *, several: bool, explain: Explain | None) -> Digit:
+    def _is_turned(self, lines: Lines) -> bool:
+        marks = [found.mark.frame for line in lines for found in line]
+        return len(marks) > 1 and orientation.is_turned(np.stack(marks), self.judge)
+
+    def _answer(self, found: Found, *, whole: Reason | None, explain: Explain | None) -> Digit:
         digit = int(found.probabilities.argmax())
-        reason: Reason | None = None
-        if several:
-            reason = "several_digits"
-        elif not found.is_digit:
-            reason = "not_a_digit"
-        elif not found.accepted:
-            reason = "low_confidence"
+        reason = whole
+        if whole != "several_digits" and not found.accepted:
+            reason = "low_confidence" if found.is_digit else "not_a_digit"
         return Digit(
             digit=digit,
             confidence=round(float(found.probabilities.max()), _DECIMALS),

@@ -20,7 +20,7 @@ from pydantic import (
 
 from digits.errors import DigitsError
 
-Reason = Literal["blank", "not_a_digit", "low_confidence", "several_digits"]
+Reason = Literal["blank", "not_a_digit", "low_confidence", "several_digits", "turned"]
 Mode = Literal["single", "multiple"]
 Explain = Literal["frame", "full"]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -36,6 +36,10 @@ _ADVICE = {
         "There is more than one digit here",
         "Crop the picture to one of them and try again.",
     ),
+    "turned": Advice(
+        "The picture seems to lie on its side or upside down",
+        "Turn it so that the digits stand upright and try again.",
+    ),
 }
 # A newer service may answer with pages, say, which are not in the fields that this app reads.
 _NOT_SHOWN = Advice(

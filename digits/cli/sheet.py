@@ -33,6 +33,7 @@ _REASONS = {
     "not_a_digit": "perhaps no digit",
     "low_confidence": "not sure",
     "several_digits": "one of several",
+    "turned": "picture turned?",
 }
 
 
