@@ -109,14 +109,14 @@ def main() -> None:
     """Measure, and print the bill."""
     classifier = Classifier(bundle.load())
     table = Table(title=f"US dollars for a million images ({PRICES_OF})", title_justify="left")
-    for name in ("images", "ms each", "door", "in all", "of which"):
+    for name in ("images", "ms each", "interface", "in all", "of which"):
         table.add_column(name, justify="right" if name in ("ms each", "in all") else "left")
     for name, files in (("28×28 PNG", samples.small(200)), ("2 MP photo", _photos())):
         each = _milliseconds(classifier, files)
-        for door, cost in (("S3", by_s3(each)), ("HTTP", by_http(each))):
+        for interface, cost in (("S3", by_s3(each)), ("HTTP", by_http(each))):
             lines = sorted(cost.lines.items(), key=lambda it: -it[1])
             parts = ", ".join(f"{line} {dollars:.2f}" for line, dollars in lines[:4])
-            table.add_row(name, f"{each:.1f}", door, f"{cost.total:.2f}", parts)
+            table.add_row(name, f"{each:.1f}", interface, f"{cost.total:.2f}", parts)
     console = Console(soft_wrap=True, width=120)
     console.print(_idle_table())
     console.print(table)

@@ -24,7 +24,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -245,7 +245,8 @@ def _turned(job: tuple[str, int]) -> list[Asked]:
     for quarter in range(4):
         buffer = io.BytesIO()
         with Image.open(io.BytesIO(case.data)) as upright:
-            upright.rotate(90 * quarter, expand=True).save(buffer, "PNG")
+            whole = ImageOps.exif_transpose(upright).convert("RGB")
+        whole.rotate(90 * quarter, expand=True).save(buffer, "PNG")
         result = _classifier.classify(buffer.getvalue(), mode="multiple")
         otherwise = {digit.reason for digit in result.digits} - {None, "turned"}
         answers.append((

@@ -35,7 +35,7 @@ _HEAT = np.array([(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)],
 
 
 def explain(frame: Frames, digit: int, network: Network, how: Explain) -> Explanation:
-    """Explain why `network` read `digit` in `frame`: what every door shows.
+    """Explain why `network` read `digit` in `frame`: what every interface shows.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Corrections that users sent: what is kept of one, and how those of a bucket become a folder.
 
-The HTTP door writes them; a person looks through the folder before it is trained on.
+The HTTP API writes them; a person looks through the folder before it is trained on.
 """
 
 from __future__ import annotations

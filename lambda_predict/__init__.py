@@ -1,4 +1,4 @@
-"""Thin doors over `digits` for AWS Lambda: one module per function."""
+"""Thin interfaces to `digits` for AWS Lambda: one module per function."""
 
 import gc
 import os

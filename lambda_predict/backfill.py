@@ -1,4 +1,4 @@
-"""The backlog's door: batches of a bucket's objects in, their labels out, a count of each outcome.
+"""The backfill worker: batches of a bucket's objects in, their labels out, a count of each outcome.
 
 A state machine (`infra/backfill.asl.json`) goes through a bucket's listing or its inventory and
 calls this with some objects at a time, as many calls at once as it is allowed. What has a label of

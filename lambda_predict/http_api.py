@@ -1,4 +1,4 @@
-"""The HTTP door: API Gateway's events in, results or RFC 9457 problems out."""
+"""The HTTP interface: API Gateway's events in, results or RFC 9457 problems out."""
 
 from __future__ import annotations
 

@@ -59,9 +59,9 @@ def read_images(event: APIGatewayProxyEvent) -> bytes | list[NamedImage]:
     BadRequest
         If the body is empty, or is not what its content type says.
     TooLarge
-        If the body as a whole is over the limit of this door.
+        If the body as a whole is over the limit of the HTTP API.
     UnsupportedFormat
-        If the content type is none that this door knows, or for want of one the gateway has taken
+        If the HTTP API does not know the content type, or for want of one the gateway has taken
         the bytes of an image for text.
     """
     content_type, media_type = _content_type(event)
@@ -89,7 +89,7 @@ def read_json(event: APIGatewayProxyEvent, expected: type[Model]) -> Model:
     BadRequest
         If the body is empty, or is not what `expected` describes.
     TooLarge
-        If the body as a whole is over the limit of this door.
+        If the body as a whole is over the limit of the HTTP API.
     UnsupportedFormat
         If the body is said to be anything but JSON in UTF-8.
     """

@@ -206,7 +206,7 @@ def _get_or_none(s3: S3Client, bucket: str, key: str) -> Any | None:
 
 
 def _read_body(answer: Any) -> bytes:
-    """The object's bytes, unless there are more than any door takes."""
+    """The object's bytes, unless there are more than any interface takes."""
     if answer["ContentLength"] > MAX_BYTES:
         answer["Body"].close()
         raise TooLarge(

@@ -1,4 +1,4 @@
-"""The labels door: queue messages that carry S3 events in, label objects out.
+"""The S3 interface: queue messages that carry S3 events in, label objects out.
 
 First-time messages come in batches, those that come back one at a time and by a queue of their own
 (`template.yaml`), so an image that takes the time or the memory of the whole function does so once

@@ -13,10 +13,10 @@ app = typer.Typer(help="Look after the labels of a deployed stack.", no_args_is_
 
 Stack = Annotated[str, typer.Option("--stack", help="Name of the deployed stack.")]
 Images = Annotated[
-    str, typer.Argument(metavar="IMAGES", help="s3://<images bucket>, or a prefix in it.")
+    str, typer.Argument(metavar="IMAGES", help="s3://IMAGES-BUCKET, or a prefix in it.")
 ]
 Table = Annotated[
-    str, typer.Argument(help="What `digits labels collect` wrote, or s3://<labels bucket>.")
+    str, typer.Argument(help="What `digits labels collect` wrote, or s3://LABELS-BUCKET.")
 ]
 
 
@@ -40,7 +40,7 @@ def backfill(
         typer.Option(
             metavar="MANIFEST",
             help="Take the images from this S3 Inventory of the whole bucket"
-            " (s3://<labels bucket>/inventory/…/manifest.json).",
+            " (s3://LABELS-BUCKET/inventory/…/manifest.json).",
         ),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Show how far it is, until it ends.")] = True,
@@ -55,7 +55,7 @@ def backfill(
 def collect(
     labels: Annotated[
         str,
-        typer.Argument(metavar="LABELS", help="s3://<labels bucket>, or …/labels/ and a prefix."),
+        typer.Argument(metavar="LABELS", help="s3://LABELS-BUCKET, or …/labels/ and a prefix."),
     ],
     out: Annotated[
         Path | None,
@@ -82,7 +82,7 @@ def diff(before: Table, after: Table, format_: Shape = Format.TABLE) -> None:
 # A correction may start with a minus, as an option does.
 @app.command(context_settings={"ignore_unknown_options": True})
 def correct(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="s3://<images bucket>/<key>.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="s3://IMAGES-BUCKET/KEY.")],
     truth: Annotated[
         str,
         typer.Argument(

@@ -1,4 +1,4 @@
-"""`make run`: train, deploy to the local cloud, label real pictures by both doors, open the app.
+"""`make run`: train, deploy locally, label real pictures over both interfaces, serve the app.
 
 python -m infra.local                 until Ctrl-C
 python -m infra.local --once          stop after the labels; exit 0 if each was right or honest
@@ -112,7 +112,7 @@ def _publish(cloud: LocalCloud, deployment: Deployment, trained: Path) -> None:
 
 
 def _prove(cloud: LocalCloud, deployment: Deployment) -> bool:
-    """Label the pictures through both doors and print the table."""
+    """Label the pictures through both interfaces and print the table."""
     dropped = pictures()
     with _step(f"Dropping {len(dropped)} files in s3://{deployment.images_bucket}"):
         proof.drop(cloud.s3(), deployment, dropped)

@@ -24,7 +24,7 @@ _LABELS_WITHIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Row:
-    """One picture, and the JSON that each door answered with."""
+    """One picture, and the JSON that each interface answered with."""
 
     picture: Picture
     label: dict[str, Any]
@@ -33,7 +33,7 @@ class Row:
 
     @property
     def is_right(self) -> bool:
-        """Whether both doors were right or honest: marked for review, or refused if no image."""
+        """Whether both answers are right or honest: marked for review, or refused if no image."""
         return all(_is_right(self.picture, json) for json in (self.label, self.answer))
 
 

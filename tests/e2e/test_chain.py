@@ -1,4 +1,4 @@
-"""`make run`'s own code: a real deployment into a local cloud, real pictures through both doors."""
+"""`make run`'s own code: a real deployment into a local cloud, pictures through both interfaces."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def first_run(folder: Path) -> subprocess.CompletedProcess[str]:
     return run_once(folder, free_port())
 
 
-def test_every_label_comes_by_both_doors_and_is_right_or_honest(first_run):
+def test_every_label_comes_by_both_interfaces_and_is_right_or_honest(first_run):
     assert first_run.returncode == 0, first_run.stdout + first_run.stderr
     dropped = pictures()
     assert first_run.stdout.count("✓") == len(dropped) == 21

@@ -30,7 +30,7 @@ def new(tmp_path):
     return make_bundle(tmp_path / "new", NEW, temperature=3.0)
 
 
-class Door:
+class Api:
     """The HTTP function, freshly started, with a clock that the test turns."""
 
     def __init__(self, context, environment, seven):
@@ -59,8 +59,8 @@ class Door:
 
 
 @pytest.fixture
-def door(context, environment, seven):
-    return Door(context, environment, seven)
+def api(context, environment, seven):
+    return Api(context, environment, seven)
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def refusals(capsys):
 
 
 @pytest.fixture
-def calls(door, monkeypatch):
-    """What the door asks S3 from now on: operation, key and condition."""
+def calls(api, monkeypatch):
+    """What the API asks S3 from now on: operation, key and condition."""
     seen = []
-    client = door.module.models._models._s3
+    client = api.module.models._models._s3
     real = client.get_object
 
     def recorded(**asked):
@@ -95,8 +95,8 @@ def calls(door, monkeypatch):
     return seen
 
 
-def test_where_nothing_is_promoted_the_shipped_model_answers(door, refusals):
-    assert door.version() == bundle.load().manifest.version
+def test_where_nothing_is_promoted_the_shipped_model_answers(api, refusals):
+    assert api.version() == bundle.load().manifest.version
     assert refusals() == 0
 
 
@@ -106,9 +106,9 @@ def test_without_a_store_the_shipped_model_answers(environment, context, seven):
     assert json.loads(response["body"])["model"]["version"] == bundle.load().manifest.version
 
 
-def test_the_promoted_model_answers_the_first_request(door, models, old):
+def test_the_promoted_model_answers_the_first_request(api, models, old):
     store.publish(old, models)
-    assert door.version() == OLD
+    assert api.version() == OLD
 
 
 def test_the_promoted_model_labels_the_first_image(s3, s3_labels, context, models, old, seven):
@@ -119,45 +119,45 @@ def test_the_promoted_model_labels_the_first_image(s3, s3_labels, context, model
     assert label["model"]["version"] == OLD
 
 
-def test_a_moved_pointer_is_followed_after_the_refresh_time_and_not_before(door, models, old, new):
+def test_a_moved_pointer_is_followed_after_the_refresh_time_and_not_before(api, models, old, new):
     store.publish(old, models)
-    before = door.confidence()
+    before = api.confidence()
     store.publish(new, models)
-    door.now += REFRESH - 0.001
-    assert (door.version(), door.confidence()) == (OLD, before)
-    door.now += 0.001
-    assert door.version() == NEW
-    assert door.confidence() < before
+    api.now += REFRESH - 0.001
+    assert (api.version(), api.confidence()) == (OLD, before)
+    api.now += 0.001
+    assert api.version() == NEW
+    assert api.confidence() < before
 
 
-def test_a_roll_back_is_followed_too(door, models, old, new):
+def test_a_roll_back_is_followed_too(api, models, old, new):
     store.publish(old, models)
     store.publish(new, models)
-    assert door.version() == NEW
+    assert api.version() == NEW
     store.roll_back(models)
-    door.now += REFRESH
-    assert door.version() == OLD
+    api.now += REFRESH
+    assert api.version() == OLD
 
 
-def test_an_uploaded_but_not_promoted_model_answers_nothing(door, models, old, new):
+def test_an_uploaded_but_not_promoted_model_answers_nothing(api, models, old, new):
     store.publish(old, models)
     store.upload(new, models)
-    door.now += REFRESH
-    assert door.version() == OLD
+    api.now += REFRESH
+    assert api.version() == OLD
 
 
 def test_of_the_model_that_ships_with_the_code_nothing_but_the_pointer_is_fetched(
-    door, models, calls
+    api, models, calls
 ):
     store.publish(bundle.SHIPPED, models)
     calls.clear()
-    assert door.version() == bundle.load().manifest.version
+    assert api.version() == bundle.load().manifest.version
     assert [key for key, _, _ in calls] == [store.POINTER]
 
 
-def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(door, models, old, calls):
+def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(api, models, old, calls):
     store.publish(old, models)
-    door.version()
+    api.version()
     assert [key for key, _, _ in calls] == [
         "models/current.json",
         *(
@@ -167,11 +167,11 @@ def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(door, models,
     ]  # fmt: skip
     calls.clear()
     for _ in range(3):
-        door.version()
+        api.version()
     assert calls == []
-    door.now += REFRESH
+    api.now += REFRESH
     for _ in range(3):
-        door.version()
+        api.version()
     etag = models.read(store.POINTER).etag
     assert calls == [("models/current.json", etag, 304)]
 
@@ -235,90 +235,88 @@ BREAKS = {
 
 @pytest.mark.parametrize("harm", BREAKS)
 def test_what_is_broken_is_refused_counted_and_recovered_from(
-    door, models, s3, old, new, refusals, harm
+    api, models, s3, old, new, refusals, harm
 ):
     store.publish(old, models)
-    assert door.version() == OLD
+    assert api.version() == OLD
     store.publish(new, models)
     BREAKS[harm](s3, new)
-    door.now += REFRESH
+    api.now += REFRESH
     assert refusals() == 0
-    assert door.version() == OLD
+    assert api.version() == OLD
     assert refusals() == 1
-    assert door.version() == OLD
+    assert api.version() == OLD
     assert refusals() == 0, "it is looked at again only after the refresh time"
-    door.now += REFRESH
-    assert door.version() == OLD
+    api.now += REFRESH
+    assert api.version() == OLD
     assert refusals() == 1, "it goes on being counted while it is broken"
 
     for key in models.keys("models/"):
         s3.delete_object(Bucket=MODELS, Key=key)
     store.publish(new, models)
-    door.now += REFRESH
-    assert door.version() == NEW
+    api.now += REFRESH
+    assert api.version() == NEW
     assert refusals() == 0
 
 
-def test_a_broken_model_at_the_first_request_leaves_the_shipped_one(
-    door, models, s3, new, refusals
-):
+def test_a_broken_model_at_the_first_request_leaves_the_shipped_one(api, models, s3, new, refusals):
     store.publish(new, models)
     put(s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL)
-    assert door.version() == bundle.load().manifest.version
+    assert api.version() == bundle.load().manifest.version
     assert refusals() == 1
     store.publish(new, models)  # the same version, mended: the pointer does not move
-    door.now += REFRESH
-    assert door.version() == NEW
+    api.now += REFRESH
+    assert api.version() == NEW
 
 
 def test_after_a_deployment_over_schema_1_the_shipped_model_answers_until_another_is_promoted(
-    door, models, new, tmp_path, refusals, caplog
+    api, models, new, tmp_path, refusals, caplog
 ):
     """Deploy, then promote: as `docs/operations.md` has it."""
     before = put_in_service(make_schema_1(tmp_path / "schema 1"), models)
-    assert door.version() == bundle.load().manifest.version
+    assert api.version() == bundle.load().manifest.version
     assert refusals() == 1, "the alarm sees it"
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert f"Model {before.version} has bundle schema 1, which version 0.1.0" in line.reason
-    door.now += REFRESH
-    assert door.version() == bundle.load().manifest.version
+    api.now += REFRESH
+    assert api.version() == bundle.load().manifest.version
     assert refusals() == 1, "for as long as nothing is promoted"
 
     promotion = gate.promote(store.upload(new, models).version, models)
     assert "test accuracy, compared" in [item.name for item in promotion.criteria if item.passed]
     assert promotion.pointer.previous == before.version
-    door.now += REFRESH
-    assert door.version() == NEW
+    api.now += REFRESH
+    assert api.version() == NEW
     assert refusals() == 0
 
     pointer = models.read(store.POINTER)
     with pytest.raises(ModelUnavailable, match="bundle schema 1"):
         store.roll_back(models)
     assert models.read(store.POINTER) == pointer
-    door.now += REFRESH
-    assert door.version() == NEW
+    api.now += REFRESH
+    assert api.version() == NEW
     assert refusals() == 0
 
 
 def test_the_shipped_model_can_be_promoted_where_version_0_1_0_had_published_its_own(
-    door, models, tmp_path, refusals
+    api, models, tmp_path, refusals
 ):
     put_in_service(make_schema_1(tmp_path / "schema 1"), models)
-    assert door.version() == bundle.load().manifest.version
+    assert api.version() == bundle.load().manifest.version
     assert refusals() == 1
     gate.promote(store.upload(bundle.SHIPPED, models).version, models)
-    door.now += REFRESH
-    assert door.version() == bundle.load().manifest.version
+    api.now += REFRESH
+    assert api.version() == bundle.load().manifest.version
     assert refusals() == 0
 
 
-def test_a_refusal_is_logged_with_its_reason(door, models, s3, old, new, caplog):
+def test_a_refusal_is_logged_with_its_reason(api, models, s3, old, new, caplog):
     store.publish(old, models)
-    door.version()
+    api.version()
     store.publish(new, models)
     put(s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL)
-    door.now += REFRESH
-    door.version()
+    api.now += REFRESH
+    api.version()
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert OLD in line.getMessage()
     assert f"mnist_cnn.tflite of model {NEW}" in line.reason
@@ -329,51 +327,51 @@ def unreachable(**_):
 
 
 def test_a_store_that_is_unreachable_at_the_first_request_is_503_and_recovered_from(
-    door, models, old, monkeypatch
+    api, models, old, monkeypatch
 ):
     store.publish(old, models)
-    monkeypatch.setattr(door.module.models._models._s3, "get_object", unreachable)
-    status, problem = door.post()
+    monkeypatch.setattr(api.module.models._models._s3, "get_object", unreachable)
+    status, problem = api.post()
     assert (status, problem["code"]) == (503, "model_unavailable")
-    assert door.post()[0] == 503
+    assert api.post()[0] == 503
     monkeypatch.undo()
-    assert door.version() == OLD, "the next request asks at once"
+    assert api.version() == OLD, "the next request asks at once"
 
 
 def test_a_store_that_is_lost_later_leaves_the_model_in_service(
-    door, models, old, new, monkeypatch, refusals
+    api, models, old, new, monkeypatch, refusals
 ):
     store.publish(old, models)
-    assert door.version() == OLD
+    assert api.version() == OLD
     store.publish(new, models)
-    monkeypatch.setattr(door.module.models._models._s3, "get_object", unreachable)
-    door.now += REFRESH
-    assert door.version() == OLD
+    monkeypatch.setattr(api.module.models._models._s3, "get_object", unreachable)
+    api.now += REFRESH
+    assert api.version() == OLD
     assert refusals() == 1
     monkeypatch.undo()
-    assert door.version() == OLD
-    door.now += REFRESH
-    assert door.version() == NEW
+    assert api.version() == OLD
+    api.now += REFRESH
+    assert api.version() == NEW
 
 
 def test_a_store_that_is_lost_between_pointer_and_model_leaves_the_model_in_service(
-    door, models, old, new, monkeypatch
+    api, models, old, new, monkeypatch
 ):
     store.publish(old, models)
-    assert door.version() == OLD
+    assert api.version() == OLD
     store.publish(new, models)
-    client = door.module.models._models._s3
+    client = api.module.models._models._s3
     real = client.get_object
 
     def breaks_off(**asked):
         return unreachable() if asked["Key"].endswith(".tflite") else real(**asked)
 
     monkeypatch.setattr(client, "get_object", breaks_off)
-    door.now += REFRESH
-    assert door.version() == OLD
+    api.now += REFRESH
+    assert api.version() == OLD
     monkeypatch.undo()
-    door.now += REFRESH
-    assert door.version() == NEW
+    api.now += REFRESH
+    assert api.version() == NEW
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_the_artifact_is_small(built):
     assert size < MAX_BYTES
 
 
-def test_both_doors_and_all_that_they_import_are_in_it(built):
+def test_both_interfaces_and_all_that_they_import_are_in_it(built):
     _, folder = built
     for package in ("digits", "lambda_predict"):
         ours = {path.relative_to(ROOT) for path in files_of(ROOT / package) if is_served(path)}

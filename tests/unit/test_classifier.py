@@ -125,7 +125,7 @@ def test_a_batch_gives_what_single_frames_give(classifier):
     np.testing.assert_allclose(classifier.logits(frames), alone, atol=1e-4)
 
 
-def test_a_door_may_take_less_than_the_others(classifier, seven):
+def test_an_interface_may_take_less_than_the_others(classifier, seven):
     with pytest.raises(TooLarge):
         classifier.classify(seven, max_bytes=100)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,9 +22,12 @@ from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 from PIL import Image
 from pyarrow import parquet
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from digits import Classifier
-from digits.cli import classification, main
+from digits.cli import app, classification, main
 from digits.results import Result
 from tests.conftest import GOLDEN, truths
 from tests.unit.test_tabular import cells_of
@@ -543,6 +547,28 @@ def test_every_command_explains_itself(digits, command):
     done = digits(*command, "--help")
     assert (done.code, done.err) == (0, "")
     assert f"Usage: {' '.join(['digits', *command])} [OPTIONS]" in done.out
+
+
+def every_command(group: TyperGroup, *path: str) -> Iterator[tuple[tuple[str, ...], TyperCommand]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from every_command(command, *path, name)
+        else:
+            yield (*path, name), command
+
+
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [pytest.param(*one, id=" ".join(one[0])) for one in every_command(get_command(app))],
+)
+def test_every_word_of_the_help_texts_is_shown(monkeypatch, path, command):
+    """A placeholder in angle brackets, say, would be taken for markup and left out."""
+    monkeypatch.setenv("TERMINAL_WIDTH", "500")
+    monkeypatch.setenv("COLUMNS", "500")
+    shown = "".join(CliRunner().invoke(app, [*path, "--help"]).output.split())
+    texts = [command.help or "", *(getattr(one, "help", None) or "" for one in command.params)]
+    for text in filter(None, texts):
+        assert "".join(text.replace("`", "").replace("\f", "").split()) in shown
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():

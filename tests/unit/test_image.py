@@ -363,7 +363,7 @@ class TestLimits:
         with pytest.raises(TooLarge, match="20,971,521 bytes, more than the 20,971,520"):
             decode(data + bytes(limits.MAX_BYTES - len(data) + 1))
 
-    def test_a_door_may_take_less(self):
+    def test_an_interface_may_take_less(self):
         data = encode(GREY, "PNG")
         assert decode(data, max_bytes=len(data)).format == "PNG"
         with pytest.raises(TooLarge):

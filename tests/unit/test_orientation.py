@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from digits import image, orientation
 from digits.reading import Opinions
@@ -18,7 +18,8 @@ NUMBERS = 30
 def turned(data: bytes, quarters: int) -> bytes:
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(data)) as upright:
-        upright.rotate(90 * quarters, expand=True).save(buffer, "PNG")
+        whole = ImageOps.exif_transpose(upright).convert("RGB")
+    whole.rotate(90 * quarters, expand=True).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -104,11 +105,11 @@ def test_each_digit_keeps_its_own_reason_before_that_of_the_page(classifier, num
 
 
 def test_a_picture_that_exif_turns_upright_is_not_turned(classifier, numbers):
-    with Image.open(io.BytesIO(numbers[2])) as upright:
-        exif = Image.Exif()
-        exif[0x0112] = 6  # turn by 90 degrees clockwise to show it
-        buffer = io.BytesIO()
-        upright.convert("L").rotate(90, expand=True).save(buffer, "JPEG", exif=exif, quality=95)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to show it
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(turned(numbers[2], 1))) as lying:
+        lying.save(buffer, "JPEG", exif=exif, quality=95)
     assert image.decode(buffer.getvalue()).width == image.decode(numbers[2]).width
     result = classifier.classify(buffer.getvalue(), mode="multiple")
     assert result.reason == classifier.classify(numbers[2], mode="multiple").reason
