@@ -2,7 +2,7 @@
 
     python -m benchmarks.gallery docs/images/photos.png
 
-The photos are painted from what no training saw; they are chosen for variety, one a kind, and not
+The photos are rendered from what no training saw; they are chosen for variety, one a kind, and not
 for being read rightly.
 """
 
@@ -26,7 +26,7 @@ _INK, _FAINT = (30, 34, 42), (110, 116, 128)
 
 
 def main(path: Annotated[Path, typer.Argument(help="The PNG to write.")]) -> None:
-    """Paint, read and draw."""
+    """Render the photos, read them and draw the picture."""
     with nothing_on_stderr():
         classifier = Classifier(bundle.load())
     samples = _samples()

@@ -45,7 +45,7 @@ from digits.cli import main
 with suppress(SystemExit):
     main(["labels", "collect", *sys.argv[1:]])
 """
-# By itself: what the system tells of an ended process counts what it was forked from.
+# By itself: what the system reports of an ended process counts what it was forked from.
 _TOLD = """
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """

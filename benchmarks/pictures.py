@@ -7,9 +7,9 @@
     python -m benchmarks.pictures --turned              numbers that are turned, too
 
 Every picture is a file that goes through `Classifier.classify`, as on Lambda and in the app. Photos
-are painted from MNIST's 5,000 held-out digits, from digits drawn stroke by stroke, and from the
+are rendered from MNIST's 5,000 held-out digits, from digits drawn stroke by stroke, and from the
 typefaces that are held out of training; letters are of those typefaces. Those for development are
-painted from what is trained with, and MNIST's training images take the place of its test images.
+rendered from what is trained with, and MNIST's training images take the place of its test images.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main(
     jobs = [(kind, number) for kind, total in _totals(count).items() for number in range(total)]
     with ProcessPoolExecutor(initializer=_load, initargs=(folder, not tune)) as pool:
         done = pool.map(_answers, jobs, chunksize=20)
-        shown = track(done, "painting and reading", len(jobs), console=console, transient=True)
+        shown = track(done, "rendering and reading", len(jobs), console=console, transient=True)
         answers = [answer for several in shown for answer in several]
     console.print(_by_group(answers, bundle.load(folder).manifest.version))
     console.print(_by_condition(answers))

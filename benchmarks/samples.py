@@ -1,4 +1,4 @@
-"""Files as they come: MNIST-size PNGs, and painted photos of any size."""
+"""Files as they come: MNIST-size PNGs, and synthetic photos of any size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def small(count: int) -> list[bytes]:
 
 
 def photo_jpeg(number: int, size: tuple[int, int], *, quality: int = 88, grain: float = 0) -> bytes:
-    """A painted photo of a digit as JPEG; `grain` is a sensor's noise, a standard deviation."""
+    """A synthetic photo of a digit as JPEG; `grain` is a sensor's noise, a standard deviation."""
     return _file(_photo(number, size, grain), "JPEG", quality=quality)
 
 
@@ -35,7 +35,7 @@ def large_jpeg(number: int) -> bytes:
 
 
 def photo_png(number: int, size: tuple[int, int]) -> bytes:
-    """A painted photo of a digit as PNG, in colours."""
+    """A synthetic photo of a digit as PNG, in colours."""
     return _file(_photo(number, size, grain=3), "PNG", compress_level=6)
 
 

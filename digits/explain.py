@@ -84,7 +84,7 @@ def occlusion(frame: Frames, digit: int, logits: Callable[[Frames], Frames]) -> 
     Returns
     -------
     uint8 (28, 28)
-        255 where the fall is largest, 0 where there is none or where the log-odds rise; 0
+        255 where the fall is largest, 0 where the log-odds do not change or rise; 0
         everywhere if nothing matters.
     """
     steps = _SIDE // _STRIDE

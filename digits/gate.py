@@ -180,7 +180,7 @@ class Criterion:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the value is on the right side of its bound; None if there is none to judge."""
+        """Whether the value is on the right side of its bound; None without a value."""
         if self.value is None or self.bound is None:
             return None
         return self.value >= self.bound if self.sense == "≥" else self.value <= self.bound
@@ -272,7 +272,7 @@ def judge(
     in_service
         The model to compare it with, if there is one.
     absent
-        Why there is none.
+        Why it is None.
     """
     if in_service is None:
         return (*_floors(candidate), _skipped("comparison with the model in service", absent))
@@ -308,7 +308,7 @@ class NotComparable(ModelUnavailable):
 
 
 def _in_service(models: Store, seen: Seen) -> tuple[Evidence | None, str]:
-    """The model in service, or why there is none.
+    """The model in service, or why none can be compared with.
 
     Raises
     ------

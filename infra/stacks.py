@@ -29,7 +29,7 @@ class CannotBeDone(Exception):
 
 
 def described(stack: str) -> dict[str, Any]:
-    """What CloudFormation says of the stack of this name or id; nothing if there is none."""
+    """CloudFormation's description of the stack of this name or id; empty without such a stack."""
     try:
         answer: Any = boto3.client("cloudformation").describe_stacks(StackName=stack)
     except ClientError as error:

@@ -48,7 +48,7 @@ def decoded(text: str, field: str) -> bytes:
 
 
 def from_base64(text: str) -> bytes:
-    """The bytes of standard base64. Raises `ValueError` if it is none."""
+    """The bytes of standard base64. Raises `ValueError` if it is not base64."""
     if len(text) < _LARGE:
         return small_b64decode(text, validate=True)
     from pybase64 import b64decode  # noqa: PLC0415 - a start does without it

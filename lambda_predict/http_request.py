@@ -127,7 +127,7 @@ def choice(event: APIGatewayProxyEvent, name: str, values: Mapping[str, Value]) 
     Raises
     ------
     BadRequest
-        If it is none of them.
+        If it is another value.
     """
     given = event.multi_value_query_string_parameters.get(name) or ["false"]
     if len(given) > 1:

@@ -47,7 +47,7 @@ class Part:
     def is_file(self) -> bool:
         """Whether it is a file, by its name, its type or its first bytes.
 
-        A field of a browser's form for which no file was chosen is none.
+        A file field of a browser's form without a chosen file is left out.
         """
         filename = self._parameter("filename")
         if filename is not None:

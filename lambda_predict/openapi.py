@@ -236,7 +236,7 @@ def _label() -> dict[str, Any]:
         ],
         "responses": {
             "200": {
-                "description": "The label: a result, or why there is none",
+                "description": "The label: a result, or why the image cannot be labelled",
                 "content": {
                     "application/json": {
                         "schema": {

@@ -28,7 +28,7 @@ class ModelInService:
     Where nothing is promoted, or there is no store, that is the model that ships with the code. A
     bundle that is broken, half-published or tampered with is refused, logged and counted, and the
     model at hand (at first the shipped one) keeps serving. A store that cannot be reached leaves
-    the model at hand in service too, but is an error while there is none yet: to guess which model
+    the model at hand in service too, but is an error before the first model: to guess which model
     should answer would be a silent mistake.
 
     Parameters

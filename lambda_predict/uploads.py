@@ -164,7 +164,7 @@ class Uploads:
         return data
 
     def _read(self, bucket: str, key: str, max_bytes: int | None = None) -> bytes | None:
-        """The object's bytes; None where there is none."""
+        """The object's bytes; None if it does not exist."""
         # S3 answers a GET of a missing object with 403 unless the bucket may be listed, and a right
         # to list below one prefix is none to a GET, which has no prefix. So it is asked by listing.
         if not self._exists(bucket, key):

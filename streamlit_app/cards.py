@@ -13,7 +13,7 @@ from streamlit_app.engine import Reading
 
 
 def card(reading: Reading) -> str:
-    """One picture's card: its answer, or in words why there is none."""
+    """One picture's card: its answer, or in words why it has no answer."""
     if reading.result is None:
         return _error_card(reading)
     result = reading.result

@@ -69,7 +69,7 @@ class Checkpoint:
         self.store.swap(self.key, buffer.getvalue(), expected=found.etag if found else None)
 
     def load(self) -> State | None:
-        """The last state of this very job; None where there is none, or it cannot be read.
+        """The last state of this very job; None if the store has none, or it cannot be read.
 
         Raises
         ------

@@ -1,6 +1,6 @@
 """Training itself: one compiled function runs a stretch of steps, an epoch is ten of them.
 
-The digits and the opinion on what is none are learnt together, from the same batches: the ten
+The digits and the reject option are learnt together, from the same batches: the ten
 logits from what is a digit, the opinion from everything. That is outlier exposure (see `outliers`)
 by an output of its own, so the digits' probabilities stay those of ten digits.
 
@@ -53,7 +53,7 @@ def fit(
     Parameters
     ----------
     train
-        Digits, and what is none; see `training_job.data.NONE`.
+        Digits, and negatives; see `training_job.data.NONE`.
 
     Returns
     -------

@@ -52,7 +52,7 @@ class Glyphs:
 
 @cache
 def load(*, held_out: bool, digits: bool) -> Glyphs:
-    """Digits, or what is none, of the typefaces to train with, or of every fifth, held out."""
+    """Digits, or other characters, of the typefaces to train with, or of every fifth, held out."""
     with np.load(KEPT, allow_pickle=False) as arrays:
         images, characters, face = arrays["images"], arrays["characters"], arrays["face"]
     chosen = ((face % 5 == 0) == held_out) & (np.char.isdigit(characters) == digits)

@@ -27,18 +27,18 @@ Chances = dict[str, float]
 
 @dataclass(frozen=True)
 class Sample:
-    """One painted picture.
+    """One synthetic picture.
 
     Attributes
     ----------
     data : bytes
         An image file.
     text : str
-        The digits that were painted, in reading order, lines joined by newlines.
+        The digits in it, in reading order, lines joined by newlines.
     conditions : dict
-        What it was painted on, with, and under, for finding out where errors come from.
+        Its paper, pen and light, for finding out where errors come from.
     box : tuple of four int, or None
-        x, y, width and height of all ink, pixels of the upright picture; None where there is none.
+        x, y, width and height of all ink, pixels of the upright picture; None without ink.
     """
 
     data: bytes
@@ -128,7 +128,7 @@ _STYLES: dict[Level, _Style] = {
 def load(*, held_out: bool) -> tuple[Digits28, NDArray[np.uint8]]:
     """MNIST training images and labels: uint8 (n, 28, 28) white on black, and uint8 (n,).
 
-    Pictures for tuning are painted from those that are trained on, the ones whose figures are
+    Pictures for tuning are rendered from those that are trained on, the ones whose figures are
     reported from those that are held out.
     """
     with np.load(BUNDLED, allow_pickle=False) as arrays:

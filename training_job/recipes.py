@@ -19,7 +19,7 @@ class Recipe:
     epochs
         Times that every image is shown, moved differently each time.
     batch_size
-        Images a step, digits and what is none together.
+        Images a step, digits and negatives together.
     optimizer
         AdamW, or stochastic gradient descent with Nesterov's momentum of 0.9.
     peak_rate

@@ -31,7 +31,7 @@ PICTURES = (
                              " is that digit, how much was read so."),
     ("errors", "Every test image that is read wrongly, the surest mistake first."),
     ("reliability", "How often answers are right, by how sure they are: MNIST's test images."),
-    ("reliability_photos", "The same on painted photos, which no training saw."),
+    ("reliability_photos", "The same on synthetic photos, which no training saw."),
     ("filters", "What the first convolution looks for."),
     ("feature_maps_layer1", "What the first convolution makes of some digits."),
     ("feature_maps_layer2", "What the second convolution makes of them."),

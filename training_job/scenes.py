@@ -34,9 +34,9 @@ class Scene:
     ink : float32 (h, w)
         What was written, 0 to 1, without paper, light or camera.
     owner : uint8 (h, w)
-        Which thing the ink at each pixel belongs to, from 1; 0 where there is none.
+        Which thing the ink at each pixel belongs to, from 1; 0 elsewhere.
     things : tuple of int or None
-        Which digit the first thing is, the second, and so on; None where it is none.
+        Which digit the first thing is, the second, and so on; None for any other thing.
     """
 
     grey: NDArray[np.uint8]

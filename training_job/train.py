@@ -49,7 +49,10 @@ from training_job.recipes import RECIPES, Precision, Recipe
 _SHOWN = (0, 1, 2, 3)  # the test images, a 7, 2, 1 and 0, whose feature maps are drawn
 _ACCEPTED_SHARE = 0.998  # of held-out digits that are to be taken for digits
 _OUTLIERS = {"quick": 500, "release": 4_000}  # drawn from held-out digits and typefaces, for report
-_PHOTOS = {"quick": 50, "release": 300}  # painted of each level to measure on: seconds, not minutes
+_PHOTOS = {
+    "quick": 50,
+    "release": 300,
+}  # synthetic photos of each level to measure on: seconds, not minutes
 
 
 @dataclass(frozen=True)
@@ -287,7 +290,7 @@ def _draw_photos(others: dict[str, Outside], folder: Path) -> None:
         np.concatenate([others[name].probabilities for name in photos]), truths
     )
     error = evaluate.expected_calibration_error(groups)
-    title = f"Reliability on {len(truths):,} painted photos: {error:.2%}"
+    title = f"Reliability on {len(truths):,} synthetic photos: {error:.2%}"
     plots.reliability(groups, title, folder / "reliability_photos.png")
 
 

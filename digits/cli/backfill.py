@@ -46,7 +46,7 @@ class Backfill:
         Raises
         ------
         BadRequest, NotFound
-            If the inventory is none that the state machine can go through.
+            If the state machine cannot read the inventory.
         Conflict
             If it is at other work just now.
         StorageUnavailable

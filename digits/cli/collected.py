@@ -45,7 +45,7 @@ class Row(NamedTuple):
     """One image: what was read in it, and what a person said of it.
 
     `truth` is empty unless a person corrected the label; `confidence` is that of the least sure
-    digit, None where there is none.
+    digit; None without a digit.
     """
 
     image: str
@@ -171,7 +171,7 @@ class _Truths:
         try:
             said = read(Correction, _read(self._s3, self._bucket, key) or b"")
         except ValidationError:
-            return ""  # somebody else wrote it, or there is none any more
+            return ""  # somebody else wrote it, or it was deleted
         return said.truth if said.is_of(image) else ""
 
     def _is_there(self, key: str) -> bool:

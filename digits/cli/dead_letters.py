@@ -226,7 +226,7 @@ class DeadLetters:
         return errors.get(key, UNKNOWN)
 
     def _label(self, key: str) -> Written:
-        """The label of an image; an empty one where there is none."""
+        """The label of an image; an empty one if it has no label."""
         try:
             answer = self._s3.get_object(Bucket=self._labels, Key=label_key(key))
         except self._s3.exceptions.NoSuchKey:

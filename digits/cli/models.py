@@ -112,7 +112,7 @@ def listed(address: str) -> list[Row]:
     Raises
     ------
     NotInStore
-        If there is none.
+        If no model is in service.
     StoreUnreachable
         If the store does not answer, or refuses.
     """

@@ -87,7 +87,7 @@ def output(stack: str, name: str) -> str:
 
 
 def place(address: str) -> tuple[str, str]:
-    """Bucket and prefix, or key, of an s3:// address. Raises `BadRequest` if it is none."""
+    """Bucket and prefix, or key, of an s3:// address. Raises `BadRequest` for another text."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not address.startswith("s3://") or not bucket:
         raise BadRequest(f"{address} is no s3:// address; give s3://bucket/prefix.")

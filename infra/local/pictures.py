@@ -1,4 +1,4 @@
-"""Twenty real digits, and one file that is none, in the forms and under the names people use.
+"""Twenty real digits, and one file that is no image, in the forms and under the names people use.
 
 Each is one of MNIST's test images, which no training saw: some as they are, some drawn as ink on
 paper.

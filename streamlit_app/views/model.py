@@ -72,7 +72,7 @@ LIMITS = """
   upstroke is rarer there than in Europe.
 - It reads dark strokes on something light, or light on dark. Busy backgrounds, touching digits and
   strong shadows are hard.
-- The photos that it was measured on are painted, not taken. Expect less of a hasty photo, and mind
+- The photos that it was measured on are synthetic. Expect less of a hasty photo, and mind
   its doubts.
 """
 

@@ -1,4 +1,4 @@
-"""An engine of our own for these tests, or the reason why there is none."""
+"""An engine of our own for these tests, or the reason why none can be set up."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class StandIn:
 
 
 def read(line, known, faint=()) -> str:
-    """Digits, and ? for what is none."""
+    """Digits, and ? for any other mark."""
     path = Lattice(StandIn(known, faint), CONFIG).best_path(line)
     return "".join(
         str(one.candidate.probabilities.argmax()) if one.is_digit else "?" for one in path

@@ -135,7 +135,7 @@ def first(split: Split, count: int) -> Split:
 
 @pytest.fixture(scope="module")
 def little() -> Mnist:
-    """Less of everything but of what is held out, for photos are painted from that."""
+    """Less of everything but of what is held out, for photos are rendered from that."""
     whole = data.load()
     return Mnist(first(whole.train, 4_000), whole.held_out, first(whole.test, 1_000))
 
