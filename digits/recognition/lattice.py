@@ -65,12 +65,19 @@ Evaluate = Callable[[Sequence[Glyph]], Sequence[Candidate]]
 class Reading:
     """What a candidate on the best path was read as: the likeliest digit, or no digit.
 
-    `box` is left, top, right and bottom in pixels of the picture, of all parts of the mark.
+    `parts` are the glyphs that the mark is made of: the candidate's, and those of what stands above
+    or below it and belongs to the same sign.
     """
 
     candidate: Candidate
     is_digit: bool
-    box: tuple[float, float, float, float]
+    parts: tuple[Glyph, ...]
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of all parts in pixels of the picture."""
+        left, top, right, bottom = zip(*(part.box for part in self.parts), strict=True)
+        return min(left), min(top), max(right), max(bottom)
 
     @property
     def height(self) -> float:
@@ -123,7 +130,7 @@ class Lattice:
             if value > values[stop]:
                 values[stop] = value
                 is_digit = bool(as_digit >= as_other)
-                read = [Reading(candidate, is_digit, candidate.glyph.box)]
+                read = [Reading(candidate, is_digit, (candidate.glyph,))]
                 left_out = not is_digit and self._is_speck(candidate, size)
                 paths[stop] = paths[start] if left_out else [*paths[start], *read]
         return _signs_joined(paths[-1])
@@ -181,9 +188,7 @@ def _signs_joined(path: list[Reading]) -> list[Reading]:
             joined.append(one)
             continue
         larger = max(before, one, key=lambda reading: reading.height)
-        low = np.minimum(before.box[:2], one.box[:2])
-        high = np.maximum(before.box[2:], one.box[2:])
-        joined[-1] = Reading(larger.candidate, False, (*low.tolist(), *high.tolist()))
+        joined[-1] = Reading(larger.candidate, False, (*before.parts, *one.parts))
     return joined
 
 

@@ -26,6 +26,7 @@ _MARGIN = 0.3  # of a glyph's longer side: how far around it the paper is looked
 _PAPER = 25, 60  # of 255, probabilities of handwriting and of print below which a pixel is paper
 _NEAR = 0.15  # of a glyph's longer side: how near to a pixel the paper is that it is compared with
 _STROKE = 0.3  # of a glyph's darkness: where its strokes end
+_EDGE = 0.5  # of a glyph's darkness: where its box ends
 _FULL = 90  # of 255, probability of handwriting from which a pixel's darkness counts whole
 _SAMPLE = 400  # pixels of paper that the plane of its brightness is fitted to
 _MEDIAN_OF_NORMAL = 0.6745  # median of a normal deviation, in standard deviations
@@ -50,19 +51,15 @@ def frame_and_contrast(glyph: Glyph) -> tuple[Plane, float]:
     """
     level = glyph.level
     window, own = _surroundings(glyph)
-    grey = level.grey[window].astype(np.float32)
     handwriting = level.handwriting[window]
-    blank = (handwriting < _PAPER[0]) & (level.printed[window] < _PAPER[1])
-    if np.count_nonzero(blank) < _FEW:
-        blank = ~own if np.count_nonzero(~own) >= _FEW else np.ones_like(own)
-    paper = _paper(grey, blank, max(glyph.mask.shape))
+    grey = level.grey[window].astype(np.float32)
+    paper, blank = _paper_around(glyph, window, own)
     darkness = paper - grey
     # The median, for at the edge of a shadow the paper is not what its surroundings are.
     grain = float(np.median(np.abs(darkness[blank]))) / _MEDIAN_OF_NORMAL
     mean = float(darkness[own].mean())
-    # Of the light on the paper, which may be half in the shade, or of what it lacks to white.
-    share = darkness / paper.clip(_DARKEST) if mean > 0 else -darkness / 255
-    amount = np.clip(share, 0, 1) * np.clip(handwriting / np.float32(_FULL), 0, 1)
+    amount = _share(darkness, paper, dark=mean > 0)
+    amount *= np.clip(handwriting / np.float32(_FULL), 0, 1)
     stroke = own & (amount > _STROKE * percentile(amount[own], 90))
     if not stroke.any():
         stroke = own
@@ -71,6 +68,69 @@ def frame_and_contrast(glyph: Glyph) -> tuple[Plane, float]:
     cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     frame = frame_of_ink(amount[cut], stroke[cut], others[cut] & (handwriting[cut] > 127))
     return frame, abs(mean) / max(grain, 1.0)
+
+
+def box_of(glyph: Glyph, grey: Grey, scale: float) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a glyph's ink in pixels of the picture, by a finer view of it.
+
+    Parameters
+    ----------
+    glyph
+        The glyph; one that is on a level finer than `grey` has the box of its mask.
+    grey : uint8 (h, w)
+        The picture.
+    scale
+        Pixels of `grey` in one of the picture.
+    """
+    times = scale / glyph.level.scale
+    if times <= 1:
+        return glyph.box
+    window, own = _surroundings(glyph)
+    paper, _ = _paper_around(glyph, window, own)
+    darkness = paper - glyph.level.grey[window]
+    dark = bool(darkness[own].mean() > 0)
+    full = percentile(_share(darkness, paper, dark=dark)[own], 90)
+    near = extreme(padded(own, 1), 3, np.logical_or)
+    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
+    cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    top, left = window[0].start + rows[0], window[1].start + columns[0]
+    first, last = (
+        (round(y * times), round(x * times))
+        for y, x in ((top, left), (top + len(near[cut]), left + near[cut].shape[1]))
+    )
+    seen = grey[first[0] : last[0], first[1] : last[1]].astype(np.float32)
+    size = seen.shape[::-1]
+    if min(size) == 0:
+        return glyph.box
+    near = np.asarray(Image.fromarray(near[cut]).resize(size, Image.Resampling.NEAREST))
+    paper = np.asarray(Image.fromarray(paper[cut]).resize(size, Image.Resampling.BILINEAR))
+    stroke = near & (_share(paper - seen, paper, dark=dark) > _EDGE * full)
+    if not stroke.any():
+        return glyph.box
+    rows, columns = np.flatnonzero(stroke.any(1)), np.flatnonzero(stroke.any(0))
+    return (
+        (first[1] + columns[0]) / scale, (first[0] + rows[0]) / scale,
+        (first[1] + columns[-1] + 1) / scale, (first[0] + rows[-1] + 1) / scale,
+    )  # fmt: skip
+
+
+def _paper_around(glyph: Glyph, window: tuple[slice, slice], own: Mask) -> tuple[Plane, Mask]:
+    """The brightness of the paper in a window around a glyph, and which pixels are paper."""
+    level = glyph.level
+    blank = (level.handwriting[window] < _PAPER[0]) & (level.printed[window] < _PAPER[1])
+    if np.count_nonzero(blank) < _FEW:
+        blank = ~own if np.count_nonzero(~own) >= _FEW else np.ones_like(own)
+    grey = level.grey[window].astype(np.float32)
+    return _paper(grey, blank, max(glyph.mask.shape)), blank
+
+
+def _share(darkness: Plane, paper: Plane, *, dark: bool) -> Plane:
+    """Share of the light that ink takes, 0 to 1; or of what the paper lacks to white, if lighter.
+
+    The light on the paper may differ: half of it may be in the shade.
+    """
+    share = darkness / paper.clip(_DARKEST) if dark else -darkness / 255
+    return np.asarray(np.clip(share, 0, 1), np.float32)
 
 
 def frame_of_strokes(strokes: Plane) -> Plane:

@@ -106,7 +106,7 @@ class Recogniser:
         if glyph is None:
             return None
         (candidate,) = self._evaluate([glyph])
-        return self._mark(Reading(candidate, True, glyph.box), picture)
+        return self._mark(Reading(candidate, True, (candidate.glyph,)), picture)
 
     def _read_page(self, picture: Picture) -> Lines:
         lattice = Lattice(self._evaluate, self.config.lattice)
@@ -151,7 +151,9 @@ class Recogniser:
 
     def _mark(self, reading: Reading, picture: Picture) -> Mark:
         candidate = reading.candidate
-        left, top, right, bottom = reading.box
+        scale = max(picture.grey.shape) / max(picture.width, picture.height)
+        boxes = [normalisation.box_of(glyph, picture.grey, scale) for glyph in reading.parts]
+        (left, top), (right, bottom) = np.min(boxes, 0)[:2], np.max(boxes, 0)[2:]
         x, y = max(0, int(left)), max(0, int(top))
         width = min(picture.width, int(np.ceil(right))) - x
         height = min(picture.height, int(np.ceil(bottom))) - y

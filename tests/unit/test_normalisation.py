@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from digits.recognition import normalisation
 from digits.recognition.glyphs import Glyph, Level
@@ -12,6 +12,7 @@ from digits.recognition.normalisation import (
     FIT,
     SIDE,
     already_normal,
+    box_of,
     frame_and_contrast,
     frame_of,
     frame_of_strokes,
@@ -191,3 +192,40 @@ class TestAlreadyNormal:
 def test_the_width_of_a_straight_stroke(width):
     mask = np.ones((width, 200), np.bool_)
     assert normalisation.stroke_width(mask) == pytest.approx(width * 4 / np.pi, rel=0.06)
+
+
+class TestBoxes:
+    @staticmethod
+    def seen(paper: float | np.ndarray = PAPER, ink: float = INK) -> tuple[Glyph, np.ndarray]:
+        """A glyph on a level, its ink one pixel too wide there, and a view four times finer."""
+        fine = written(strokes(times=4), paper, ink).astype(np.uint8)
+        level = np.asarray(Image.fromarray(fine).resize((96, 96), Image.Resampling.BOX))
+        wide = np.asarray(
+            Image.fromarray(strokes().astype(np.uint8)).filter(ImageFilter.MaxFilter(3)), np.bool_
+        )
+        return glyph_of(wide, level), fine
+
+    @pytest.mark.parametrize(("paper", "ink"), [(PAPER, INK), (40, 200), (230, 190)])
+    def test_a_finer_view_gives_the_box_to_its_pixel(self, paper, ink):
+        glyph, fine = self.seen(paper, ink)
+        rows, columns = np.nonzero(strokes(times=4))
+        true = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 4
+        assert np.abs(np.array(glyph.box) - true).max() >= 0.75
+        assert np.abs(np.array(box_of(glyph, fine, 4.0)) - true).max() <= 0.25
+
+    def test_a_gradient_of_light_does_not_matter(self):
+        shade = np.linspace(230, 90, 384)[None, :].repeat(384, 0)
+        fine = np.where(strokes(times=4), shade * 0.4, shade).astype(np.uint8)
+        level = np.asarray(Image.fromarray(fine).resize((96, 96), Image.Resampling.BOX))
+        plain = box_of(*self.seen(), 4.0)
+        boxes = box_of(glyph_of(strokes(), level), fine, 4.0)
+        assert np.abs(np.subtract(boxes, plain)).max() <= 0.5
+
+    def test_a_view_that_is_no_finer_gives_the_mask_s_box(self):
+        glyph, _ = self.seen()
+        assert box_of(glyph, glyph.level.grey, 1.0) == glyph.box
+        assert box_of(glyph, np.zeros((24, 24), np.uint8), 0.25) == glyph.box
+
+    def test_a_view_without_ink_gives_the_mask_s_box(self):
+        glyph, fine = self.seen()
+        assert box_of(glyph, np.full_like(fine, PAPER), 4.0) == glyph.box

@@ -93,7 +93,7 @@ class TestSpecks:
 
     def reading(self, height: int, *, is_digit: bool) -> Reading:
         glyph = Glyph(self.LEVEL, 0, 0, np.ones((height, 10), np.bool_), (0,), 1.0, 1.0)
-        return Reading(Candidate(glyph, FRAME, np.eye(10)[1], 0.9, True, 20.0), is_digit, glyph.box)
+        return Reading(Candidate(glyph, FRAME, np.eye(10)[1], 0.9, True, 20.0), is_digit, (glyph,))
 
     def test_a_line_of_small_marks_is_left_out_beside_digits(self):
         digits = [self.reading(100, is_digit=True), self.reading(20, is_digit=False)]
