@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from digits.morphology import extreme, padded
 from digits.recognition.outputs import BACKGROUND, DIGIT, KINDS, MARK, PAPER, PRINT
 from training_job import glyphs, photos
 from training_job.synthesis import __main__ as command
 from training_job.synthesis import marks, pages, photographs, printed
 from training_job.synthesis.photographs import Scene, scene
+from training_job.synthesis.snapshots import snapshot
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -185,3 +187,42 @@ def test_the_truth_is_in_colours_and_neighbours_differ():
     owner = np.array([[0, 1, 2, 3, 0, 0]], np.uint16)
     picture = command.truth(Scene(np.zeros_like(kind), kind, owner, ("1", "2", "+")))
     assert len(set(picture.getdata())) == 6
+
+
+class TestSnapshots:
+    def test_a_seed_gives_the_same_one_and_what_is_held_out_another(self):
+        one, same, other = snapshot(5), snapshot(5), snapshot(5, held_out=True)
+        for name in ("grey", "kind", "owner"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(same, name))
+        assert one.texts == same.texts
+        assert not np.array_equal(one.grey, other.grey)
+
+    def test_their_truth_is_of_their_pixels(self):
+        heights, seen = [], set()
+        for seed in range(40):
+            one = snapshot(seed, 128)
+            assert one.grey.shape == one.kind.shape == one.owner.shape == (128, 128)
+            assert (one.grey.dtype, one.kind.dtype, one.owner.dtype) == (
+                np.uint8, np.uint8, np.uint16,
+            )  # fmt: skip
+            assert one.owner.max() <= len(one.texts)
+            np.testing.assert_array_equal(one.kind == PAPER, one.owner == 0)
+            for number in np.unique(one.owner[one.owner > 0]):
+                text = one.texts[number - 1]
+                kinds = set(one.kind[one.owner == number].tolist())
+                assert kinds == {DIGIT if text.isdigit() else MARK}
+                seen |= kinds
+                heights.append(int(np.ptp(np.nonzero(one.owner == number)[0])) + 1)
+        assert seen == {DIGIT, MARK}
+        assert min(heights) < 20
+        assert max(heights) > 60
+
+    def test_ink_differs_from_the_paper_beside_it(self):
+        apart = []
+        for seed in range(40):
+            one = snapshot(seed)
+            ink = one.owner > 0
+            if ink.any():
+                near = extreme(padded(ink, 4), 9, np.logical_or) & ~ink
+                apart.append(abs(float(one.grey[ink].mean()) - float(one.grey[near].mean())))
+        assert np.median(apart) > 25

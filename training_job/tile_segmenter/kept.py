@@ -2,7 +2,8 @@
 
 The network was trained by `python -m training_job.tile_segmenter --count 16000 --steps 6000`, whose
 scenes were rendered anew after the first half, and then, on what `training_job.synthesis` renders
-now, by `--count 20000 --steps 11000 --seed 3 --start-from segmenter.keras`: 75 minutes more.
+then, by `--count 20000 --steps 11000 --seed 3 --start-from segmenter.keras`: 75 minutes more.
+It was not shown `training_job.synthesis.snapshots`, which are newer.
 """
 
 from __future__ import annotations

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from digits.recognition.outputs import CELL, HALF
 from training_job.synthesis.photographs import Scene, scene
+from training_job.synthesis.snapshots import snapshot
 
 if TYPE_CHECKING:
     from training_job.progress import Progress
 
 FINE = 16  # parts of a pixel in which offsets are kept
 _FIRST = 1_000_000  # seed of the first scene
+_SNAPSHOTS = 3  # every so many scenes one is a snapshot
 _AT_ONCE = 50  # scenes that a process renders before the next takes its turn
 LARGEST = 80  # pixels, longer side of the largest glyph that has a centre
 _LEAST = 3  # pixels of ink; a glyph of which less is seen has no targets
@@ -114,7 +116,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _of_seed(seed: int) -> Targets:
-    return targets(scene(seed))
+    return targets(snapshot(seed) if seed % _SNAPSHOTS == 0 else scene(seed))
 
 
 def _glyphs(

@@ -1,0 +1,72 @@
+"""Snapshots of a digit, or of a few lines, on ruled, squared or coloured paper, at any size.
+
+They are the pages of `training_job.scenes`, enlarged or reduced and cut to one size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from digits.recognition.outputs import DIGIT, MARK, PAPER
+from training_job import scenes
+from training_job.synthesis.pages import INKED
+from training_job.synthesis.photographs import Scene
+
+# Pixels, evenly in octaves: the longer side of one of the marks, as in `photographs`, and that of
+# the whole snapshot, which the first must not make smaller or larger than a level of the pyramid.
+_HEIGHTS = (12.0, 110.0)
+_SIDES = (90, 900)
+
+
+def snapshot(seed: int, side: int = 256, held_out: bool = False) -> Scene:
+    """Take one snapshot and cut `side` by `side` pixels out of it.
+
+    Printed lines count as paper: `training_job.scenes` does not say where they are.
+
+    Parameters
+    ----------
+    seed
+        Of everything on it.
+    side
+        Of the picture, pixels.
+    held_out
+        Whether its digits and typefaces are those that are held out of training.
+    """
+    taken = scenes.scene(seed, held_out=held_out)
+    rng = np.random.default_rng([seed, 0x54A9, held_out])
+    height, longer = float(np.exp(rng.uniform(*np.log(_HEIGHTS)))), max(taken.grey.shape)
+    scale, middle = float(np.exp(rng.uniform(*np.log(_SIDES)))) / longer, (0.5, 0.5)
+    rows, columns = np.nonzero(taken.owner)
+    if len(rows):
+        owners = taken.owner[rows, columns]
+        own = owners == owners[rng.integers(len(rows))]
+        rows, columns = rows[own], columns[own]
+        scale = height / (1 + max(int(np.ptp(rows)), int(np.ptp(columns))))
+        middle = (
+            float(rows.mean()) / taken.grey.shape[0],
+            float(columns.mean()) / taken.grey.shape[1],
+        )
+    scale = min(max(scale, _SIDES[0] / longer), _SIDES[1] / longer)
+    size = (max(1, round(taken.grey.shape[1] * scale)), max(1, round(taken.grey.shape[0] * scale)))
+    how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    grey = np.asarray(Image.fromarray(taken.grey).resize(size, how))
+    ink = np.asarray(Image.fromarray(taken.ink).resize(size, Image.Resampling.BILINEAR))
+    owner = np.asarray(Image.fromarray(taken.owner).resize(size, Image.Resampling.NEAREST))
+    owner = np.where(ink > INKED, owner, 0).astype(np.uint16)
+    top, left = (
+        _start(length, side, share, rng) for length, share in zip(grey.shape, middle, strict=True)
+    )
+    window = slice(top, top + side), slice(left, left + side)
+    missing = [(0, max(0, side - length)) for length in grey.shape]
+    grey, owner = np.pad(grey[window], missing, mode="edge"), np.pad(owner[window], missing)
+    kinds = [PAPER, *(MARK if thing is None else DIGIT for thing in taken.things)]
+    texts = tuple("" if thing is None else str(thing) for thing in taken.things)
+    return Scene(grey, np.array(kinds, np.uint8)[owner], owner, texts)
+
+
+def _start(length: int, side: int, share: float, rng: np.random.Generator) -> int:
+    """Where a cut of `side` begins, so that it shows what lies at `share` of `length`."""
+    if length <= side:
+        return 0
+    return int(np.clip(round(share * length - rng.uniform(0.25, 0.75) * side), 0, length - side))
