@@ -49,10 +49,8 @@ from training_job.recipes import RECIPES, Precision, Recipe
 _SHOWN = (0, 1, 2, 3)  # the test images, a 7, 2, 1 and 0, whose feature maps are drawn
 _ACCEPTED_SHARE = 0.998  # of held-out digits that are to be taken for digits
 _OUTLIERS = {"quick": 500, "release": 4_000}  # drawn from held-out digits and typefaces, for report
-_PHOTOS = {
-    "quick": 50,
-    "release": 300,
-}  # synthetic photos of each level to measure on: seconds, not minutes
+# Synthetic photos of each level to measure on: seconds, not minutes.
+_PHOTOS = {"quick": 50, "release": 300}
 
 
 @dataclass(frozen=True)
