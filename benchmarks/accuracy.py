@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from digits import bundle
-from digits.bundle import Manifest
 from digits.errors import ModelUnavailable
+from digits.registry import bundle
+from digits.registry.bundle import Manifest
 
 RECORDS = Path(__file__).parent / "records/accuracy.jsonl"
 BUNDLES = Path(__file__).parents[1] / ".benchmarks/accuracy"

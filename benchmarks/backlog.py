@@ -30,8 +30,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import cost, machine, mnist
-from digits.cli import backlog
-from digits.cli.backfill import Backfill
+from digits.cli.labels import backlog
+from digits.cli.labels.backfill import Backfill
 from infra.local.cloud import ROOT, STACK, LocalCloud
 from infra.local.processes import Processes, end_once
 

@@ -26,7 +26,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from benchmarks import samples, side_by_side
 from benchmarks.functions import Function
 from benchmarks.side_by_side import Bar, Row, Way
-from digits.labels import label_key
+from digits.labels.label import label_key
 from digits.quiet import nothing_on_stderr
 from infra.local.events import of_queue
 

@@ -27,7 +27,7 @@ import typer
 
 from benchmarks import artifact, machine, mnist, onnx_model, side_by_side
 from benchmarks.side_by_side import Bar, Row, Way
-from digits import bundle, store
+from digits.registry import bundle, object_store, registry
 from infra.local.cloud import LocalCloud
 from infra.local.emulator import Emulator, free_port
 from infra.local.events import of_gateway
@@ -98,11 +98,11 @@ def _with_models(processes: Processes, folder: Path) -> LocalCloud:
     cloud = LocalCloud(free_port())
     cloud.start(processes, folder / "state")
     cloud.s3().create_bucket(Bucket=MODELS)
-    store.publish(bundle.SHIPPED, store.S3Store(MODELS, client=cloud.s3()))
+    registry.publish(bundle.SHIPPED, object_store.S3Store(MODELS, client=cloud.s3()))
     other = shutil.copytree(bundle.SHIPPED, folder / OTHER)
     with (other / bundle.MANIFEST).open("a") as manifest:
         manifest.write("\n")
-    store.publish(other, store.S3Store(MODELS, OTHER, client=cloud.s3()))
+    registry.publish(other, object_store.S3Store(MODELS, OTHER, client=cloud.s3()))
     return cloud
 
 

@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, samples
-from digits import Classifier, bundle
+from digits import Classifier
+from digits.registry import bundle
 from infra import floor
 
 PRICES_OF = "us-east-1, November 2026, without free tiers"

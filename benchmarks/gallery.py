@@ -16,8 +16,9 @@ import numpy as np
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
-from digits import Classifier, bundle, explain, image
+from digits import Classifier, explain, image
 from digits.quiet import nothing_on_stderr
+from digits.registry import bundle
 from digits.results import Result
 from training_job import glyphs, photos, strokes
 

@@ -36,7 +36,7 @@ from rich.progress import Progress, track
 from rich.table import Table
 
 from benchmarks import machine, mnist, side_by_side
-from digits.labels import label_key
+from digits.labels.label import label_key
 from infra.local.cloud import ROOT, STACK, Deployment, LocalCloud
 from infra.local.processes import Processes, end_once
 

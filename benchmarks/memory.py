@@ -24,9 +24,10 @@ from rich.progress import track
 
 from benchmarks import mnist, side_by_side
 from benchmarks.side_by_side import Bar, Row
-from digits import Classifier, bundle
+from digits import Classifier
 from digits.image import MAX_PIXELS, MAX_PIXELS_JPEG
-from digits.labels import Source, label, label_key
+from digits.labels.label import Source, label, label_key
+from digits.registry import bundle
 from infra.local.cloud import LocalCloud
 from infra.local.emulator import free_port
 from infra.local.processes import Processes

@@ -41,10 +41,11 @@ from benchmarks import contact_sheet, machine, page_samples, page_scores, shares
 from benchmarks.page_samples import Sample
 from benchmarks.page_scores import Score
 from benchmarks.side_by_side import console
-from digits import Classifier, bundle, image
+from digits import Classifier, image
 from digits.errors import DigitsError
 from digits.quiet import nothing_on_stderr
 from digits.recognition.pipeline import Recogniser, only_digit
+from digits.registry import bundle
 from training_job.tile_segmenter import kept
 
 ROOT = Path(__file__).parents[1]

@@ -31,8 +31,9 @@ from rich.table import Table
 from sklearn.datasets import load_digits
 
 from benchmarks import contact_sheet, machine, mnist, shares
-from digits import Classifier, bundle
+from digits import Classifier
 from digits.quiet import nothing_on_stderr
+from digits.registry import bundle
 from digits.results import Mode
 from training_job import glyphs, photos, strokes
 from training_job.outside import LEVELS

@@ -29,8 +29,9 @@ from PIL import Image
 
 from benchmarks import mnist, onnx_model, samples, side_by_side
 from benchmarks.side_by_side import Bar, Row, Way
-from digits import Classifier, bundle, image
+from digits import Classifier, image
 from digits.quiet import nothing_on_stderr
+from digits.registry import bundle
 
 AT_ONCE = 64
 TEMPLATE = "TensorFlow, AWS's template"

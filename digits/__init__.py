@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from digits.classifier import Classifier
+    from digits.registry import bundle
     from digits.results import Result
 
-__all__ = ["Classifier", "Result"]
+__all__ = ["Classifier", "Result", "bundle"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for, and not before: `digits --help` needs no network."""
     if name == "Classifier":
         return _classifier()
+    if name == "bundle":
+        from digits.registry import bundle  # noqa: PLC0415
+
+        return bundle
     if name == "Result":
         from digits.results import Result  # noqa: PLC0415
 

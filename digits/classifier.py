@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from digits import explain as why
 from digits import image, inputs, orientation, reading
 from digits.activations import Activations
-from digits.bundle import Bundle, Decision
 from digits.config import RecognitionConfig
 from digits.errors import ModelUnavailable
 from digits.finder import Segmenter
@@ -24,6 +23,7 @@ from digits.image import Picture
 from digits.inputs import Input
 from digits.quiet import nothing_on_stderr
 from digits.reading import Found, Lines, Opinions
+from digits.registry.bundle import Bundle, Decision
 from digits.results import Digit, Explain, ImageInfo, Mode, Reason, Result
 
 Frames = NDArray[np.float32]

@@ -25,7 +25,7 @@ from botocore.config import Config
 from pydantic import AliasChoices, BaseModel, Field
 
 from digits.classifier import Classifier
-from digits.labels import Source
+from digits.labels.label import Source
 from lambda_predict import serving, started
 from lambda_predict.config import buckets_and_queue, settings
 from lambda_predict.labelling import Labeller

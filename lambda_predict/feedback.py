@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from digits.feedback import IMAGE, PREFIX, RECORD, Correction
 from digits.image import Picture
+from digits.labels.feedback import IMAGE, PREFIX, RECORD, Correction
 from lambda_predict.schemas import FeedbackRequest
 from lambda_predict.uploads import storage
 

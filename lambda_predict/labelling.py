@@ -30,7 +30,7 @@ from pydantic import TypeAdapter, ValidationError
 from digits.classifier import Classifier
 from digits.errors import Archived, BadRequest, Conflict, ImageError, TooLarge
 from digits.image import MAX_BYTES
-from digits.labels import KeptLabel, Label, Source, Tombstone, error_label, label, label_key
+from digits.labels.label import KeptLabel, Label, Source, Tombstone, error_label, label, label_key
 from digits.results import Mode
 from lambda_predict.observability import classify, logger
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-from digits.labels import Written, label_key
+from digits.labels.label import Written, label_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -18,10 +18,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from digits.bundle import Manifest
 from digits.errors import DigitsError
 from digits.explain import MOST
-from digits.labels import ErrorLabel, ImageLabel
+from digits.labels.label import ErrorLabel, ImageLabel
+from digits.registry.bundle import Manifest
 from digits.results import Result
 from lambda_predict.schemas import (
     UPLOAD_KEY,

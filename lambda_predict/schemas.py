@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from digits import corrections
 from digits.image import MAX_BYTES
+from digits.labels import corrections
 from digits.results import ErrorInfo, Mode, Result
 
 MAX_IMAGES = 32

@@ -11,11 +11,12 @@ from contextlib import suppress
 from aws_lambda_powertools.metrics import MetricUnit
 from snapshot_restore_py import register_after_restore
 
-from digits import bundle, store
-from digits.bundle import Bundle
 from digits.classifier import Classifier
 from digits.errors import ModelUnavailable
-from digits.store import NotInStore, Pointer, Store, StoreUnreachable
+from digits.registry import bundle, object_store, registry
+from digits.registry.bundle import Bundle
+from digits.registry.object_store import NotInStore, Store, StoreUnreachable
+from digits.registry.registry import Pointer
 from lambda_predict.config import settings
 from lambda_predict.observability import logger, metrics
 
@@ -100,7 +101,7 @@ class ModelInService:
         if self._models is None:
             self._serve_shipped()
             return
-        found = store.current(self._models, unless=self._etag)
+        found = registry.current(self._models, unless=self._etag)
         if found is None:
             return
         pointer, etag = found
@@ -134,13 +135,13 @@ def _promoted(models: Store, pointer: Pointer) -> Bundle:
         shipped = bundle.read(at_hand, manifest_sha256=pointer.manifest_sha256)
         if shipped.manifest.version == pointer.version:
             return shipped
-    return store.fetch(models, pointer)
+    return registry.fetch(models, pointer)
 
 
 def from_settings() -> ModelInService:
     """The model in service as the environment names it."""
     address = settings().models
-    models = store.open_store(address) if address else None
+    models = object_store.open_store(address) if address else None
     return ModelInService(models, settings().model_refresh_seconds)
 
 

@@ -26,7 +26,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from pydantic import BaseModel
 
-from digits.labels import Source
+from digits.labels.label import Source
 from lambda_predict import started
 from lambda_predict.config import buckets_and_queue, settings
 from lambda_predict.labels_queue import send, written

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 
 from digits.errors import Archived, NotFound, StorageUnavailable, TooLarge
 from digits.image import MAX_BYTES
-from digits.labels import Written, label_key
-from digits.storage import PATIENCE
+from digits.labels.label import Written, label_key
+from digits.registry.object_store import PATIENCE
 from lambda_predict.labelling import MODE_METADATA
 from lambda_predict.observability import logger
 from lambda_predict.schemas import UPLOAD_KEY, Upload, UploadRequest

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from digits import corrections, image
+from digits import image
+from digits.labels import corrections
 from digits.results import Digit, Result
 
 

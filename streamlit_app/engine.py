@@ -10,8 +10,9 @@ from typing import Literal
 
 import streamlit as st
 
-from digits import Classifier, bundle
+from digits import Classifier
 from digits.errors import ImageError
+from digits.registry import bundle
 from digits.results import ErrorInfo, Explain, Result
 from streamlit_app import api, preview
 from streamlit_app.api import Api

@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from digits import bundle
 from digits.errors import ModelUnavailable
+from digits.registry import bundle
 from streamlit_app import preview
 
 

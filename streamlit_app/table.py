@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, Literal
 
 from digits import tabular
-from digits.corrections import MAX_CHARACTERS
+from digits.labels.corrections import MAX_CHARACTERS
 from streamlit_app import correction, words
 from streamlit_app.engine import Reading
 

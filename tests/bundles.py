@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from digits import bundle, storage, store
+from digits.registry import bundle, object_store, registry
 
 OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
 
@@ -38,11 +38,11 @@ def tampered(path: Path) -> None:
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
 
 
-def version_in_service(models: store.Store) -> str:
+def version_in_service(models: object_store.Store) -> str:
     """The version of a model that is truly there to be served."""
-    found = store.current(models)
+    found = registry.current(models)
     assert found is not None
-    return store.fetch(models, found[0]).manifest.version
+    return registry.fetch(models, found[0]).manifest.version
 
 
 class Killed(BaseException):
@@ -66,19 +66,21 @@ def make_schema_1(folder: Path) -> Path:
     return folder
 
 
-def put_in_service(folder: Path, models: store.Store, previous: str | None = None) -> store.Pointer:
+def put_in_service(
+    folder: Path, models: object_store.Store, previous: str | None = None
+) -> registry.Pointer:
     """Publish the bundle in `folder` and point to it, whatever its schema: as other code did it."""
     raw = (folder / "manifest.json").read_bytes()
     manifest = bundle.parse_manifest(raw)
     for path in folder.rglob("*"):
         if path.is_file():
             key = f"models/{manifest.version}/{path.relative_to(folder)}"
-            storage.put(models, key, path.read_bytes())
-    pointer = store.Pointer(
+            object_store.put(models, key, path.read_bytes())
+    pointer = registry.Pointer(
         version=manifest.version,
         manifest_sha256=bundle.sha256(raw),
         promoted="2026-11-28T00:00:00Z",
         previous=previous,
     )
-    storage.put(models, store.POINTER, pointer.model_dump_json().encode())
+    object_store.put(models, registry.POINTER, pointer.model_dump_json().encode())
     return pointer

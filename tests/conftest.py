@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import pytest
 
-from digits import Classifier, bundle, formats
+from digits import Classifier, formats
+from digits.registry import bundle
 from tests.bundles import NEW, OLD, make_bundle
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -21,11 +21,14 @@ from typing import Any, get_args
 import typer
 from pydantic import BaseModel
 
-from digits import cli, feedback, gate, labels, store
-from digits.bundle import CONFIG, MANIFEST, REPORT, SEGMENTER, TFLITE
-from digits.cli import answers, collected
+from digits import cli
+from digits.cli import answers
+from digits.cli.labels import collected
+from digits.labels import feedback, label
+from digits.registry import gate, registry
+from digits.registry.bundle import CONFIG, MANIFEST, REPORT, SEGMENTER, TFLITE
+from digits.registry.runs import Run
 from digits.results import Explain, Mode, Reason
-from digits.runs import Run
 from infra import destroy
 from infra import training as training_stack
 from lambda_predict import openapi, schemas
@@ -98,13 +101,13 @@ def _environment() -> Iterator[str]:
 
 def _keys() -> Iterator[str]:
     """Where things lie in the buckets: by the code that writes them, and the rights to them."""
-    yield f"key {labels.label_key('<image key>')}"
-    yield f"key {labels.correction_key('<image key>')}"
-    for key in (labels.label_key("x" * 1024), labels.correction_key("x" * 1024)):
+    yield f"key {label.label_key('<image key>')}"
+    yield f"key {label.correction_key('<image key>')}"
+    for key in (label.label_key("x" * 1024), label.correction_key("x" * 1024)):
         yield f"key {re.sub('[0-9a-f]{64}', '<sha256 of the image key>', key)}"
     for name in (feedback.IMAGE, feedback.RECORD):
         yield f"key {feedback.PREFIX}<utc date>/<id>/{name}"
-    yield f"key {store.POINTER}"
+    yield f"key {registry.POINTER}"
     for name in (MANIFEST, TFLITE, SEGMENTER, CONFIG, REPORT):
         yield f"key models/<version>/{name}"
     uploads = schemas.UPLOAD_KEY.removeprefix("^").partition("/")[0]
@@ -118,10 +121,10 @@ def _keys() -> Iterator[str]:
 def _fields() -> Iterator[str]:
     """The fields of documents that the API does not describe, and the columns of tables."""
     documents: dict[str, type[BaseModel]] = {
-        "tombstone": labels.Tombstone,
-        "correction": labels.Correction,
+        "tombstone": label.Tombstone,
+        "correction": label.Correction,
         "feedback": feedback.Correction,
-        "pointer": store.Pointer,
+        "pointer": registry.Pointer,
         "run": Run,
         "report": gate.Report,
     }

@@ -22,14 +22,14 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from digits import bundle
-from digits.bundle import CONFIG, REPORT, SEGMENTER, TFLITE, Manifest
 from digits.classifier import Network, NetworkJudge
 from digits.config import PREPROCESSING, RecognitionConfig
 from digits.errors import DigitsError
 from digits.finder import Segmenter
 from digits.quiet import nothing_on_stderr
 from digits.reading import Judge
+from digits.registry import bundle
+from digits.registry.bundle import CONFIG, REPORT, SEGMENTER, TFLITE, Manifest
 from training_job import data, evaluate, report, segmentation
 from training_job.data import Split
 from training_job.draft import new_folder

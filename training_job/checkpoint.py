@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.storage import Store, read_if_there
+from digits.registry.object_store import Store, read_if_there
 
 Arrays = Sequence[NDArray[Any]]
 

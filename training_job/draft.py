@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from digits.bundle import MANIFEST
+from digits.registry.bundle import MANIFEST
 from training_job.errors import TrainingError
 
 _DRAFT, _OLD = ".draft", ".old"

@@ -21,8 +21,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from digits import bundle
-from digits.bundle import (
+from digits.classifier import Network, softmax
+from digits.registry import bundle
+from digits.registry.bundle import (
     MANIFEST,
     SCHEMA,
     TFLITE,
@@ -34,7 +35,6 @@ from digits.bundle import (
     Metrics,
     Training,
 )
-from digits.classifier import Network, softmax
 from training_job.errors import TrainingError
 from training_job.model import reference, up_to
 

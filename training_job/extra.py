@@ -3,9 +3,9 @@
 `labels.csv` has a header and the columns `file` and `truth`, in any case, as a spreadsheet saves
 it: with commas, semicolons or tabs, in UTF-8, UTF-16 or Windows' cp1252. Files are named relative
 to it, with slashes or backslashes; a letter with an accent may be one character or two. Each
-`truth` is a correction (see `digits.corrections`): lines of one digit are trained on, others are
-left out and counted. The pictures go through the recogniser's own preprocessing, so what is trained
-on is what is served.
+`truth` is a correction (see `digits.labels.corrections`): lines of one digit are trained on, others
+are left out and counted. The pictures go through the recogniser's own preprocessing, so what is
+trained on is what is served.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from digits import corrections, image, preprocess, tabular
+from digits import image, preprocess, tabular
 from digits.errors import DigitsError
 from digits.ink import Plane
+from digits.labels import corrections
 from training_job.data import Split, read_bytes
 from training_job.errors import TrainingError
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from digits import bundle
-from digits.bundle import CONFIG, MANIFEST, SEGMENTER
 from digits.finder import Segmenter
+from digits.registry import bundle
+from digits.registry.bundle import CONFIG, MANIFEST, SEGMENTER
 from training_job import scenes
 from training_job.scenes import Scene
 

@@ -29,9 +29,10 @@ from keras import layers
 from numpy.typing import NDArray
 from PIL import Image
 
-from digits import bundle, finder
-from digits.bundle import CONFIG, SEGMENTER
+from digits import finder
 from digits.finder import CELL, HALF, UNIT
+from digits.registry import bundle
+from digits.registry.bundle import CONFIG, SEGMENTER
 from training_job import scenes, segmentation
 from training_job.fit import OneCycle
 from training_job.model import FusedBatchNormalization

@@ -17,12 +17,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from digits import bundle, gate, runs, storage, store
-from digits.bundle import CONFIG, SEGMENTER, TFLITE, Decision, Manifest, Rejector, Training
 from digits.classifier import Network, NetworkJudge, softmax
 from digits.finder import Segmenter
 from digits.reading import Judge
-from digits.storage import Store
+from digits.registry import bundle, gate, object_store, registry, runs
+from digits.registry.bundle import CONFIG, SEGMENTER, TFLITE, Decision, Manifest, Rejector, Training
+from digits.registry.object_store import Store
 from training_job import (
     data,
     elsewhere,
@@ -313,7 +313,7 @@ def _checkpoint(job: Job, recipe: Recipe, target: Store | None, inputs: list[Any
     fingerprint = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     if job.run and target is not None:
         return Checkpoint(target, runs.checkpoint_key(job.run), fingerprint)
-    return Checkpoint(storage.FolderStore(_checkpoint_folder(job)), "state.npz", fingerprint)
+    return Checkpoint(object_store.FolderStore(_checkpoint_folder(job)), "state.npz", fingerprint)
 
 
 def _sources() -> str:
@@ -336,14 +336,14 @@ def _versions() -> dict[str, str]:
 
 def _reachable(address: str) -> Store:
     """Open the store and read its pointer now: better to fail before training than after."""
-    target = storage.open_store(address)
-    store.look(target)
+    target = object_store.open_store(address)
+    registry.look(target)
     return target
 
 
 def _publish(job: Job, target: Store, progress: Progress) -> None:
     """Upload the bundle, note which run made it, and promote it if that is asked and it may be."""
-    manifest = store.upload(job.out, target)
+    manifest = registry.upload(job.out, target)
     progress.say(f"published {manifest.version} to {job.publish}", version=manifest.version)
     if job.run:
         runs.record(job.run, manifest.version, target)

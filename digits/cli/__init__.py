@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import typer
 
-from digits.cli import feedback, files, labels, model
+from digits.cli import feedback, files, model
 from digits.cli.classification import classify
+from digits.cli.labels import commands
 from digits.errors import DigitsError
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
 # A file's name may start with a minus, as an option does.
 app.command(context_settings={"ignore_unknown_options": True})(classify)
 app.add_typer(model.app, name="model")
-app.add_typer(labels.app, name="labels")
+app.add_typer(commands.app, name="labels")
 app.add_typer(feedback.app, name="feedback")
 
 

@@ -78,8 +78,8 @@ def classify(
     what mattered there, the probabilities, and the maps of the first two layers. Of more, it shows
     what the network saw.
     """
-    from digits import bundle  # noqa: PLC0415 - NumPy: not for --help
     from digits.cli import answers, files, models, sources  # noqa: PLC0415
+    from digits.registry import bundle  # noqa: PLC0415 - NumPy: not for --help
 
     format_ = format_ or _format_for(out)
     skipped = sources.Skipped()

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from digits import bundle
-from digits.bundle import CONFIG, REPORT, SEGMENTER, TFLITE
 from digits.cli.models import Model
 from digits.errors import ModelUnavailable
-from digits.storage import StoreUnreachable
+from digits.registry import bundle
+from digits.registry.bundle import CONFIG, REPORT, SEGMENTER, TFLITE
+from digits.registry.object_store import StoreUnreachable
 
 # Of the files only the networks' are compared, under these names: the others follow from them.
 _NOT_COMPARED = {"files", "schema_"}

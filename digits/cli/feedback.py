@@ -23,7 +23,8 @@ def collect(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the pictures go.")],
 ) -> None:
     """Copy the corrections of one digit into FOLDER, with a labels.csv to look through."""
-    from digits import feedback, storage  # noqa: PLC0415 - not for --help
+    from digits.labels import feedback  # noqa: PLC0415 - not for --help
+    from digits.registry import object_store  # noqa: PLC0415 - not for --help
 
-    copied, left = feedback.collect(storage.open_store(store), folder)
+    copied, left = feedback.collect(object_store.open_store(store), folder)
     typer.echo(f"{copied} pictures in {folder}; {left} left: their correction is not one digit.")

@@ -52,8 +52,8 @@ def verify(address: Address = None, version: Version = None) -> None:
 
     Exits with 1 if every file is right, but this software cannot serve the model.
     """
-    from digits import bundle  # noqa: PLC0415 - see `show`
     from digits.cli import models  # noqa: PLC0415
+    from digits.registry import bundle  # noqa: PLC0415 - see `show`
 
     model = models.find(address, version)
     manifest = bundle.verify(model.read_file)
@@ -100,8 +100,8 @@ def promote(
     It must reach absolute floors, and not be worse than the model in service. Exits with 1 if it is
     refused.
     """
-    from digits import gate  # noqa: PLC0415 - see `show`
     from digits.cli import models, tables  # noqa: PLC0415
+    from digits.registry import gate  # noqa: PLC0415 - see `show`
 
     try:
         promotion = models.promoted(candidate, address, force)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from digits import bundle, gate, runs, store
-from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile
 from digits.errors import BadRequest
-from digits.gate import Promotion
-from digits.store import NotInStore, Pointer, Stored
+from digits.registry import bundle, gate, object_store, registry, runs
+from digits.registry.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile
+from digits.registry.gate import Promotion
+from digits.registry.object_store import NotInStore
+from digits.registry.registry import Pointer, Stored
 
 if TYPE_CHECKING:
     from digits.classifier import Classifier
@@ -81,12 +82,12 @@ def find(address: str | None, version: str | None = None) -> Model:
         return _read(bundle.in_folder(Path(address)))
     if version is None and (named := _IN_STORE.fullmatch(address)):
         address, version = named["store"] or ".", named["version"]
-    models = store.open_store(address)
+    models = object_store.open_store(address)
     if version is not None:
-        return _read(store.in_store(models, version))
-    found = store.current(models)
+        return _read(registry.in_store(models, version))
+    found = registry.current(models)
     assert found is not None  # noqa: S101 - only a conditional read gives None
-    return _read(store.in_store(models, found[0].version), found[0])
+    return _read(registry.in_store(models, found[0].version), found[0])
 
 
 def named(name: str, address: str | None) -> Model:
@@ -116,10 +117,10 @@ def listed(address: str) -> list[Row]:
     StoreUnreachable
         If the store does not answer, or refuses.
     """
-    models = store.open_store(address)
-    pointer = store.look(models).pointer
+    models = object_store.open_store(address)
+    pointer = registry.look(models).pointer
     now, before = (pointer.version, pointer.previous) if pointer else (None, None)
-    found = store.versions(models)
+    found = registry.versions(models)
     if not found:
         raise NotInStore(f"There is no model in {address}.")
     return [Row(item, item.version == now, item.version == before) for item in found]
@@ -137,12 +138,12 @@ def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
     """
     if forced is not None and not forced.strip():
         raise BadRequest("--force needs a reason.")
-    models = store.open_store(address)
+    models = object_store.open_store(address)
     if candidate.startswith(_RUNS):
         candidate = runs.version_of(candidate.removeprefix(_RUNS), models)
     elif (Path(candidate) / MANIFEST).is_file():
-        candidate = store.upload(Path(candidate), models).version
-    load_classifier(bundle.read(store.in_store(models, candidate)))
+        candidate = registry.upload(Path(candidate), models).version
+    load_classifier(bundle.read(registry.in_store(models, candidate)))
     return gate.promote(candidate, models, forced=forced)
 
 
@@ -152,10 +153,10 @@ def rolled_back(address: str, to: str | None) -> Pointer:
     Raises
     ------
     NotInStore, ModelUnavailable, Conflict, StoreUnreachable
-        As for `store.roll_back`, and if LiteRT cannot load the networks. The pointer is then as it
-        was.
+        As for `registry.roll_back`, and if LiteRT cannot load the networks. The pointer is then as
+        it was.
     """
-    return store.roll_back(store.open_store(address), to, check=load_classifier)
+    return registry.roll_back(object_store.open_store(address), to, check=load_classifier)
 
 
 def load_classifier(loaded: Bundle) -> Classifier:

@@ -15,7 +15,7 @@ from digits.clutter import is_clutter
 from digits.errors import BadRequest, UnreadableImage
 from digits.formats import SUFFIXES
 from digits.image import MAX_BYTES
-from digits.storage import PATIENCE
+from digits.registry.object_store import PATIENCE
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 from rich.table import Column, Table
 from rich.text import Text
 
-from digits import bundle
-from digits.bundle import SEGMENTER, TFLITE, Manifest
 from digits.cli import differences, files
 from digits.cli.differences import Difference
 from digits.cli.models import Model, Row
-from digits.gate import Criterion
+from digits.registry import bundle
+from digits.registry.bundle import SEGMENTER, TFLITE, Manifest
+from digits.registry.gate import Criterion
 
 
 def write(table: Table) -> None:

@@ -20,8 +20,8 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from digits import bundle, gate, store
 from digits.errors import DigitsError, ModelUnavailable
+from digits.registry import bundle, gate, object_store, registry
 from infra.local import proof
 from infra.local.cloud import ROOT, Deployment, LocalCloud, digest_of, files_of, tool
 from infra.local.pictures import pictures
@@ -105,8 +105,8 @@ def _is_whole(trained: Path) -> bool:
 
 
 def _publish(cloud: LocalCloud, deployment: Deployment, trained: Path) -> None:
-    models = store.S3Store(deployment.models_bucket, client=cloud.s3())
-    version = store.upload(trained, models).version
+    models = object_store.S3Store(deployment.models_bucket, client=cloud.s3())
+    version = registry.upload(trained, models).version
     gate.promote(version, models)
     console.print(f"  {version} passed the gate and is in service", style="dim")
 

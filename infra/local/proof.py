@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 from rich.table import Table
 
-from digits.labels import label_key
+from digits.labels.label import label_key
 from infra.local.cloud import Deployment
 from infra.local.pictures import Picture
 from infra.local.processes import Failed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from digits.corrections import MARKS
+from digits.labels.corrections import MARKS
 
 _HTML = '<div class="rows"></div>'
 _SCRIPT = Path(__file__).with_name("typeover.js").read_text(encoding="utf-8")

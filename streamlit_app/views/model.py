@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from digits import bundle
-from digits.bundle import Manifest
 from digits.errors import ModelUnavailable
+from digits.registry import bundle
+from digits.registry.bundle import Manifest
 from streamlit_app import engine, shipped
 
 KINDS = {

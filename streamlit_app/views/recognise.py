@@ -8,8 +8,8 @@ from typing import NamedTuple
 import streamlit as st
 
 from digits import formats
-from digits.corrections import MAX_CHARACTERS
 from digits.errors import ImageError, ModelUnavailable
+from digits.labels.corrections import MAX_CHARACTERS
 from digits.results import Explain, Result
 from streamlit_app import (
     camera,

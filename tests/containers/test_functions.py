@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from digits import bundle
+from digits.registry import bundle
 from infra.local.cloud import CPU, ROOT, tool
 from infra.local.processes import Processes, answers
 from tests.conftest import GOLDEN, require

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from digits import bundle
+from digits.registry import bundle
 from tests.conftest import GOLDEN
 from tests.containers.conftest import COMMIT
 from tests.packaged import PROBE, modules, training_files

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from digits import bundle, runs, store
 from digits.cli import stack
-from digits.store import S3Store
+from digits.registry import bundle, registry, runs
+from digits.registry.object_store import S3Store
 from infra.local.cloud import ROOT, STACK, Deployment, LocalCloud, tool
 from infra.local.engine import Engine
 from infra.local.processes import Processes
@@ -85,7 +85,7 @@ def serving(cloud: LocalCloud, tmp_path_factory) -> Deployment:
     with Processes(folder / "logs") as processes:
         cloud.build(processes, folder / "build")
         deployment = cloud.deploy(processes, folder / "build")
-    store.publish(make_bundle(folder / "old", OLD, report=worse), models_of(cloud, deployment))
+    registry.publish(make_bundle(folder / "old", OLD, report=worse), models_of(cloud, deployment))
     return deployment
 
 
@@ -142,7 +142,7 @@ def run(cloud, serving, deployed, say) -> Run:
 
 
 def current(models: S3Store) -> str:
-    found = store.current(models)
+    found = registry.current(models)
     assert found is not None
     return found[0].version
 
@@ -165,7 +165,7 @@ def test_it_trains_and_promotes_and_tells(run):
 
 def test_the_model_in_s3_is_whole_and_in_service(run):
     assert current(run.models) == run.version
-    manifest = bundle.verify(store.in_store(run.models, run.version))
+    manifest = bundle.verify(registry.in_store(run.models, run.version))
     assert (manifest.architecture, manifest.recipe) == ("reference", "quick")
     assert manifest.metrics.test_accuracy >= 0.993
     assert manifest.git_commit == COMMIT  # made by the image, and by nothing else

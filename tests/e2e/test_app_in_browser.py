@@ -26,7 +26,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from digits import bundle
+from digits.registry import bundle
 from infra.local.processes import Processes
 from streamlit_app.samples.paint import MNIST, Scene, paint
 from tests.conftest import require

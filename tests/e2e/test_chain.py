@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from digits import bundle
+from digits.registry import bundle
 from infra.local.cloud import ROOT, STACK, LocalCloud
 from infra.local.pictures import pictures
 from tests.conftest import GOLDEN, require

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from playwright.sync_api import sync_playwright
 
-from digits import bundle
+from digits.registry import bundle
 from tests import gateway
 from tests.conftest import require
 from tests.e2e.test_app_in_browser import FLAGS, PATIENCE

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from digits import bundle
-from digits.labels import label_key
+from digits.labels.label import label_key
+from digits.registry import bundle
 from infra.local.cloud import LocalCloud, tool
 from infra.local.emulator import Emulator
 from infra.local.processes import Failed, Processes

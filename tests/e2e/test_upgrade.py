@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from digits import bundle
+from digits.registry import bundle
 from infra.local import proof
 from infra.local.cloud import ROOT, STACK, Deployment, LocalCloud, tool
 from infra.local.pictures import Picture, pictures

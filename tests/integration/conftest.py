@@ -14,8 +14,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from digits import bundle, store
-from digits.labels import label_key
+from digits.labels.label import label_key
+from digits.registry import bundle, object_store, registry
 from tests.integration.queues import Queues
 
 IMAGES, LABELS, MODELS = "test-images", "test-labels", "test-models"
@@ -110,6 +110,6 @@ def describe_stack(**outputs: str) -> None:
     )
 
 
-def publish_shipped() -> store.Pointer:
+def publish_shipped() -> registry.Pointer:
     """Promote the model that ships with the code in the models bucket."""
-    return store.publish(bundle.SHIPPED, store.open_store(f"s3://{MODELS}"))
+    return registry.publish(bundle.SHIPPED, object_store.open_store(f"s3://{MODELS}"))

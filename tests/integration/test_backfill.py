@@ -9,7 +9,7 @@ from collections import Counter
 import boto3
 import pytest
 
-from digits.labels import label_key
+from digits.labels.label import label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, fresh
 

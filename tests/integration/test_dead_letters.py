@@ -10,9 +10,10 @@ import time
 import boto3
 import pytest
 
-from digits.cli import dead_letters, letters, main
-from digits.cli.dead_letters import UNKNOWN
-from digits.labels import label_key
+from digits.cli import main
+from digits.cli.labels import dead_letters, redrive
+from digits.cli.labels.dead_letters import UNKNOWN
+from digits.labels.label import label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, describe_stack
 from tests.integration.test_faults import SICK, fault, refused
@@ -156,7 +157,7 @@ def test_two_people_at_once_do_not_send_the_same_back(s3, queues, run, stack):
 
 
 def test_more_than_is_looked_at_in_one_go_is_said_and_not_hidden(s3, queues, run, monkeypatch):
-    for module in (dead_letters, letters):
+    for module in (dead_letters, redrive):
         monkeypatch.setattr(module, "MOST", 10)
     die(queues, *(s3_event(f"{number}.png") for number in range(13)))
 

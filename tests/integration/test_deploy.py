@@ -16,7 +16,7 @@ from moto import mock_aws
 from moto.cloudformation.models import cloudformation_backends
 from typer.testing import CliRunner
 
-from digits.labels import label_key
+from digits.labels.label import label_key
 from infra import deploy, destroy, smoke
 from infra.stacks import CannotBeDone
 from tests import gateway

@@ -15,8 +15,10 @@ from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from PIL import Image
 
-from digits import feedback as corrections
-from digits import image, labels, storage
+from digits import image
+from digits.labels import feedback as corrections
+from digits.labels.label import Source, Tombstone, error_label, label_key
+from digits.registry import object_store
 from digits.results import ModelInfo
 from tests import gateway
 from tests.conftest import GOLDEN
@@ -43,12 +45,12 @@ def offer(call):
 
 
 def put_label(s3, key, label):
-    s3.put_object(Bucket=LABELS, Key=labels.label_key(key), Body=label.model_dump_json().encode())
+    s3.put_object(Bucket=LABELS, Key=label_key(key), Body=label.model_dump_json().encode())
 
 
 def an_error(key):
-    source = labels.Source(bucket=IMAGES, key=key)
-    return labels.error_label(image.TooLarge("Too large."), source, "single", MODEL)
+    source = Source(bucket=IMAGES, key=key)
+    return error_label(image.TooLarge("Too large."), source, "single", MODEL)
 
 
 # --- Uploads ---
@@ -194,8 +196,8 @@ def test_a_key_is_taken_encoded_or_not(call, s3, offer, slash):
 
 
 def test_the_tombstone_of_a_deleted_image_is_not_found(call, s3, offer):
-    source = labels.Source(bucket=IMAGES, key=offer["key"])
-    put_label(s3, offer["key"], labels.Tombstone(source=source))
+    source = Source(bucket=IMAGES, key=offer["key"])
+    put_label(s3, offer["key"], Tombstone(source=source))
     assert call("GET", f"/labels/{offer['key']}")[0] == 404
 
 
@@ -332,7 +334,7 @@ def test_corrections_of_one_digit_become_a_folder_to_train_from(call, s3, seven,
     encoded = base64.b64encode(seven).decode()
     for truth in ("7", "12", ""):
         call("POST", "/feedback", {"truth": truth, "model": "v", "answer": "1", "image": encoded})
-    counts = corrections.collect(storage.open_store(f"s3://{LABELS}"), tmp_path)
+    counts = corrections.collect(object_store.open_store(f"s3://{LABELS}"), tmp_path)
     assert counts == (1, 2)
 
     from training_job import extra

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from moto.s3.models import s3_backends
 
-from digits.labels import label_key
+from digits.labels.label import label_key
 from tests.bundles import Killed
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, fresh

@@ -12,8 +12,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from digits.cli import backfill, collected, main
-from digits.labels import correction_key, label_key
+from digits.cli import main
+from digits.cli.labels import backfill, collected
+from digits.labels.label import correction_key, label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, describe_stack
 from tests.integration.test_s3_labels import s3_event

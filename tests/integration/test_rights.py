@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.handlers import BUILTIN_HANDLERS
 
-from digits.labels import label_key
+from digits.labels.label import label_key
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh, publish_shipped
 from tests.integration.test_http_api import request
 from tests.integration.test_s3_labels import batch, failures, s3_event

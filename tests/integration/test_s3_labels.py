@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto.s3.models import s3_backends
 
-from digits.labels import label_key
+from digits.labels.label import label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh, publish_shipped
 from tests.integration.queues import ACCOUNT

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from digits import bundle, gate, store
 from digits.errors import ModelUnavailable
+from digits.registry import bundle, gate, object_store, registry
 from tests.bundles import NEW, OLD, make_bundle, make_schema_1, put_in_service
 from tests.integration.conftest import IMAGES, LABELS, MODELS, fresh
 from tests.integration.test_http_api import request
@@ -21,7 +21,7 @@ REFRESH = 60.0
 
 @pytest.fixture
 def models(s3):
-    return store.open_store(f"s3://{MODELS}")
+    return object_store.open_store(f"s3://{MODELS}")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ class Api:
         self.now = 1000.0
         serving = self.module.serving
         self.module.models = serving.ModelInService(
-            store.open_store(f"s3://{MODELS}"), REFRESH, clock=lambda: self.now
+            object_store.open_store(f"s3://{MODELS}"), REFRESH, clock=lambda: self.now
         )
 
     def post(self):
@@ -107,12 +107,12 @@ def test_without_a_store_the_shipped_model_answers(environment, context, seven):
 
 
 def test_the_promoted_model_answers_the_first_request(api, models, old):
-    store.publish(old, models)
+    registry.publish(old, models)
     assert api.version() == OLD
 
 
 def test_the_promoted_model_labels_the_first_image(s3, s3_labels, context, models, old, seven):
-    store.publish(old, models)
+    registry.publish(old, models)
     s3.put_object(Bucket=IMAGES, Key="a", Body=seven)
     assert failures(s3_labels.handler(batch(s3_event("a")), context)) == []
     label = json.loads(s3.get_object(Bucket=LABELS, Key="labels/a.json")["Body"].read())
@@ -120,9 +120,9 @@ def test_the_promoted_model_labels_the_first_image(s3, s3_labels, context, model
 
 
 def test_a_moved_pointer_is_followed_after_the_refresh_time_and_not_before(api, models, old, new):
-    store.publish(old, models)
+    registry.publish(old, models)
     before = api.confidence()
-    store.publish(new, models)
+    registry.publish(new, models)
     api.now += REFRESH - 0.001
     assert (api.version(), api.confidence()) == (OLD, before)
     api.now += 0.001
@@ -131,17 +131,17 @@ def test_a_moved_pointer_is_followed_after_the_refresh_time_and_not_before(api, 
 
 
 def test_a_roll_back_is_followed_too(api, models, old, new):
-    store.publish(old, models)
-    store.publish(new, models)
+    registry.publish(old, models)
+    registry.publish(new, models)
     assert api.version() == NEW
-    store.roll_back(models)
+    registry.roll_back(models)
     api.now += REFRESH
     assert api.version() == OLD
 
 
 def test_an_uploaded_but_not_promoted_model_answers_nothing(api, models, old, new):
-    store.publish(old, models)
-    store.upload(new, models)
+    registry.publish(old, models)
+    registry.upload(new, models)
     api.now += REFRESH
     assert api.version() == OLD
 
@@ -149,14 +149,14 @@ def test_an_uploaded_but_not_promoted_model_answers_nothing(api, models, old, ne
 def test_of_the_model_that_ships_with_the_code_nothing_but_the_pointer_is_fetched(
     api, models, calls
 ):
-    store.publish(bundle.SHIPPED, models)
+    registry.publish(bundle.SHIPPED, models)
     calls.clear()
     assert api.version() == bundle.load().manifest.version
-    assert [key for key, _, _ in calls] == [store.POINTER]
+    assert [key for key, _, _ in calls] == [registry.POINTER]
 
 
 def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(api, models, old, calls):
-    store.publish(old, models)
+    registry.publish(old, models)
     api.version()
     assert [key for key, _, _ in calls] == [
         "models/current.json",
@@ -172,7 +172,7 @@ def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(api, models, 
     api.now += REFRESH
     for _ in range(3):
         api.version()
-    etag = models.read(store.POINTER).etag
+    etag = models.read(registry.POINTER).etag
     assert calls == [("models/current.json", etag, 304)]
 
 
@@ -191,7 +191,7 @@ def manifest_with(s3, **changes):
 
 def point(s3, manifest_sha256, version=NEW):
     pointer = {"version": version, "manifest_sha256": manifest_sha256, "promoted": "now"}
-    put(s3, store.POINTER, json.dumps(pointer).encode())
+    put(s3, registry.POINTER, json.dumps(pointer).encode())
 
 
 NO_MODEL = b"this is no LiteRT model"
@@ -224,8 +224,8 @@ BREAKS = {
             s3, files={"mnist_cnn.tflite": {"sha256": bundle.sha256(NO_MODEL), "bytes": 1}}
         ),
     ),
-    "the pointer is no JSON": lambda s3, new: put(s3, store.POINTER, b"\xff"),
-    "the pointer is no pointer": lambda s3, new: put(s3, store.POINTER, b"[]"),
+    "the pointer is no JSON": lambda s3, new: put(s3, registry.POINTER, b"\xff"),
+    "the pointer is no pointer": lambda s3, new: put(s3, registry.POINTER, b"[]"),
     "the pointer names no version": lambda s3, new: point(s3, "0" * 64, "../../elsewhere"),
     "the pointer is ahead of its bundle": lambda s3, new: point(
         s3, "0" * 64, "20261109T000000Z-0206d068"
@@ -237,9 +237,9 @@ BREAKS = {
 def test_what_is_broken_is_refused_counted_and_recovered_from(
     api, models, s3, old, new, refusals, harm
 ):
-    store.publish(old, models)
+    registry.publish(old, models)
     assert api.version() == OLD
-    store.publish(new, models)
+    registry.publish(new, models)
     BREAKS[harm](s3, new)
     api.now += REFRESH
     assert refusals() == 0
@@ -253,18 +253,18 @@ def test_what_is_broken_is_refused_counted_and_recovered_from(
 
     for key in models.keys("models/"):
         s3.delete_object(Bucket=MODELS, Key=key)
-    store.publish(new, models)
+    registry.publish(new, models)
     api.now += REFRESH
     assert api.version() == NEW
     assert refusals() == 0
 
 
 def test_a_broken_model_at_the_first_request_leaves_the_shipped_one(api, models, s3, new, refusals):
-    store.publish(new, models)
+    registry.publish(new, models)
     put(s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL)
     assert api.version() == bundle.load().manifest.version
     assert refusals() == 1
-    store.publish(new, models)  # the same version, mended: the pointer does not move
+    registry.publish(new, models)  # the same version, mended: the pointer does not move
     api.now += REFRESH
     assert api.version() == NEW
 
@@ -282,17 +282,17 @@ def test_after_a_deployment_over_schema_1_the_shipped_model_answers_until_anothe
     assert api.version() == bundle.load().manifest.version
     assert refusals() == 1, "for as long as nothing is promoted"
 
-    promotion = gate.promote(store.upload(new, models).version, models)
+    promotion = gate.promote(registry.upload(new, models).version, models)
     assert "test accuracy, compared" in [item.name for item in promotion.criteria if item.passed]
     assert promotion.pointer.previous == before.version
     api.now += REFRESH
     assert api.version() == NEW
     assert refusals() == 0
 
-    pointer = models.read(store.POINTER)
+    pointer = models.read(registry.POINTER)
     with pytest.raises(ModelUnavailable, match="bundle schema 1"):
-        store.roll_back(models)
-    assert models.read(store.POINTER) == pointer
+        registry.roll_back(models)
+    assert models.read(registry.POINTER) == pointer
     api.now += REFRESH
     assert api.version() == NEW
     assert refusals() == 0
@@ -304,16 +304,16 @@ def test_the_shipped_model_can_be_promoted_where_version_0_1_0_had_published_its
     put_in_service(make_schema_1(tmp_path / "schema 1"), models)
     assert api.version() == bundle.load().manifest.version
     assert refusals() == 1
-    gate.promote(store.upload(bundle.SHIPPED, models).version, models)
+    gate.promote(registry.upload(bundle.SHIPPED, models).version, models)
     api.now += REFRESH
     assert api.version() == bundle.load().manifest.version
     assert refusals() == 0
 
 
 def test_a_refusal_is_logged_with_its_reason(api, models, s3, old, new, caplog):
-    store.publish(old, models)
+    registry.publish(old, models)
     api.version()
-    store.publish(new, models)
+    registry.publish(new, models)
     put(s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL)
     api.now += REFRESH
     api.version()
@@ -329,7 +329,7 @@ def unreachable(**_):
 def test_a_store_that_is_unreachable_at_the_first_request_is_503_and_recovered_from(
     api, models, old, monkeypatch
 ):
-    store.publish(old, models)
+    registry.publish(old, models)
     monkeypatch.setattr(api.module.models._models._s3, "get_object", unreachable)
     status, problem = api.post()
     assert (status, problem["code"]) == (503, "model_unavailable")
@@ -341,9 +341,9 @@ def test_a_store_that_is_unreachable_at_the_first_request_is_503_and_recovered_f
 def test_a_store_that_is_lost_later_leaves_the_model_in_service(
     api, models, old, new, monkeypatch, refusals
 ):
-    store.publish(old, models)
+    registry.publish(old, models)
     assert api.version() == OLD
-    store.publish(new, models)
+    registry.publish(new, models)
     monkeypatch.setattr(api.module.models._models._s3, "get_object", unreachable)
     api.now += REFRESH
     assert api.version() == OLD
@@ -357,9 +357,9 @@ def test_a_store_that_is_lost_later_leaves_the_model_in_service(
 def test_a_store_that_is_lost_between_pointer_and_model_leaves_the_model_in_service(
     api, models, old, new, monkeypatch
 ):
-    store.publish(old, models)
+    registry.publish(old, models)
     assert api.version() == OLD
-    store.publish(new, models)
+    registry.publish(new, models)
     client = api.module.models._models._s3
     real = client.get_object
 
@@ -398,9 +398,9 @@ def answering(module, context, seven):
 def test_a_restored_snapshot_looks_at_the_pointer_before_it_answers(
     restore, models, old, new, context, seven
 ):
-    store.publish(old, models)
+    registry.publish(old, models)
     snapshot = restore()
-    store.publish(new, models)
+    registry.publish(new, models)
     assert answering(snapshot.module, context, seven) == OLD
     snapshot.restore()
     assert answering(snapshot.module, context, seven) == NEW
@@ -409,7 +409,7 @@ def test_a_restored_snapshot_looks_at_the_pointer_before_it_answers(
 def test_a_snapshot_holds_the_model_so_that_a_restore_fetches_none(
     restore, models, old, context, seven, monkeypatch
 ):
-    store.publish(old, models)
+    registry.publish(old, models)
     snapshot = restore()
     asked = []
     client = snapshot.module.models._models._s3
@@ -423,11 +423,11 @@ def test_a_snapshot_holds_the_model_so_that_a_restore_fetches_none(
 def test_a_snapshot_without_a_store_is_made_and_its_restore_asks_again(
     restore, models, old, context, seven, monkeypatch, s3
 ):
-    store.publish(old, models)
-    real = store.S3Store.read
-    monkeypatch.setattr(store.S3Store, "read", lambda *_, **__: unreachable_store())
+    registry.publish(old, models)
+    real = object_store.S3Store.read
+    monkeypatch.setattr(object_store.S3Store, "read", lambda *_, **__: unreachable_store())
     snapshot = restore()
-    monkeypatch.setattr(store.S3Store, "read", real)
+    monkeypatch.setattr(object_store.S3Store, "read", real)
     assert answering(snapshot.module, context, seven) == OLD
 
 
@@ -482,4 +482,4 @@ def test_no_connection_goes_into_a_snapshot(monkeypatch):
 
 
 def unreachable_store():
-    raise store.StoreUnreachable("Cannot use s3://test-models.")
+    raise object_store.StoreUnreachable("Cannot use s3://test-models.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from digits import bundle, store
 from digits.errors import Conflict
-from digits.store import NotInStore
+from digits.registry import bundle, object_store, registry
+from digits.registry.object_store import NotInStore
 from tests.bundles import NEW, OLD, make_bundle, version_in_service
 from tests.integration.conftest import MODELS
 
@@ -14,40 +14,40 @@ from tests.integration.conftest import MODELS
 @pytest.fixture(params=["folder", "s3"])
 def models(request, tmp_path):
     if request.param == "folder":
-        return store.open_store(str(tmp_path / "store"))
+        return object_store.open_store(str(tmp_path / "store"))
     request.getfixturevalue("s3")
-    return store.open_store(f"s3://{MODELS}")
+    return object_store.open_store(f"s3://{MODELS}")
 
 
 def test_a_published_version_is_never_given_other_bytes(models, tmp_path, old):
-    store.publish(old, models)
+    registry.publish(old, models)
     other = make_bundle(tmp_path / "other", OLD, temperature=3.0)
     with pytest.raises(Conflict, match="never overwritten"):
-        store.publish(other, models)
-    assert bundle.verify(store.in_store(models, OLD)).decision.temperature != 3.0
+        registry.publish(other, models)
+    assert bundle.verify(registry.in_store(models, OLD)).decision.temperature != 3.0
 
 
 def test_who_decided_on_an_older_state_is_told_and_changes_nothing(models, tmp_path, old, new):
     third = make_bundle(tmp_path / "third", "20261103T000000Z-0206d068")
-    store.publish(old, models)
-    store.upload(third, models)
-    seen = store.look(models)
-    store.publish(new, models)
+    registry.publish(old, models)
+    registry.upload(third, models)
+    seen = registry.look(models)
+    registry.publish(new, models)
     with pytest.raises(Conflict, match="changed meanwhile"):
-        store.promote("20261103T000000Z-0206d068", models, seen=seen)
+        registry.promote("20261103T000000Z-0206d068", models, seen=seen)
     assert version_in_service(models) == NEW
 
 
 def test_of_two_first_promotions_only_one_wins(models, old, new):
-    store.upload(old, models)
-    store.upload(new, models)
-    nothing = store.look(models)
-    store.promote(OLD, models, seen=nothing)
+    registry.upload(old, models)
+    registry.upload(new, models)
+    nothing = registry.look(models)
+    registry.promote(OLD, models, seen=nothing)
     with pytest.raises(Conflict):
-        store.promote(NEW, models, seen=nothing)
+        registry.promote(NEW, models, seen=nothing)
     assert version_in_service(models) == OLD
 
 
 def test_an_empty_store_says_that_nothing_is_promoted(models):
     with pytest.raises(NotInStore, match="Nothing has been promoted"):
-        store.current(models)
+        registry.current(models)

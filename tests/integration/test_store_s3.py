@@ -12,9 +12,9 @@ from botocore.exceptions import ClientError
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
-from digits import bundle, store
 from digits.errors import Conflict, ModelUnavailable
-from digits.store import NotInStore, S3Store, StoreUnreachable
+from digits.registry import bundle, object_store, registry
+from digits.registry.object_store import NotInStore, S3Store, StoreUnreachable
 from tests.bundles import (
     NEW,
     OLD,
@@ -29,7 +29,7 @@ from tests.integration.conftest import MODELS
 
 @pytest.fixture
 def models(s3):
-    return store.open_store(f"s3://{MODELS}")
+    return object_store.open_store(f"s3://{MODELS}")
 
 
 class Mortal(S3Store):
@@ -48,15 +48,15 @@ class Mortal(S3Store):
 
 @pytest.mark.parametrize("address", [f"s3://{MODELS}", f"s3://{MODELS}/", f"s3://{MODELS}/a/b c/"])
 def test_a_bundle_is_published_and_read_back_below_any_prefix(s3, old, address):
-    models = store.open_store(address)
-    store.publish(old, models)
+    models = object_store.open_store(address)
+    registry.publish(old, models)
     assert version_in_service(models) == OLD
     prefix = address.removeprefix(f"s3://{MODELS}").strip("/")
     start = f"{prefix}/models/" if prefix else "models/"
     keys = [item["Key"] for item in s3.list_objects_v2(Bucket=MODELS)["Contents"]]
     assert all(key.startswith(start) for key in keys)
     assert len(keys) == len(bundle.load(old).manifest.files) + 2
-    assert [item.version for item in store.versions(models)] == [OLD]
+    assert [item.version for item in registry.versions(models)] == [OLD]
 
 
 @pytest.mark.parametrize("damage", ["schema 1", "missing", "tampered"])
@@ -65,98 +65,98 @@ def test_a_roll_back_to_what_cannot_be_served_writes_no_pointer(
 ):
     folder = make_schema_1(tmp_path / "schema 1") if damage == "schema 1" else old
     before = put_in_service(folder, models)
-    store.publish(new, models)
+    registry.publish(new, models)
     key = f"models/{before.version}/segmenter.tflite"
     if damage == "missing":
         s3.delete_object(Bucket=MODELS, Key=key)
     if damage == "tampered":
         s3.put_object(Bucket=MODELS, Key=key, Body=b"something else")
-    pointer = s3.get_object(Bucket=MODELS, Key=store.POINTER)
+    pointer = s3.get_object(Bucket=MODELS, Key=registry.POINTER)
     why = "version 0.1.0" if damage == "schema 1" else "segmenter.tflite"
     with pytest.raises(ModelUnavailable, match=why):
-        store.roll_back(models)
-    after = s3.get_object(Bucket=MODELS, Key=store.POINTER)
+        registry.roll_back(models)
+    after = s3.get_object(Bucket=MODELS, Key=registry.POINTER)
     assert after["Body"].read() == pointer["Body"].read()
     assert after["LastModified"] == pointer["LastModified"]
 
 
 def test_promote_and_roll_back_move_the_pointer(models, old, new):
-    store.publish(old, models)
-    store.upload(new, models)
+    registry.publish(old, models)
+    registry.upload(new, models)
     assert version_in_service(models) == OLD
-    store.promote(NEW, models, seen=store.look(models))
-    assert (version_in_service(models), store.current(models)[0].previous) == (NEW, OLD)
-    store.roll_back(models)
+    registry.promote(NEW, models, seen=registry.look(models))
+    assert (version_in_service(models), registry.current(models)[0].previous) == (NEW, OLD)
+    registry.roll_back(models)
     assert version_in_service(models) == OLD
 
 
 def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(models, s3, old, new):
-    store.publish(old, models)
+    registry.publish(old, models)
     files = len(bundle.load(new).manifest.files)
     for last in range(1, files + 2):
         with pytest.raises(Killed):
-            store.publish(new, Mortal(last))
+            registry.publish(new, Mortal(last))
         assert version_in_service(models) == OLD
-        assert store.publish(new, models).version == NEW
-        assert bundle.verify(store.in_store(models, NEW)).version == NEW
-        store.roll_back(models)
+        assert registry.publish(new, models).version == NEW
+        assert bundle.verify(registry.in_store(models, NEW)).version == NEW
+        registry.roll_back(models)
         for key in models.keys(f"models/{NEW}/"):
             s3.delete_object(Bucket=MODELS, Key=key)
 
 
 def test_publishing_again_mends_a_damaged_file(models, s3, old):
-    store.publish(old, models)
+    registry.publish(old, models)
     s3.put_object(Bucket=MODELS, Key=f"models/{OLD}/mnist_cnn.tflite", Body=b"something else")
     with pytest.raises(ModelUnavailable, match="digest"):
         version_in_service(models)
-    store.publish(old, models)
+    registry.publish(old, models)
     assert version_in_service(models) == OLD
 
 
 def test_a_bundle_that_is_not_whole_is_not_promoted(models, s3, old, new):
-    store.publish(old, models)
-    store.upload(new, models)
+    registry.publish(old, models)
+    registry.upload(new, models)
     s3.delete_object(Bucket=MODELS, Key=f"models/{NEW}/images/errors.png")
     with pytest.raises(NotInStore, match=r"images/errors\.png"):
-        store.promote(NEW, models, seen=store.look(models))
+        registry.promote(NEW, models, seen=registry.look(models))
     assert version_in_service(models) == OLD
     tampered(old / "report.json")
     with pytest.raises(ModelUnavailable, match=r"report\.json"):
-        store.publish(old, models)
+        registry.publish(old, models)
 
 
 def test_a_pointer_that_was_deleted_meanwhile_is_a_conflict(models, s3, old, new):
-    store.publish(old, models)
-    store.upload(new, models)
-    seen = store.look(models)
-    s3.delete_object(Bucket=MODELS, Key=store.POINTER)
+    registry.publish(old, models)
+    registry.upload(new, models)
+    seen = registry.look(models)
+    s3.delete_object(Bucket=MODELS, Key=registry.POINTER)
     with pytest.raises(Conflict):
-        store.promote(NEW, models, seen=seen)
+        registry.promote(NEW, models, seen=seen)
 
 
 def test_an_update_between_looking_and_writing_is_never_lost(models, old, new, monkeypatch):
     """The rival writes at the worst moment: between this one's last look and its write."""
-    store.publish(old, models)
-    store.upload(new, models)
-    rival = store.open_store(f"s3://{MODELS}")
+    registry.publish(old, models)
+    registry.upload(new, models)
+    rival = object_store.open_store(f"s3://{MODELS}")
     real = models._s3.put_object
 
     def after_the_rival(**request):
         monkeypatch.undo()
-        rival.swap(store.POINTER, b"the rival's", expected=rival.read(store.POINTER).etag)
+        rival.swap(registry.POINTER, b"the rival's", expected=rival.read(registry.POINTER).etag)
         return real(**request)
 
     monkeypatch.setattr(models._s3, "put_object", after_the_rival)
     with pytest.raises(Conflict, match="changed meanwhile"):
-        store.promote(NEW, models, seen=store.look(models))
-    assert models.read(store.POINTER).data == b"the rival's"
+        registry.promote(NEW, models, seen=registry.look(models))
+    assert models.read(registry.POINTER).data == b"the rival's"
 
 
 def test_a_write_whose_answer_was_lost_and_that_was_tried_again_is_done(
     models, old, new, monkeypatch
 ):
-    store.publish(old, models)
-    store.upload(new, models)
+    registry.publish(old, models)
+    registry.upload(new, models)
     real = models._s3.put_object
 
     def twice(**request):
@@ -164,24 +164,24 @@ def test_a_write_whose_answer_was_lost_and_that_was_tried_again_is_done(
         return real(**request)
 
     monkeypatch.setattr(models._s3, "put_object", twice)
-    assert store.promote(NEW, models, seen=store.look(models)).version == NEW
+    assert registry.promote(NEW, models, seen=registry.look(models)).version == NEW
     assert version_in_service(models) == NEW
 
 
 def test_an_unchanged_pointer_is_not_sent_again(models, old, new):
-    store.publish(old, models)
-    _, etag = store.current(models)
-    assert store.current(models, unless=etag) is None
-    store.publish(new, models)
-    assert store.current(models, unless=etag)[0].version == NEW
+    registry.publish(old, models)
+    _, etag = registry.current(models)
+    assert registry.current(models, unless=etag) is None
+    registry.publish(new, models)
+    assert registry.current(models, unless=etag)[0].version == NEW
 
 
 def test_versions_are_listed_with_what_is_wrong_with_them(models, s3, old, new):
-    store.publish(old, models)
-    store.upload(new, models)
+    registry.publish(old, models)
+    registry.upload(new, models)
     s3.delete_object(Bucket=MODELS, Key=f"models/{NEW}/images/errors.png")
     s3.put_object(Bucket=MODELS, Key="models/20261109T000000Z-0206d068/history.csv", Body=b"x")
-    assert [(item.version, item.problem) for item in store.versions(models)] == [
+    assert [(item.version, item.problem) for item in registry.versions(models)] == [
         (OLD, None),
         (NEW, "incomplete: no images/errors.png"),
         ("20261109T000000Z-0206d068", "half-published: no manifest.json"),
@@ -207,9 +207,9 @@ def test_a_store_that_refuses_is_one_line_that_says_what_to_do(
     for operation in ("get_object", "put_object"):
         monkeypatch.setattr(models._s3, operation, refuse)
     for use in (
-        lambda: store.publish(old, models),
+        lambda: registry.publish(old, models),
         lambda: models.swap("models/x", b"", expected=None),
-        lambda: store.look(models),
+        lambda: registry.look(models),
     ):
         with pytest.raises(
             StoreUnreachable, match=rf"s3://{MODELS} \({code}\).*credentials"
@@ -219,8 +219,8 @@ def test_a_store_that_refuses_is_one_line_that_says_what_to_do(
 
 
 def test_a_bucket_that_is_not_there_is_unreachable_not_empty(s3):
-    models = store.open_store("s3://no-such-bucket")
-    for use in (lambda: store.look(models), lambda: models.keys("models/")):
+    models = object_store.open_store("s3://no-such-bucket")
+    for use in (lambda: registry.look(models), lambda: models.keys("models/")):
         with pytest.raises(StoreUnreachable, match="NoSuchBucket"):
             use()
 
@@ -234,7 +234,7 @@ def test_a_server_that_is_not_there_is_unreachable(old):
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         models = S3Store("bucket", client=client_of(free.getsockname()[1]))
-        for use in (lambda: store.publish(old, models), lambda: models.keys("models/")):
+        for use in (lambda: registry.publish(old, models), lambda: models.keys("models/")):
             with pytest.raises(StoreUnreachable, match="EndpointConnectionError"):
                 use()
 
@@ -251,7 +251,7 @@ def nobody(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("nobody")
 def test_a_store_without_credentials_is_unreachable():
     with pytest.raises(StoreUnreachable, match="NoCredentialsError"):
-        store.look(store.open_store("s3://bucket"))
+        registry.look(object_store.open_store("s3://bucket"))
 
 
 @pytest.mark.usefixtures("nobody")
@@ -265,7 +265,7 @@ def test_a_store_without_credentials_is_unreachable():
 def test_settings_that_cannot_be_are_named(monkeypatch, setting, value, told):
     monkeypatch.setenv(setting, value)
     with pytest.raises(StoreUnreachable, match=f"Cannot use s3://bucket: .*{told}"):
-        store.open_store("s3://bucket")
+        object_store.open_store("s3://bucket")
 
 
 class FlakyS3(BaseHTTPRequestHandler):
@@ -330,17 +330,17 @@ def test_a_connection_lost_while_publishing_is_one_line_and_the_next_run_finishe
     for last in (1, 4, 12):
         flaky.breaks_at = last
         with pytest.raises(StoreUnreachable, match=r"Cannot use s3://bucket \(\w+\)") as hit:
-            store.publish(old, models)
+            registry.publish(old, models)
         assert "\n" not in str(hit.value)
         assert "/bucket/models/current.json" not in flaky.objects
     flaky.breaks_at = None
-    store.publish(old, models)
+    registry.publish(old, models)
     assert version_in_service(models) == OLD
 
 
 def test_a_connection_lost_while_reading_a_model_is_unreachable_not_tampered(flaky, old):
     models = S3Store("bucket", client=client_of(flaky.server_port))
-    store.publish(old, models)
+    registry.publish(old, models)
     flaky.breaks_at = 3  # the pointer, the manifest, the model
     with pytest.raises(StoreUnreachable, match=r"\(\w+\)"):
         version_in_service(models)

@@ -12,7 +12,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from moto.s3.models import s3_backends
 
-from digits.labels import label_key
+from digits.labels.label import label_key
 from tests.conftest import GOLDEN
 from tests.integration.conftest import IMAGES, LABELS, fresh
 from tests.integration.queues import ACCOUNT

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import pytest
 
-from digits import activations, bundle
+from digits import activations
 from digits.activations import Activations
 from digits.classifier import Network
+from digits.registry import bundle
 from training_job import export
 from training_job.model import ARCHITECTURES, activation_of, up_to, with_opinion
 

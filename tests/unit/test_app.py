@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from digits import bundle, corrections
 from digits.errors import ModelUnavailable
 from digits.image import MAX_BYTES
+from digits.labels import corrections
+from digits.registry import bundle
 from digits.results import ImageInfo
 from streamlit_app import camera, canvas, correction, engine, preview, words
 from streamlit_app.samples import SAMPLES

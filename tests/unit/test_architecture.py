@@ -42,7 +42,7 @@ def test_a_package_imports_only_what_lies_below_it(package):
 def test_importing_the_recogniser_imports_no_cloud_no_training_and_no_web():
     heavy = {"boto3", "botocore", "tensorflow", "keras", "streamlit", "aws_lambda_powertools"}
     script = (
-        "import sys, digits, digits.store, digits.labels;"
+        "import sys, digits, digits.registry.registry, digits.labels.label;"
         f"print(*({heavy!r} & {{name.partition('.')[0] for name in sys.modules}}))"
     )
     done = subprocess.run(

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from digits import bundle
 from digits.errors import ModelUnavailable
+from digits.registry import bundle
 from tests.bundles import SCHEMA_1, make_schema_1
 
 
@@ -146,7 +146,8 @@ def test_the_shipped_configuration_is_written_as_it_is_read():
 
 def test_hashing_listing_and_judging_load_no_network():
     script = (
-        "import sys, digits.config, digits.bundle, digits.store, digits.gate, digits.cli.models;"
+        "import sys, digits.config, digits.cli.models;"
+        "from digits.registry import bundle, gate, registry;"
         "print(*{'ai_edge_litert', 'numpy', 'PIL'} & set(sys.modules))"
     )
     done = subprocess.run(

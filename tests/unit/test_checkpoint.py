@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from digits.storage import FolderStore
+from digits.registry.object_store import FolderStore
 from training_job.checkpoint import Checkpoint
 from training_job.data import Split
 from training_job.fit import fit

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import Classifier, bundle, explain
+from digits import Classifier, explain
 from digits.errors import ModelUnavailable, TooLarge
+from digits.registry import bundle
 from tests.conftest import GOLDEN, truths
 
 

@@ -9,8 +9,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from digits import bundle, gate, runs, store
 from digits.cli import main
+from digits.registry import bundle, gate, object_store, registry, runs
 from tests.bundles import NEW, OLD, make_bundle, make_schema_1, put_in_service, tampered
 
 SHIPPED = bundle.load().manifest
@@ -45,7 +45,7 @@ def home(request, tmp_path):
 
 def damage(home, key):
     """Change a byte of what the store holds under `key`."""
-    models = store.open_store(home)
+    models = object_store.open_store(home)
     found = models.read(key)
     models.swap(key, bytes([found.data[0] ^ 1]) + found.data[1:], expected=found.etag)
 
@@ -65,9 +65,9 @@ def test_show_shows_the_shipped_model_its_manifest_as_json(digits):
 
 
 def test_show_shows_the_model_in_service_and_since_when(digits, home, old, new):
-    models = store.open_store(home)
-    store.publish(old, models)
-    pointer = store.publish(new, models)
+    models = object_store.open_store(home)
+    registry.publish(old, models)
+    pointer = registry.publish(new, models)
     done = digits("show", home)
     accuracy = f"{SHIPPED.metrics.test_accuracy:.2%}"
     for words in (NEW, pointer.promoted, OLD, SHIPPED.architecture, accuracy):
@@ -75,9 +75,9 @@ def test_show_shows_the_model_in_service_and_since_when(digits, home, old, new):
 
 
 def test_show_shows_another_version_a_bundle_and_an_address_in_a_store(digits, home, old, new):
-    models = store.open_store(home)
-    store.publish(old, models)
-    store.upload(new, models)
+    models = object_store.open_store(home)
+    registry.publish(old, models)
+    registry.upload(new, models)
     for args in ((home, "--version", NEW), (new,), (f"{home}/models/{NEW}",)):
         done = digits("show", *args, "--format", "json")
         assert json.loads(done.out)["version"] == NEW
@@ -86,7 +86,7 @@ def test_show_shows_another_version_a_bundle_and_an_address_in_a_store(digits, h
 def test_verify_reads_every_file(digits, home, old):
     count = len(SHIPPED.files)
     assert digits("verify").out.startswith(f"{SHIPPED.version}: {count} files")
-    store.publish(old, store.open_store(home))
+    registry.publish(old, object_store.open_store(home))
     assert digits("verify", home).out.startswith(f"{OLD}: {count} files")
     damage(home, f"models/{OLD}/images/errors.png")
     assert_one_line(digits("verify", home), "images/errors.png", "digest")
@@ -121,9 +121,9 @@ def bad_test(report):
 
 
 def test_list_says_what_is_in_service_and_what_is_not_whole(digits, home, old, new):
-    models = store.open_store(home)
-    store.publish(old, models)
-    store.publish(new, models)
+    models = object_store.open_store(home)
+    registry.publish(old, models)
+    registry.publish(new, models)
     models.swap("models/20261109T000000Z-0206d068/history.csv", b"epoch", expected=None)
     lines = {
         version: line
@@ -145,35 +145,35 @@ def test_list_says_what_is_in_service_and_what_is_not_whole(digits, home, old, n
 
 
 def test_promote_shows_each_criterion_and_says_what_is_in_service(digits, home, old, new):
-    models = store.open_store(home)
-    store.publish(old, models)
-    store.upload(new, models)
+    models = object_store.open_store(home)
+    registry.publish(old, models)
+    registry.upload(new, models)
     done = digits("promote", NEW, home)
     assert done.code == 0
     (line,) = [line for line in done.out.splitlines() if "test accuracy, compared" in line]
     assert "passed" in line
     assert f"{SHIPPED.metrics.test_accuracy:.3%}" in line
     assert done.err == f"{NEW} is in service in {home}; before it, {OLD}.\n"
-    assert store.current(models)[0].version == NEW
+    assert registry.current(models)[0].version == NEW
 
 
 def test_promote_uploads_a_bundle_from_a_folder_first(digits, home, new):
     assert digits("promote", new, home).code == 0
-    assert store.current(store.open_store(home))[0].version == NEW
+    assert registry.current(object_store.open_store(home))[0].version == NEW
 
 
 def test_promote_finds_what_a_run_made(digits, home, new):
-    models = store.open_store(home)
-    store.upload(new, models)
+    models = object_store.open_store(home)
+    registry.upload(new, models)
     runs.record("nightly-7", NEW, models)
     assert digits("promote", "runs/nightly-7", home).code == 0
-    assert store.current(models)[0].version == NEW
+    assert registry.current(models)[0].version == NEW
     assert_one_line(digits("promote", "runs/another", home), "No run another")
 
 
 def test_promote_refuses_with_1_and_changes_nothing(digits, home, tmp_path, old):
-    models = store.open_store(home)
-    store.publish(old, models)
+    models = object_store.open_store(home)
+    registry.publish(old, models)
     worse = make_bundle(tmp_path / "worse", NEW, report=bad_test)
     done = digits("promote", worse, home)
     assert done.code == 1
@@ -181,7 +181,7 @@ def test_promote_refuses_with_1_and_changes_nothing(digits, home, tmp_path, old)
     assert done.err.startswith(f"Refused: {NEW} is not promoted: test accuracy is 98.000%")
     assert "--force" in done.err
     assert done.err.count("\n") == 1
-    assert store.current(models)[0].version == OLD
+    assert registry.current(models)[0].version == OLD
 
 
 def test_promote_can_be_forced_for_a_reason_and_says_so(digits, home, tmp_path):
@@ -212,34 +212,34 @@ def test_promote_takes_nothing_that_does_not_run_or_is_not_there(digits, home, n
     assert_one_line(digits("promote", new, home), "LiteRT")
     assert_one_line(digits("promote", OLD, home), f"no models/{OLD}/manifest.json")
     assert_one_line(digits("promote", "latest", home), "is no version")
-    assert store.look(store.open_store(home)).etag is None
+    assert registry.look(object_store.open_store(home)).etag is None
 
 
 def test_promote_that_is_overtaken_is_one_line(digits, home, old, new, monkeypatch):
-    models = store.open_store(home)
-    store.upload(new, models)
+    models = object_store.open_store(home)
+    registry.upload(new, models)
     real = gate.judge
 
     def judged_slowly(*args, **kwargs):
-        store.publish(old, store.open_store(home))
+        registry.publish(old, object_store.open_store(home))
         return real(*args, **kwargs)
 
     monkeypatch.setattr(gate, "judge", judged_slowly)
     assert_one_line(digits("promote", NEW, home), "changed meanwhile", "try again")
-    assert store.current(models)[0].version == OLD
+    assert registry.current(models)[0].version == OLD
 
 
 def test_rollback_goes_back_and_says_so(digits, home, old, new):
-    models = store.open_store(home)
+    models = object_store.open_store(home)
     assert_one_line(digits("rollback", home), "No model was in service")
-    store.publish(old, models)
+    registry.publish(old, models)
     assert_one_line(digits("rollback", home), "No model was in service")
-    store.publish(new, models)
+    registry.publish(new, models)
     done = digits("rollback", home)
     assert (done.code, done.err) == (0, "")
     assert done.out == f"{OLD} is in service in {home}; before it, {NEW}.\n"
     assert digits("rollback", home, "--to", NEW).code == 0
-    assert store.current(models)[0].version == NEW
+    assert registry.current(models)[0].version == NEW
     assert_one_line(digits("rollback", home, "--to", "20261109T000000Z-0206d068"), "There is no")
 
 
@@ -248,9 +248,9 @@ def test_diff_shows_what_differs_and_the_metrics_always(digits, home, tmp_path, 
         report["test"]["errors"] += 5
         report["outside"] = {"photos": {"images": 10, "accuracy": 0.9}}
 
-    models = store.open_store(home)
-    store.publish(old, models)
-    store.upload(make_bundle(tmp_path / "new", NEW, temperature=3.0, report=better), models)
+    models = object_store.open_store(home)
+    registry.publish(old, models)
+    registry.upload(make_bundle(tmp_path / "new", NEW, temperature=3.0, report=better), models)
     items = json.loads(digits("diff", OLD, NEW, home, "--format", "json").out)
     rows = {item["name"]: (item["before"], item["after"], item["change"]) for item in items}
     assert rows["version"] == (OLD, NEW, None)
@@ -274,9 +274,9 @@ def test_diff_shows_what_differs_and_the_metrics_always(digits, home, tmp_path, 
 
 
 def test_diff_takes_bundles_stores_and_versions_in_stores(digits, home, old, new):
-    models = store.open_store(home)
-    store.publish(old, models)
-    store.upload(new, models)
+    models = object_store.open_store(home)
+    registry.publish(old, models)
+    registry.upload(new, models)
     for pair in ((old, new), (home, new), (home, f"{home}/models/{NEW}"), (home, NEW, home)):
         items = json.loads(digits("diff", *pair, "--format", "json").out)
         assert (items[0]["before"], items[0]["after"]) == (OLD, NEW)
@@ -304,10 +304,10 @@ def test_an_empty_or_unreachable_store_is_one_line(digits, home):
 def test_two_operators_at_once_lose_nothing(tmp_path):
     """Two real processes promote different models; whoever comes second is told."""
     home = tmp_path / "store"
-    models = store.open_store(str(home))
+    models = object_store.open_store(str(home))
     versions = [OLD, NEW]
     for version in versions:
-        store.upload(make_bundle(tmp_path / version, version), models)
+        registry.upload(make_bundle(tmp_path / version, version), models)
     rivals = [
         subprocess.Popen(
             [sys.executable, "-c", "from digits.cli import main; main()",
@@ -318,7 +318,7 @@ def test_two_operators_at_once_lose_nothing(tmp_path):
     ]  # fmt: skip
     said = [rival.communicate(timeout=120)[1] for rival in rivals]
     won = [version for version, rival in zip(versions, rivals, strict=True) if not rival.returncode]
-    pointer = store.current(models)[0]
+    pointer = registry.current(models)[0]
     assert pointer.version in won
     if len(won) == 1:
         (told,) = [words for words, rival in zip(said, rivals, strict=True) if rival.returncode]
@@ -329,7 +329,7 @@ def test_two_operators_at_once_lose_nothing(tmp_path):
 
 @pytest.mark.parametrize("command", [["show"], ["show", "--format", "json"], ["list"], ["diff"]])
 def test_a_reader_who_leaves_is_no_stack_trace(old, tmp_path, command):
-    store.publish(old, store.open_store(str(tmp_path / "store")))
+    registry.publish(old, object_store.open_store(str(tmp_path / "store")))
     addresses = {"list": [tmp_path / "store"], "diff": [old, old, "--all"]}.get(command[0], [])
     process = subprocess.Popen(
         [sys.executable, "-c", "from digits.cli import main; main()",
@@ -355,7 +355,7 @@ def test_show_shows_both_networks_and_the_configuration(digits):
 def schema_1(home, tmp_path):
     """The version of schema 1 that is in service in the store, and the folder of its bundle."""
     folder = make_schema_1(tmp_path / "schema 1")
-    pointer = put_in_service(folder, store.open_store(home))
+    pointer = put_in_service(folder, object_store.open_store(home))
     return SimpleNamespace(version=pointer.version, folder=folder)
 
 
@@ -402,14 +402,14 @@ def test_diff_shows_what_differs_in_the_configuration(digits, old, new):
 def test_after_an_upgrade_a_roll_back_to_schema_1_is_one_line_and_moves_nothing(
     digits, home, schema_1, new
 ):
-    models = store.open_store(home)
+    models = object_store.open_store(home)
     assert digits("promote", new, home).code == 0
     assert schema_1.version in digits("show", home).out
-    pointer = models.read(store.POINTER)
+    pointer = models.read(registry.POINTER)
     for args in ([], ["--to", schema_1.version]):
         done = digits("rollback", home, *args)
         assert_one_line(done, schema_1.version, "bundle schema 1", "version 0.1.0")
-        assert models.read(store.POINTER) == pointer
+        assert models.read(registry.POINTER) == pointer
 
 
 def test_a_roll_back_to_a_model_that_litert_cannot_load_moves_nothing(digits, home, old, new):
@@ -418,9 +418,9 @@ def test_a_roll_back_to_a_model_that_litert_cannot_load_moves_nothing(digits, ho
     described = bundle.describe_file(old / "segmenter.tflite").model_dump()
     manifest["files"]["segmenter.tflite"] = described
     (old / "manifest.json").write_text(json.dumps(manifest))
-    models = store.open_store(home)
+    models = object_store.open_store(home)
     put_in_service(old, models)
-    store.publish(new, models)
-    pointer = models.read(store.POINTER)
+    registry.publish(new, models)
+    pointer = models.read(registry.POINTER)
     assert_one_line(digits("rollback", home), "LiteRT cannot load the segmentation network")
-    assert models.read(store.POINTER) == pointer
+    assert models.read(registry.POINTER) == pointer

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits import corrections
-from digits.labels import Correction, Source
+from digits.labels import corrections
+from digits.labels.label import Correction, Source
 from lambda_predict.schemas import FeedbackRequest
 
 MARKS = "0123456789?.,-+/:()=×÷%"

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import pytest
 
-from digits import bundle, image
+from digits import image
 from digits.finder import Segmenter
 from digits.layout import Piece
+from digits.registry import bundle
 from training_job import data, elsewhere, found, glyphs, hands, outliers, photos, scenes, strokes
 from training_job.data import NONE, Split
 from training_job.fit import fit

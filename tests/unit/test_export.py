@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from digits.bundle import TFLITE
 from digits.classifier import softmax
+from digits.registry.bundle import TFLITE
 from training_job import export
 from training_job.errors import TrainingError
 from training_job.model import reference, up_to, with_opinion

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from digits import feedback
 from digits.cli import main
+from digits.labels import feedback
 from tests.conftest import GOLDEN
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from digits import bundle, finder, image
+from digits import finder, image
 from digits.errors import ModelUnavailable
 from digits.finder import Segmenter
+from digits.registry import bundle
 from training_job import photos, strokes
 from training_job.segmenter import HALF, lesson
 

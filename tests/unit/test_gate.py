@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digits import bundle, gate, store
 from digits.errors import Conflict, ModelUnavailable
-from digits.gate import Evidence, Report
-from digits.store import FolderStore, StoreUnreachable
+from digits.registry import bundle, gate, registry
+from digits.registry.gate import Evidence, Report
+from digits.registry.object_store import FolderStore, StoreUnreachable
 from tests.bundles import NEW, OLD, make_bundle, make_schema_1, put_in_service, tampered
 
 GOOD = {
@@ -324,13 +324,13 @@ def bad_test(report):
 
 
 def uploaded(models, folder, version, report=None):
-    store.upload(make_bundle(folder, version, report=report), models)
+    registry.upload(make_bundle(folder, version, report=report), models)
     return version
 
 
 def test_promotion_in_an_empty_store_needs_only_the_floors(models, tmp_path):
     promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
-    assert store.current(models)[0] == promotion.pointer
+    assert registry.current(models)[0] == promotion.pointer
     assert promotion.criteria[-1].why == "nothing is in service yet"
 
 
@@ -340,19 +340,19 @@ def test_a_refused_candidate_changes_nothing_and_the_refusal_names_why(models, t
         gate.promote(uploaded(models, tmp_path / "new", NEW, bad_test), models)
     assert "\n" not in str(hit.value)
     assert hit.value.criteria
-    assert store.current(models)[0].version == OLD
+    assert registry.current(models)[0].version == OLD
 
 
 def test_a_reason_overrides_the_gate_and_is_kept(models, tmp_path):
     version = uploaded(models, tmp_path / "new", NEW, bad_test)
     promotion = gate.promote(version, models, forced="a demonstration")
     assert gate.failures(promotion.criteria)
-    assert store.current(models)[0].forced == "a demonstration"
+    assert registry.current(models)[0].forced == "a demonstration"
 
 
 def test_a_reason_that_was_not_needed_is_not_kept(models, tmp_path):
     gate.promote(uploaded(models, tmp_path / "new", NEW), models, forced="to be sure")
-    assert store.current(models)[0].forced is None
+    assert registry.current(models)[0].forced is None
 
 
 def test_a_broken_model_in_service_does_not_stand_in_the_way(models, tmp_path):
@@ -360,7 +360,7 @@ def test_a_broken_model_in_service_does_not_stand_in_the_way(models, tmp_path):
     tampered(tmp_path / f"store/models/{OLD}/report.json")
     tampered(tmp_path / f"store/models/{OLD}/segmenter.tflite")
     promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
-    assert store.current(models)[0].version == NEW
+    assert registry.current(models)[0].version == NEW
     assert "does not match its digest" in promotion.criteria[-1].why
 
 
@@ -371,9 +371,9 @@ def test_a_model_that_is_served_is_not_replaced_uncompared(models, tmp_path):
     version = uploaded(models, tmp_path / "new", NEW)
     with pytest.raises(gate.NotComparable, match=f"{OLD}.*does not match its digest.*--force"):
         gate.promote(version, models)
-    assert store.current(models)[0].version == OLD
+    assert registry.current(models)[0].version == OLD
     gate.promote(version, models, forced="its report is lost")
-    assert store.current(models)[0].forced == "its report is lost"
+    assert registry.current(models)[0].forced == "its report is lost"
 
 
 def test_segmentation_figures_of_a_form_that_is_not_known_leave_the_others_compared(
@@ -383,7 +383,7 @@ def test_segmentation_figures_of_a_form_that_is_not_known_leave_the_others_compa
         report["segmentation"] = {"pages": 400, "by_kind": {}}
 
     folder = make_bundle(tmp_path / "old", OLD, report=other_form)
-    store.publish(folder, models)
+    registry.publish(folder, models)
     with pytest.raises(gate.Refused, match="accuracy on photos hard, compared"):
         gate.promote(uploaded(models, tmp_path / "new", NEW, worse_on_photos), models)
 
@@ -392,7 +392,7 @@ def test_a_broken_pointer_does_not_stand_in_the_way(models, tmp_path):
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
     (tmp_path / "store/models/current.json").write_text("{}")
     promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
-    assert store.current(models)[0].version == NEW
+    assert registry.current(models)[0].version == NEW
     assert "no valid pointer" in promotion.criteria[-1].why
 
 
@@ -411,7 +411,7 @@ def test_a_store_that_is_lost_while_judging_is_no_reason_to_skip_the_comparison(
     monkeypatch.setattr(models, "read", lost)
     with pytest.raises(StoreUnreachable):
         gate.promote(version, models)
-    assert store.current(models)[0].version == OLD
+    assert registry.current(models)[0].version == OLD
 
 
 def test_a_model_that_came_into_service_while_another_was_judged_is_not_overruled(
@@ -423,13 +423,13 @@ def test_a_model_that_came_into_service_while_another_was_judged_is_not_overrule
     real = gate.judge
 
     def judged_slowly(*args, **kwargs):
-        store.promote(rival, models, seen=store.look(models))
+        registry.promote(rival, models, seen=registry.look(models))
         return real(*args, **kwargs)
 
     monkeypatch.setattr(gate, "judge", judged_slowly)
     with pytest.raises(Conflict):
         gate.promote(version, models)
-    assert store.current(models)[0].version == rival
+    assert registry.current(models)[0].version == rival
 
 
 def schema_1_in_service(models, folder):
@@ -454,7 +454,7 @@ def test_a_candidate_worse_than_a_model_of_schema_1_is_refused(models, tmp_path)
     version = schema_1_in_service(models, tmp_path / "old")
     with pytest.raises(gate.Refused, match="accuracy on photos hard, compared"):
         gate.promote(uploaded(models, tmp_path / "new", NEW, worse_on_photos), models)
-    assert store.current(models)[0].version == version
+    assert registry.current(models)[0].version == version
 
 
 def rewrite_manifest(models, version, **changes):
@@ -477,9 +477,9 @@ def test_a_model_of_a_newer_schema_in_service_is_only_replaced_for_a_reason(mode
     version = uploaded(models, tmp_path / "new", NEW)
     with pytest.raises(gate.NotComparable, match=rf"{OLD}\. .*schema 3.*--force"):
         gate.promote(version, models)
-    assert store.current(models)[0].version == OLD
+    assert registry.current(models)[0].version == OLD
     promotion = gate.promote(version, models, forced="the code was rolled back")
-    pointer, _ = store.current(models)
+    pointer, _ = registry.current(models)
     assert (pointer.version, pointer.forced) == (NEW, "the code was rolled back")
     assert "schema 3" in promotion.criteria[-1].why
 
@@ -489,10 +489,10 @@ def test_a_candidate_that_cannot_be_served_is_refused_whatever_its_figures(
     models, tmp_path, forced
 ):
     version = schema_1_in_service(models, tmp_path / "old")
-    store.publish(make_bundle(tmp_path / "new", NEW), models)
+    registry.publish(make_bundle(tmp_path / "new", NEW), models)
     with pytest.raises(ModelUnavailable, match="bundle schema 1"):
         gate.promote(version, models, forced=forced)
-    assert store.current(models)[0].version == NEW
+    assert registry.current(models)[0].version == NEW
 
 
 def test_a_candidate_without_figures_for_its_segmentation_network_is_not_judged(models, tmp_path):
@@ -502,10 +502,10 @@ def test_a_candidate_without_figures_for_its_segmentation_network_is_not_judged(
     version = uploaded(models, tmp_path / "new", NEW, without)
     with pytest.raises(ModelUnavailable, match="no figures for its segmentation network"):
         gate.promote(version, models)
-    assert store.look(models).etag is None
+    assert registry.look(models).etag is None
 
 
 def test_the_shipped_model_takes_the_place_of_that_of_version_0_1_0(models, tmp_path):
     schema_1_in_service(models, tmp_path / "old")
-    version = store.upload(bundle.SHIPPED, models).version
+    version = registry.upload(bundle.SHIPPED, models).version
     assert gate.failures(gate.promote(version, models).criteria) == ()

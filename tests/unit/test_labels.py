@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits.labels import Source, Written, label_key
+from digits.labels.label import Source, Written, label_key
 
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
     lambda key: len(key.encode()) <= 1024

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from digits import storage
 from digits.cli import models
-from digits.storage import FolderStore
+from digits.registry import object_store
+from digits.registry.object_store import FolderStore
 from tests.conftest import GOLDEN
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def test_a_folder_is_locked_without_what_only_posix_has(tmp_path):
     done = run(
         BLOCKED + "import threading, warnings; from pathlib import Path;"
         "warnings.simplefilter('ignore');"  # that the lock is one of files only, as here
-        "from digits.errors import Conflict; from digits.storage import FolderStore;"
+        "from digits.errors import Conflict; from digits.registry.object_store import FolderStore;"
         "store = FolderStore(Path(sys.argv[1])); store.swap('n', b'0', expected=None)\n"
         "def add():\n"
         "    while True:\n"
@@ -75,15 +75,15 @@ def test_a_folder_is_locked_without_what_only_posix_has(tmp_path):
 
 @pytest.mark.parametrize("address", ["C:\\models", "C:/models", "d://models", "\\\\nas\\models"])
 def test_a_folder_on_a_drive_is_a_store(address):
-    assert isinstance(storage.open_store(address), FolderStore)
+    assert isinstance(object_store.open_store(address), FolderStore)
 
 
 @pytest.mark.parametrize("separator", ["/", "\\"])
 def test_a_version_in_a_store_is_named_with_slashes_or_backslashes(monkeypatch, separator):
     asked = []
     monkeypatch.setattr(models, "_read", lambda *_: None)
-    monkeypatch.setattr(models.store, "open_store", asked.append)
-    monkeypatch.setattr(models.store, "in_store", lambda _, version: asked.append(version))
+    monkeypatch.setattr(models.object_store, "open_store", asked.append)
+    monkeypatch.setattr(models.registry, "in_store", lambda _, version: asked.append(version))
     version = "20261123T204400Z-1a2b3c4d"
     models.find(separator.join(("C:", "my store", "models", version)))
     assert asked == [separator.join(("C:", "my store")), version]

@@ -14,9 +14,10 @@ from hypothesis.extra import numpy as nps
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
-from digits import Classifier, bundle, layout, preprocess, reading
+from digits import Classifier, layout, preprocess, reading
 from digits.image import Picture, decode
 from digits.preprocess import Mark
+from digits.registry import bundle
 from training_job import photos as generator
 from training_job.data import BUNDLED
 

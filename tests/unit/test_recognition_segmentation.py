@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digits import bundle
 from digits.errors import ModelUnavailable
 from digits.image import Picture, decode
 from digits.reading import Opinions
@@ -21,6 +20,7 @@ from digits.recognition.outputs import BACKGROUND, CELL, DIGIT, HALF, KINDS, PAP
 from digits.recognition.pipeline import Recogniser
 from digits.recognition.pyramid import ENLARGED, FIRST_SIDE, LAST_SIDE, look, sides
 from digits.recognition.segmentation import ALONE_SIDE, MOST_PIXELS, segment, standing_alone
+from digits.registry import bundle
 from training_job.tile_segmenter import kept
 
 SHIPPED = bundle.load()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from digits import runs
 from digits.errors import BadRequest, ModelUnavailable
-from digits.storage import NotInStore, open_store
+from digits.registry import runs
+from digits.registry.object_store import NotInStore, open_store
 
 
 def test_a_run_is_known_by_what_it_made(tmp_path):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import typer
 
-from digits import bundle
 from digits.finder import Segmenter
+from digits.registry import bundle
 from training_job import elsewhere, glyphs, photos, scenes, segmentation, segmenter
 from training_job.scenes import Scene
 

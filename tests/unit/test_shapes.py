@@ -17,13 +17,14 @@ import pytest
 from moto import mock_aws
 from pydantic import ValidationError
 
-from digits import bundle, feedback
-from digits.cli import collected
+from digits.cli.labels import collected
 from digits.errors import TooLarge
-from digits.labels import Source, Written, correction_key, label_key
+from digits.labels import feedback
+from digits.labels.label import Source, Written, correction_key, label_key
+from digits.registry import bundle
+from digits.registry.object_store import FolderStore
+from digits.registry.registry import Pointer
 from digits.results import Reason, Result, read
-from digits.storage import FolderStore
-from digits.store import Pointer
 from lambda_predict import openapi
 from streamlit_app import api, cards, engine, inside, table, words
 from streamlit_app.api import Api

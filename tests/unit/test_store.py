@@ -16,9 +16,10 @@ from threading import Barrier
 
 import pytest
 
-from digits import bundle, store
 from digits.errors import Conflict, ModelUnavailable
-from digits.store import FolderStore, NotInStore, Pointer, StoreUnreachable
+from digits.registry import bundle, object_store, registry
+from digits.registry.object_store import FolderStore, NotInStore, StoreUnreachable
+from digits.registry.registry import Pointer
 from tests.bundles import (
     NEW,
     OLD,
@@ -60,17 +61,17 @@ class Mortal(FolderStore):
 
 
 def test_what_is_published_is_in_service_and_whole(models, home, old):
-    pointer = store.publish(old, models)
-    assert pointer == store.current(models)[0]
+    pointer = registry.publish(old, models)
+    assert pointer == registry.current(models)[0]
     assert pointer.previous is None
     assert version_in_service(models) == OLD
     names = {path.relative_to(old).as_posix() for path in old.rglob("*") if path.is_file()}
-    assert set(models.keys("models/")) == {store.POINTER} | {f"models/{OLD}/{n}" for n in names}
+    assert set(models.keys("models/")) == {registry.POINTER} | {f"models/{OLD}/{n}" for n in names}
 
 
 def test_the_pointer_has_the_form_that_other_readers_know(models, home, old, new):
-    store.publish(old, models)
-    store.publish(new, models)
+    registry.publish(old, models)
+    registry.publish(new, models)
     written = json.loads((home / "models/current.json").read_text())
     assert written == {
         "version": NEW,
@@ -82,17 +83,17 @@ def test_the_pointer_has_the_form_that_other_readers_know(models, home, old, new
 
 
 def test_an_upload_promotes_nothing(models, old, new):
-    store.publish(old, models)
-    store.upload(new, models)
+    registry.publish(old, models)
+    registry.upload(new, models)
     assert version_in_service(models) == OLD
-    store.promote(NEW, models, seen=store.look(models))
+    registry.promote(NEW, models, seen=registry.look(models))
     assert version_in_service(models) == NEW
 
 
 def test_publishing_twice_changes_nothing(models, home, old):
-    first = store.publish(old, models)
+    first = registry.publish(old, models)
     before = {path: path.stat().st_mtime_ns for path in home.rglob("*.*") if path.is_file()}
-    assert store.publish(old, models) == first
+    assert registry.publish(old, models) == first
     after = {path: path.stat().st_mtime_ns for path in home.rglob("*.*") if path.is_file()}
     assert {path for path in before if before[path] != after[path]} <= {home / "models/.lock"}
 
@@ -101,20 +102,20 @@ def test_publishing_twice_changes_nothing(models, home, old):
 def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(
     home, models, old, new, after
 ):
-    store.publish(old, models)
+    registry.publish(old, models)
     files = len(bundle.load(new).manifest.files)
     for last in range(1, files + 3):  # the files, the manifest, the pointer
         with pytest.raises(Killed):
-            store.publish(new, Mortal(home, last, after=after))
+            registry.publish(new, Mortal(home, last, after=after))
         written = last if after else last - 1
         assert version_in_service(models) == (NEW if written == files + 2 else OLD)
-        problems = {item.version: item.problem for item in store.versions(models)}
+        problems = {item.version: item.problem for item in registry.versions(models)}
         half = None if written == 0 or written > files else "half-published: no manifest.json"
         assert problems.get(NEW) == half
-        assert store.publish(new, models).version == NEW
+        assert registry.publish(new, models).version == NEW
         assert version_in_service(models) == NEW
-        assert bundle.verify(store.in_store(models, NEW)).version == NEW
-        store.roll_back(models)
+        assert bundle.verify(registry.in_store(models, NEW)).version == NEW
+        registry.roll_back(models)
         shutil.rmtree(home / f"models/{NEW}")
 
 
@@ -126,8 +127,8 @@ def test_a_manifest_is_the_last_file_of_an_upload(home, new):
             written.append(key)
             super().swap(key, data, expected=expected)
 
-    store.publish(new, Recording(home))
-    assert written[-2:] == [f"models/{NEW}/manifest.json", store.POINTER]
+    registry.publish(new, Recording(home))
+    assert written[-2:] == [f"models/{NEW}/manifest.json", registry.POINTER]
     assert len(written) == len(set(written)) == len(bundle.load(new).manifest.files) + 2
 
 
@@ -141,24 +142,24 @@ def run_python(script, *args, **options):
 def test_a_sigkill_in_the_middle_of_a_file_harms_nobody_and_its_draft_is_cleaned(
     home, models, old, new
 ):
-    store.publish(old, models)
+    registry.publish(old, models)
     script = """
         import os, signal, sys
         from pathlib import Path
-        from digits import store
+        from digits.registry import object_store, registry
         calls = []
         def die(descriptor):
             calls.append(descriptor)
             if len(calls) == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
         os.fsync = die
-        store.publish(Path(sys.argv[1]), store.FolderStore(Path(sys.argv[2])))
+        registry.publish(Path(sys.argv[1]), object_store.FolderStore(Path(sys.argv[2])))
     """
     assert run_python(script, new, home).returncode == -signal.SIGKILL
     assert (home / "models/.draft").exists()
     assert version_in_service(models) == OLD
     assert not any("draft" in key for key in models.keys("models/"))
-    store.publish(new, models)
+    registry.publish(new, models)
     assert version_in_service(models) == NEW
     assert not (home / "models/.draft").exists()
 
@@ -167,16 +168,16 @@ def test_leftovers_of_another_bundle_without_a_manifest_are_replaced(models, hom
     left = home / f"models/{OLD}/report.json"
     left.parent.mkdir(parents=True)
     left.write_text("half a rep")
-    store.publish(old, models)
-    assert bundle.verify(store.in_store(models, OLD)).version == OLD
+    registry.publish(old, models)
+    assert bundle.verify(registry.in_store(models, OLD)).version == OLD
 
 
 def test_publishing_again_mends_a_damaged_file(models, home, old):
-    store.publish(old, models)
+    registry.publish(old, models)
     tampered(home / f"models/{OLD}/mnist_cnn.tflite")
     with pytest.raises(ModelUnavailable):
         version_in_service(models)
-    store.publish(old, models)
+    registry.publish(old, models)
     assert version_in_service(models) == OLD
 
 
@@ -184,42 +185,42 @@ def test_publishing_again_mends_a_damaged_file(models, home, old):
 def test_a_broken_bundle_is_not_published(models, old, name):
     tampered(old / name)
     with pytest.raises(ModelUnavailable, match=name):
-        store.publish(old, models)
+        registry.publish(old, models)
     assert models.keys("models/") == []
 
 
 @pytest.mark.parametrize("damage", ["tampered", "missing"])
 def test_a_version_that_is_not_whole_in_the_store_is_not_promoted(models, home, old, new, damage):
-    store.publish(old, models)
-    store.upload(new, models)
+    registry.publish(old, models)
+    registry.upload(new, models)
     path = home / f"models/{NEW}/images/errors.png"
     tampered(path) if damage == "tampered" else path.unlink()
     with pytest.raises(ModelUnavailable, match=r"images/errors\.png"):
-        store.promote(NEW, models, seen=store.look(models))
+        registry.promote(NEW, models, seen=registry.look(models))
     assert version_in_service(models) == OLD
 
 
 def test_a_version_under_anothers_name_is_neither_promoted_nor_fetched(models, home, old):
-    store.publish(old, models)
+    registry.publish(old, models)
     shutil.copytree(home / f"models/{OLD}", home / f"models/{NEW}")
     with pytest.raises(ModelUnavailable, match=f"says that it is {OLD}"):
-        store.promote(NEW, models, seen=store.look(models))
-    pointer = store.current(models)[0].model_copy(update={"version": NEW})
+        registry.promote(NEW, models, seen=registry.look(models))
+    pointer = registry.current(models)[0].model_copy(update={"version": NEW})
     with pytest.raises(ModelUnavailable, match=f"says that it is {OLD}"):
-        store.fetch(models, pointer)
+        registry.fetch(models, pointer)
 
 
 def test_a_pointer_to_another_manifest_is_not_fetched(models, old):
-    pointer = store.publish(old, models).model_copy(update={"manifest_sha256": "0" * 64})
+    pointer = registry.publish(old, models).model_copy(update={"manifest_sha256": "0" * 64})
     with pytest.raises(ModelUnavailable, match="promoted"):
-        store.fetch(models, pointer)
+        registry.fetch(models, pointer)
 
 
 @pytest.mark.parametrize("version", ["../../elsewhere", "", "latest", OLD + "/.."])
 def test_what_is_no_version_reaches_no_file(models, old, version):
-    store.publish(old, models)
+    registry.publish(old, models)
     with pytest.raises(NotInStore, match="is no version"):
-        store.promote(version, models, seen=store.look(models))
+        registry.promote(version, models, seen=registry.look(models))
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/etc/passwd", "images/../../x", ".hidden", "a//b"])
@@ -229,45 +230,45 @@ def test_a_manifest_cannot_name_a_file_outside_its_bundle(models, old, name):
     manifest["files"][name] = {"sha256": "0" * 64, "bytes": 0}
     path.write_text(json.dumps(manifest))
     with pytest.raises(ModelUnavailable, match="not a valid manifest"):
-        store.publish(old, models)
+        registry.publish(old, models)
 
 
 def test_rolling_back_goes_to_the_previous_version_and_twice_is_a_round_trip(models, old, new):
-    store.publish(old, models)
-    store.publish(new, models)
-    assert store.roll_back(models).version == OLD
+    registry.publish(old, models)
+    registry.publish(new, models)
+    assert registry.roll_back(models).version == OLD
     assert version_in_service(models) == OLD
-    assert store.roll_back(models).version == NEW
+    assert registry.roll_back(models).version == NEW
     assert version_in_service(models) == NEW
 
 
 def test_rolling_back_can_name_any_whole_version(models, tmp_path, old, new):
     third = make_bundle(tmp_path / "third", "20261103T000000Z-0206d068")
     for folder in (old, new, third):
-        store.publish(folder, models)
-    assert store.roll_back(models, OLD).previous == "20261103T000000Z-0206d068"
+        registry.publish(folder, models)
+    assert registry.roll_back(models, OLD).previous == "20261103T000000Z-0206d068"
     assert version_in_service(models) == OLD
 
 
 def test_promoting_the_model_in_service_anew_keeps_the_way_back(models, home, old, new):
     """Its pointer named another manifest; now it names the right one, and still the old model."""
-    store.publish(old, models)
-    pointer = store.publish(new, models).model_copy(update={"manifest_sha256": "0" * 64})
+    registry.publish(old, models)
+    pointer = registry.publish(new, models).model_copy(update={"manifest_sha256": "0" * 64})
     (home / "models/current.json").write_text(pointer.model_dump_json())
-    assert store.publish(new, models).previous == OLD
+    assert registry.publish(new, models).previous == OLD
     assert version_in_service(models) == NEW
 
 
 def test_there_is_no_rolling_back_from_the_first_model_or_to_a_broken_one(models, home, old, new):
     with pytest.raises(NotInStore, match="before this one"):
-        store.roll_back(models)
-    store.publish(old, models)
+        registry.roll_back(models)
+    registry.publish(old, models)
     with pytest.raises(NotInStore, match="before this one"):
-        store.roll_back(models)
-    store.publish(new, models)
+        registry.roll_back(models)
+    registry.publish(new, models)
     tampered(home / f"models/{OLD}/mnist_cnn.tflite")
     with pytest.raises(ModelUnavailable, match="digest"):
-        store.roll_back(models)
+        registry.roll_back(models)
     assert version_in_service(models) == NEW
 
 
@@ -312,12 +313,12 @@ def test_a_roll_back_to_what_cannot_be_served_is_refused_and_the_pointer_is_not_
     damage, why = UNSERVABLE[harm]
     make = make_schema_1 if harm == "schema 1" else lambda it: make_bundle(it, OLD)
     before = put_in_service(make(tmp_path / "before"), models)
-    store.publish(new, models)
+    registry.publish(new, models)
     damage(home / "models" / before.version)
     pointer = home / "models/current.json"
     raw, written = pointer.read_bytes(), pointer.stat().st_mtime_ns
     with pytest.raises(ModelUnavailable, match=why):
-        store.roll_back(models, before.version if named else None)
+        registry.roll_back(models, before.version if named else None)
     assert (pointer.read_bytes(), pointer.stat().st_mtime_ns) == (raw, written)
 
 
@@ -326,7 +327,7 @@ def test_a_schema_2_bundle_takes_over_from_the_schema_1_bundle_it_was_derived_fr
 ):
     """As in a stack that was made with version 0.1.0, whose shipped model was published."""
     before = put_in_service(make_schema_1(tmp_path / "old"), models)
-    pointer = store.publish(bundle.SHIPPED, models)
+    pointer = registry.publish(bundle.SHIPPED, models)
     shipped = bundle.load().manifest
     assert shipped.derived_from == before.version
     assert (pointer.version, pointer.previous) == (shipped.version, before.version)
@@ -334,35 +335,35 @@ def test_a_schema_2_bundle_takes_over_from_the_schema_1_bundle_it_was_derived_fr
 
 def test_a_bundle_of_schema_1_is_not_uploaded(models, tmp_path):
     with pytest.raises(ModelUnavailable, match="bundle schema 1"):
-        store.upload(make_schema_1(tmp_path / "old"), models)
+        registry.upload(make_schema_1(tmp_path / "old"), models)
     assert models.keys("models/") == []
 
 
 def test_a_pointer_that_is_none_is_refused_by_readers_and_mended_by_promotion(models, home, old):
-    store.publish(old, models)
+    registry.publish(old, models)
     (home / "models/current.json").write_text('{"version": "latest"}')
     with pytest.raises(ModelUnavailable, match="not a valid pointer"):
-        store.current(models)
-    store.promote(OLD, models, seen=store.look(models))
+        registry.current(models)
+    registry.promote(OLD, models, seen=registry.look(models))
     assert version_in_service(models) == OLD
 
 
 def _promote_at_once(home, version, barrier, outcomes):
     models = FolderStore(home)
-    seen = store.look(models)
+    seen = registry.look(models)
     barrier.wait(30)
     try:
-        store.promote(version, models, seen=seen)
+        registry.promote(version, models, seen=seen)
         outcomes.put((version, "won"))
     except Conflict:
         outcomes.put((version, "told"))
 
 
 def test_of_several_processes_that_promote_at_once_exactly_one_wins(models, home, tmp_path, old):
-    store.publish(old, models)
+    registry.publish(old, models)
     rivals = [f"2026110{day}T000000Z-0206d068" for day in range(2, 5)]
     for version in rivals:
-        store.upload(make_bundle(tmp_path / version, version), models)
+        registry.upload(make_bundle(tmp_path / version, version), models)
     fresh = multiprocessing.get_context("spawn")
     barrier, outcomes = fresh.Barrier(len(rivals)), fresh.Queue()
     workers = [
@@ -376,7 +377,7 @@ def test_of_several_processes_that_promote_at_once_exactly_one_wins(models, home
         worker.join(30)
     assert sorted(results.values()) == ["told"] * (len(rivals) - 1) + ["won"]
     assert results[version_in_service(models)] == "won"
-    assert store.current(models)[0].previous == OLD
+    assert registry.current(models)[0].previous == OLD
 
 
 def test_many_threads_that_swap_lose_no_update(models):
@@ -426,14 +427,14 @@ def test_an_unchanged_file_is_not_read_again(models):
 
 def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(home, models, old, new):
     """No file above 100 kB can be written: a real limit of the system, met half-way."""
-    store.publish(old, models)
+    registry.publish(old, models)
     script = """
         import sys
         from pathlib import Path
-        from digits import store
+        from digits.registry import object_store, registry
         try:
-            store.publish(Path(sys.argv[1]), store.FolderStore(Path(sys.argv[2])))
-        except store.StoreUnreachable as error:
+            registry.publish(Path(sys.argv[1]), object_store.FolderStore(Path(sys.argv[2])))
+        except object_store.StoreUnreachable as error:
             print(error)
     """
     limit = 100_000
@@ -446,20 +447,20 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(home, models, old, 
     assert "File too large; check the folder, its permissions and its disk" in done.stdout
     assert version_in_service(models) == OLD
     assert not (home / "models/.draft").exists()
-    store.publish(new, models)
+    registry.publish(new, models)
     assert version_in_service(models) == NEW
 
 
 def test_no_space_for_the_pointer_leaves_the_old_one(models, home, old, new, monkeypatch):
-    store.publish(old, models)
-    store.upload(new, models)
+    registry.publish(old, models)
+    registry.upload(new, models)
 
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreUnreachable, match="No space left on device"):
-        store.promote(NEW, models, seen=store.look(models))
+        registry.promote(NEW, models, seen=registry.look(models))
     monkeypatch.undo()
     assert version_in_service(models) == OLD
     assert not (home / "models/.draft").exists()
@@ -468,7 +469,7 @@ def test_no_space_for_the_pointer_leaves_the_old_one(models, home, old, new, mon
 def test_a_folder_that_cannot_be_used_is_said_to_be_so(tmp_path, old):
     (tmp_path / "file").write_text("no folder")
     models = FolderStore(tmp_path / "file")
-    for use in (lambda: store.publish(old, models), lambda: store.look(models)):
+    for use in (lambda: registry.publish(old, models), lambda: registry.look(models)):
         with pytest.raises(StoreUnreachable, match="Not a directory"):
             use()
 
@@ -477,21 +478,21 @@ def test_a_version_of_schema_1_is_listed_with_its_manifest_and_why_it_is_not_ser
     models, tmp_path
 ):
     put_in_service(make_schema_1(tmp_path / "old"), models)
-    (listed,) = store.versions(models)
+    (listed,) = registry.versions(models)
     assert listed.manifest.metrics.test_accuracy == 0.9971
     assert "bundle schema 1, which version 0.1.0" in listed.problem
 
 
 def test_versions_are_listed_with_what_is_wrong_with_them(models, home, tmp_path, old, new):
-    assert store.versions(models) == []
-    store.publish(new, models)
-    store.publish(old, models)
+    assert registry.versions(models) == []
+    registry.publish(new, models)
+    registry.publish(old, models)
     (home / f"models/{NEW}/images/errors.png").unlink()
     (home / "models/20261109T000000Z-0206d068").mkdir()
     (home / "models/20261109T000000Z-0206d068/history.csv").write_text("epoch\n")
     (home / "models/notes").mkdir()
     (home / "models/notes/manifest.json").write_text("{}")
-    listed = {item.version: item.problem for item in store.versions(models)}
+    listed = {item.version: item.problem for item in registry.versions(models)}
     assert list(listed) == [OLD, NEW, "20261109T000000Z-0206d068", "notes"]
     assert listed[OLD] is None
     assert listed[NEW] == "incomplete: no images/errors.png"
@@ -502,12 +503,12 @@ def test_versions_are_listed_with_what_is_wrong_with_them(models, home, tmp_path
 @pytest.mark.parametrize("address", ["s3://", "https://example.org/models", "S3://bucket"])
 def test_what_is_no_store_is_said_to_be_none(address):
     with pytest.raises(StoreUnreachable, match="is no store"):
-        store.open_store(address)
+        object_store.open_store(address)
 
 
 def test_why_the_gate_was_overridden_is_kept_in_the_pointer(models, home, old):
-    store.upload(old, models)
-    store.promote(OLD, models, seen=store.look(models), forced="the test set was wrong")
+    registry.upload(old, models)
+    registry.promote(OLD, models, seen=registry.look(models), forced="the test set was wrong")
     assert Pointer.model_validate_json(
         (home / "models/current.json").read_text()
     ).forced == "the test set was wrong"  # fmt: skip

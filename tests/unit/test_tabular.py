@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from digits import tabular
-from digits.cli import collected
-from digits.cli.collected import Row
+from digits.cli.labels import collected
+from digits.cli.labels.collected import Row
 from digits.errors import BadRequest
 from digits.tabular import Column, defused, restored
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from digits import feedback, labels
+from digits.labels import feedback
+from digits.labels.label import label_key
 from infra.templates import Stack
 from lambda_predict import openapi
 from lambda_predict.config import Settings
@@ -337,7 +338,7 @@ def test_the_api_lists_uploads_and_nothing_else_of_the_users(resources):
 
 
 def test_what_the_api_writes_and_reads_is_where_its_role_lets_it():
-    assert labels.label_key("uploads/a").startswith("labels/uploads/")
+    assert label_key("uploads/a").startswith("labels/uploads/")
     assert UPLOAD_KEY.startswith("^uploads/")
     assert feedback.PREFIX == "feedback/"
 

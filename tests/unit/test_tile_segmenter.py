@@ -13,10 +13,10 @@ import pytest
 import tensorflow as tf
 import typer
 
-from digits import bundle
 from digits.recognition.network import Segmenter
 from digits.recognition.outputs import CELL, DIGIT, HALF, KINDS, MARK, UNIT
-from digits.storage import FolderStore
+from digits.registry import bundle
+from digits.registry.object_store import FolderStore
 from training_job import fingerprint
 from training_job.checkpoint import Checkpoint
 from training_job.progress import Progress

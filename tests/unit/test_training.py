@@ -22,9 +22,10 @@ from moto.core import set_initial_no_auth_action_count
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from digits import Classifier, bundle, store
+from digits import Classifier
 from digits.errors import ModelUnavailable
-from digits.storage import S3Store
+from digits.registry import bundle, object_store, registry
+from digits.registry.object_store import S3Store
 from tests.bundles import make_schema_1, tampered
 from training_job import assemble, data, outside, segmentation, train
 from training_job.__main__ import app
@@ -334,7 +335,7 @@ def test_files_go_up_first_then_the_manifest_and_the_pointer_last(
     trained, s3, written, tmp_path, monkeypatch
 ):
     def passes(version, target):
-        store.promote(version, target, seen=store.look(target))
+        registry.promote(version, target, seen=registry.look(target))
         return SimpleNamespace(criteria=())
 
     monkeypatch.setattr(train.gate, "promote", passes)
@@ -343,7 +344,7 @@ def test_files_go_up_first_then_the_manifest_and_the_pointer_last(
     assert set(files) == {f"models/{manifest.version}/{name}" for name in manifest.files}
     assert last_file == f"models/{manifest.version}/manifest.json"
     assert pointer == "models/current.json"
-    served, _ = store.current(store.open_store("s3://models"))
+    served, _ = registry.current(object_store.open_store("s3://models"))
     assert served.version == manifest.version
 
 

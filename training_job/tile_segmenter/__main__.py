@@ -15,9 +15,9 @@ from typing import Annotated
 
 import typer
 
-from digits import bundle
 from digits.quiet import nothing_on_stderr
-from digits.storage import FolderStore
+from digits.registry import bundle
+from digits.registry.object_store import FolderStore
 from training_job import data, fingerprint, glyphs
 from training_job.checkpoint import Checkpoint
 from training_job.progress import Progress

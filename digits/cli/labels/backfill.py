@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from digits.cli.backlog import Places
+from digits.cli.labels.backlog import Places
 from digits.cli.stack import answering, client, place
 from digits.errors import BadRequest, Conflict, NotFound
 

@@ -4,7 +4,7 @@ A store holds ``models/<version>/…`` and the pointer ``models/current.json``, 
 version in service. Files go first, then the manifest, then the pointer, so a reader never meets
 half a bundle, and whoever dies on the way leaves the model in service alone. Every write is
 conditional on what the writer saw, so of two at once one loses and is told. Whether a model
-deserves promotion is `digits.gate`'s business, and how bytes are kept `digits.storage`'s.
+deserves promotion is `gate`'s business, and how bytes are kept is `object_store`'s.
 """
 
 from __future__ import annotations
@@ -24,25 +24,16 @@ from pydantic import (
     model_serializer,
 )
 
-from digits import bundle
-from digits.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile, Sha256, Version
 from digits.errors import Conflict, ModelUnavailable
-from digits.storage import (
-    FolderStore,
+from digits.registry import bundle
+from digits.registry.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile, Sha256, Version
+from digits.registry.object_store import (
     NotInStore,
-    S3Store,
     Store,
     StoreUnreachable,
-    open_store,
     put,
     read_if_there,
 )
-
-__all__ = [
-    "POINTER", "FolderStore", "NotInStore", "Pointer", "S3Store", "Seen", "Store",
-    "StoreUnreachable", "Stored", "current", "fetch", "in_store", "look", "open_store", "promote",
-    "publish", "roll_back", "upload", "versions",
-]  # fmt: skip
 
 POINTER = "models/current.json"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from digits import corrections, tabular
+from digits import tabular
 from digits.errors import BadRequest
-from digits.storage import Store
+from digits.labels import corrections
+from digits.registry.object_store import Store
 
 PREFIX = "feedback/"
 IMAGE = "image.png"
@@ -22,7 +23,7 @@ COLUMNS = ("file", "truth", "answer", "model", "received_at")  # of labels.csv
 class Correction(BaseModel):
     """What a user says is in a picture, beside it under ``feedback/<utc date>/<id>/``.
 
-    `truth` is a valid correction (see `digits.corrections`): the API checks it before it is kept.
+    `truth` is a valid correction (see `corrections.valid`): the API checks it before it is kept.
     """
 
     model_config = ConfigDict(frozen=True)

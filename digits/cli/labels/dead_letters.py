@@ -23,7 +23,7 @@ from urllib.parse import unquote_plus
 
 from digits.cli.stack import answering, client, outputs
 from digits.errors import Conflict, NotFound, StorageUnavailable
-from digits.labels import Source, Written, label_key
+from digits.labels.label import Source, Written, label_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

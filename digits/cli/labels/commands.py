@@ -23,9 +23,9 @@ Table = Annotated[
 @app.command()
 def status(images: Images, stack: Stack = "digits", format_: Shape = Format.TABLE) -> None:
     """Say how far images are labelled: how many are, wait, are refused, or are for review."""
-    from digits.cli import labels_shown  # noqa: PLC0415 - boto3: not for --help
+    from digits.cli.labels import output  # noqa: PLC0415 - boto3: not for --help
 
-    labels_shown.status(images, stack, as_json=format_ is Format.JSON)
+    output.status(images, stack, as_json=format_ is Format.JSON)
 
 
 @app.command()
@@ -46,9 +46,9 @@ def backfill(
     wait: Annotated[bool, typer.Option(help="Show how far it is, until it ends.")] = True,
 ) -> None:
     """Label what is in the bucket already; start it again to go on after it was cut off."""
-    from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
+    from digits.cli.labels import output  # noqa: PLC0415 - see `status`
 
-    labels_shown.backfill(images, stack, relabel=relabel, inventory=inventory, wait=wait)
+    output.backfill(images, stack, relabel=relabel, inventory=inventory, wait=wait)
 
 
 @app.command()
@@ -66,17 +66,17 @@ def collect(
     ] = False,
 ) -> None:
     """Write a table of labels, one line an image, with what people corrected."""
-    from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
+    from digits.cli.labels import output  # noqa: PLC0415 - see `status`
 
-    labels_shown.collect(labels, out, bom=bom)
+    output.collect(labels, out, bom=bom)
 
 
 @app.command()
 def diff(before: Table, after: Table, format_: Shape = Format.TABLE) -> None:
     """Compare two models' labels of the same images: tables that were collected, or buckets."""
-    from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
+    from digits.cli.labels import output  # noqa: PLC0415 - see `status`
 
-    labels_shown.diff(before, after, as_json=format_ is Format.JSON)
+    output.diff(before, after, as_json=format_ is Format.JSON)
 
 
 # A correction may start with a minus, as an option does.
@@ -93,9 +93,9 @@ def correct(
     stack: Stack = "digits",
 ) -> None:
     """Correct what was read in an image. Later labels of the image keep the correction."""
-    from digits.cli import labels_shown  # noqa: PLC0415 - see `status`
+    from digits.cli.labels import output  # noqa: PLC0415 - see `status`
 
-    labels_shown.correct(image, truth, stack)
+    output.correct(image, truth, stack)
 
 
 @app.command()
@@ -108,6 +108,6 @@ def retry(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Look at the dead letters, say why each died, and send them back to be labelled."""
-    from digits.cli import dead_letters, letters  # noqa: PLC0415 - see `status`
+    from digits.cli.labels import dead_letters, redrive  # noqa: PLC0415 - see `status`
 
-    letters.retry(dead_letters.of_stack(stack), dry_run=dry_run, discard=discard, yes=yes)
+    redrive.retry(dead_letters.of_stack(stack), dry_run=dry_run, discard=discard, yes=yes)

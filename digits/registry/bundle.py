@@ -2,7 +2,7 @@
 
 A bundle is a folder that `training_job` writes and every interface serves from. It holds the
 classifier, the segmentation network and the configuration for both. `manifest.json` is written
-last, so a folder without it is not a bundle yet. `digits.store` keeps bundles.
+last, so a folder without it is not a bundle yet. `registry` keeps bundles.
 
 Bundles of schema 1, which version 0.1.0 wrote, hold no segmentation network. Their manifests and
 reports are read, listed and compared, but they cannot be served. This module loads no network.
@@ -29,7 +29,7 @@ TFLITE = "mnist_cnn.tflite"
 SEGMENTER = "segmenter.tflite"
 CONFIG = "config.json"
 REPORT = "report.json"
-SHIPPED = Path(__file__).parent / "model"
+SHIPPED = Path(__file__).parents[1] / "model"
 
 SCHEMA: Literal[2] = 2
 SERVED_BY = {1: "0.1.0"}  # the version of this software that serves an earlier schema

@@ -9,9 +9,9 @@ import re
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from digits.bundle import Version
 from digits.errors import BadRequest, ModelUnavailable
-from digits.storage import NotInStore, Store, put, read_if_there
+from digits.registry.bundle import Version
+from digits.registry.object_store import NotInStore, Store, put, read_if_there
 
 
 class Run(BaseModel):
@@ -30,7 +30,7 @@ def record(run: str, version: str, store: Store) -> None:
     BadRequest
         If that is no name for a run.
     Conflict, StoreUnreachable
-        As for `storage.put`.
+        As for `object_store.put`.
     """
     put(store, _key(run), Run(version=version).model_dump_json().encode() + b"\n")
 

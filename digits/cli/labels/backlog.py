@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from digits.cli.stack import answering, client, outputs, place
 from digits.errors import BadRequest, NotFound
-from digits.labels import CORRECTIONS, Source, Written, label_key
+from digits.labels.label import CORRECTIONS, Source, Written, label_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

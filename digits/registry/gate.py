@@ -39,10 +39,19 @@ from pydantic import (
     WrapValidator,
 )
 
-from digits import bundle, store
-from digits.bundle import MANIFEST, REPORT, SEGMENTER, TFLITE, Manifest, NewerSchema, ReadFile
 from digits.errors import DigitsError, ModelUnavailable
-from digits.store import Pointer, Seen, Store, StoreUnreachable
+from digits.registry import bundle, registry
+from digits.registry.bundle import (
+    MANIFEST,
+    REPORT,
+    SEGMENTER,
+    TFLITE,
+    Manifest,
+    NewerSchema,
+    ReadFile,
+)
+from digits.registry.object_store import Store, StoreUnreachable
+from digits.registry.registry import Pointer, Seen
 
 # The floors: what no model in service may fall below, whatever was there before it.
 MIN_ACCURACY = 0.99
@@ -232,12 +241,12 @@ def promote(version: str, models: Store, *, forced: str | None = None) -> Promot
     Refused
         If it fails and nothing forces it.
     ModelUnavailable, Conflict, StoreUnreachable
-        As for `store.promote`; if the candidate's report has no figures for its segmentation
+        As for `registry.promote`; if the candidate's report has no figures for its segmentation
         network; and if the model in service cannot be compared with and nothing forces the
         promotion.
     """
-    seen = store.look(models)
-    candidate = evidence(store.in_store(models, version))
+    seen = registry.look(models)
+    candidate = evidence(registry.in_store(models, version))
     bundle.check_servable(candidate.manifest)
     if candidate.report.segmentation is None:
         raise ModelUnavailable(
@@ -256,7 +265,7 @@ def promote(version: str, models: Store, *, forced: str | None = None) -> Promot
     if refused and forced is None:
         raise Refused(version, criteria)
     reason = forced if refused or uncompared else None
-    pointer = store.promote(version, models, seen=seen, forced=reason)
+    pointer = registry.promote(version, models, seen=seen, forced=reason)
     return Promotion(pointer, criteria)
 
 
@@ -318,9 +327,9 @@ def _in_service(models: Store, seen: Seen) -> tuple[Evidence | None, str]:
     if seen.etag is None:
         return None, "nothing is in service yet"
     if seen.pointer is None:
-        return None, f"{store.POINTER} is no valid pointer"
+        return None, f"{registry.POINTER} is no valid pointer"
     version = seen.pointer.version
-    read_file = store.in_store(models, version)
+    read_file = registry.in_store(models, version)
     try:
         return evidence(read_file), ""
     except StoreUnreachable:

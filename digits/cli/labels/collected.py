@@ -23,7 +23,7 @@ from digits import tabular
 from digits.cli import files
 from digits.cli.stack import answering, client, place
 from digits.errors import BadRequest
-from digits.labels import (
+from digits.labels.label import (
     CORRECTIONS,
     PREFIX,
     Correction,

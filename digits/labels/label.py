@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from digits import corrections
 from digits.errors import Archived, DigitsError
+from digits.labels import corrections
 from digits.results import ErrorInfo, Mode, ModelInfo, Result, when_written
 
 PREFIX = "labels/"

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digits.cli import tables
-from digits.cli.dead_letters import HIDDEN, MOST, DeadLetters, Letter, summary
+from digits.cli.labels.dead_letters import HIDDEN, MOST, DeadLetters, Letter, summary
 from digits.errors import BadRequest
 
 _SHOWN = 20

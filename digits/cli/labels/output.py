@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from digits import corrections
-from digits.cli import backlog, collected, tables
-from digits.cli.backfill import Backfill
+from digits.cli import tables
+from digits.cli.labels import backlog, collected
+from digits.cli.labels.backfill import Backfill
 from digits.cli.stack import answering, client, output, place
 from digits.errors import BadRequest, NotFound
-from digits.labels import Correction, Source, correction_key
+from digits.labels import corrections
+from digits.labels.label import Correction, Source, correction_key
 
 _CHANGES = 20  # kinds of changes that are shown
 

@@ -1,6 +1,6 @@
 """Where bytes are kept under keys: a folder or S3, with writes conditional on what was read.
 
-What the keys mean is `digits.store`'s business. botocore is imported only for an ``s3://`` address.
+What the keys mean is `registry`'s business. botocore is imported only for an ``s3://`` address.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from digits.bundle import sha256
 from digits.errors import Conflict, DigitsError, ModelUnavailable
+from digits.registry.bundle import sha256
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

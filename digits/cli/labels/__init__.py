@@ -1,0 +1,1 @@
+"""`digits labels …`: what an operator does with the labels of a deployed stack."""

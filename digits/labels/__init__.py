@@ -1,0 +1,1 @@
+"""Labels of images, and what people correct in them."""
