@@ -33,8 +33,6 @@ from lambda_predict.http_request import (
 from lambda_predict.observability import logger, metrics
 from lambda_predict.schemas import (
     ClassifyResponse,
-    FeedbackKept,
-    FeedbackRequest,
     Health,
     IdentifiedError,
     IdentifiedResult,
@@ -137,7 +135,8 @@ def label_of_upload() -> Response[str]:
 @app.post("/feedback")
 def feedback() -> Response[str]:
     """Keep a correction until a person has looked at it."""
-    from lambda_predict.feedback import keep  # noqa: PLC0415 - needs boto3, as `uploads` does
+    # Needs boto3, as `uploads` does.
+    from lambda_predict.feedback import FeedbackKept, FeedbackRequest, keep  # noqa: PLC0415
 
     given = read_json(app.current_event, FeedbackRequest)
     client, _, labels_bucket = _storage()

@@ -23,12 +23,11 @@ from digits.explain import MOST
 from digits.labels.label import ErrorLabel, ImageLabel
 from digits.registry.bundle import Manifest
 from digits.results import Result
+from lambda_predict.feedback import FeedbackKept, FeedbackRequest
 from lambda_predict.schemas import (
     UPLOAD_KEY,
     ClassifyRequest,
     ClassifyResponse,
-    FeedbackKept,
-    FeedbackRequest,
     Health,
     Problem,
     Upload,

@@ -5,58 +5,40 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
 from digits.image import MAX_BYTES
-from digits.labels import corrections
 from digits.results import ErrorInfo, Mode, Result
 
 MAX_IMAGES = 32
 # The keys that `POST /uploads` gives: a date, 16 random bytes, a name of unreserved characters.
 UPLOAD_KEY = r"^uploads/[0-9]{4}-[0-9]{2}-[0-9]{2}/[A-Za-z0-9_-]{22}/[A-Za-z0-9._-]{1,100}$"
-_EXAMPLE_KEY = "uploads/2026-11-26/Vq3yIbu1TzSBk5nm0n4d3A/IMG_1.jpg"
-_EXAMPLE_VERSION = "20261123T204400Z-1a2b3c4d"
-_BASE64 = (
+EXAMPLE_KEY = "uploads/2026-11-26/Vq3yIbu1TzSBk5nm0n4d3A/IMG_1.jpg"
+EXAMPLE_VERSION = "20261123T204400Z-1a2b3c4d"
+BASE64 = (
     "The image file's bytes in base64; in lines, without padding or in the URL-safe alphabet, too,"
     " and as a `data:` URL."
 )
 
 
-Correction = Annotated[
-    str,
-    AfterValidator(corrections.valid),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": corrections.PATTERN,
-            "maxLength": corrections.MAX_CHARACTERS,
-        }
-    ),
-]
-
-
-def _without_default(schema: dict[str, Any]) -> None:
+def without_default(schema: dict[str, Any]) -> None:
     """Absent is absent: the empty text that stands for it here may not be sent."""
     schema.pop("default")
 
 
-def _encoded_without_default(schema: dict[str, Any]) -> None:
-    _without_default(schema)
+def encoded_without_default(schema: dict[str, Any]) -> None:
+    """As `without_default`, of a text that holds an image in base64."""
+    without_default(schema)
     schema["contentEncoding"] = "base64"
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What a request or an answer holds, in JSON."""
+
     model_config = ConfigDict(defer_build=True)  # until one is sent
 
 
-class EncodedImage(_Body):
+class EncodedImage(Body):
     """One image of a JSON request."""
 
     model_config = ConfigDict(extra="forbid")
@@ -65,13 +47,13 @@ class EncodedImage(_Body):
     data: Annotated[
         str,
         Field(
-            description=_BASE64,
+            description=BASE64,
             json_schema_extra={"contentEncoding": "base64"},
         ),
     ]
 
 
-class ClassifyRequest(_Body):
+class ClassifyRequest(Body):
     """A JSON request for several images."""
 
     model_config = ConfigDict(extra="forbid")
@@ -85,20 +67,20 @@ class IdentifiedResult(Result):
     id: str
 
 
-class IdentifiedError(_Body):
+class IdentifiedError(Body):
     """Why one image of several has no result."""
 
     id: str
     error: ErrorInfo
 
 
-class ClassifyResponse(_Body):
+class ClassifyResponse(Body):
     """One answer for each image, in the order of the request."""
 
     results: tuple[IdentifiedResult | IdentifiedError, ...]
 
 
-class UploadRequest(_Body):
+class UploadRequest(Body):
     """What is to be uploaded."""
 
     model_config = ConfigDict(extra="forbid")
@@ -134,10 +116,10 @@ class UploadRequest(_Body):
     ] = None
 
 
-class Upload(_Body):
+class Upload(Body):
     """Where to put the image, and under which key its label is found."""
 
-    key: Annotated[str, Field(pattern=UPLOAD_KEY, examples=[_EXAMPLE_KEY])]
+    key: Annotated[str, Field(pattern=UPLOAD_KEY, examples=[EXAMPLE_KEY])]
     url: Annotated[str, Field(description="Takes the image's bytes without the API's key.")]
     method: Literal["PUT"] = "PUT"
     headers: Annotated[
@@ -152,83 +134,20 @@ class Upload(_Body):
     max_bytes: Annotated[int, Field(description="The most that an image may have.")]
 
 
-class Waiting(_Body):
+class Waiting(Body):
     """The image is there, its label is not yet."""
 
     status: Literal["waiting"] = "waiting"
 
 
-class FeedbackRequest(_Body):
-    """A correction of a picture that is sent as `image`, or was uploaded under `key`; not both."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "oneOf": [{"required": ["image"]}, {"required": ["key"]}],
-            "examples": [{"truth": "7", "key": _EXAMPLE_KEY, "model": _EXAMPLE_VERSION}],
-        },
-    )
-
-    truth: Annotated[
-        Correction,
-        Field(
-            description="The digits and signs (`. , - + / : ( ) = × ÷ %`) in reading order, `?` for"
-            " a mark that is neither; lines joined by a newline, pages by a form feed; empty where"
-            " there is nothing to read.",
-            examples=["7", "12/05/2024"],
-        ),
-    ]
-    image: Annotated[
-        str,
-        Field(
-            min_length=1,
-            description=_BASE64,
-            json_schema_extra=_encoded_without_default,
-        ),
-    ] = ""
-    key: Annotated[
-        str,
-        Field(
-            pattern=UPLOAD_KEY,
-            description="Of an image uploaded before.",
-            examples=[_EXAMPLE_KEY],
-            json_schema_extra=_without_default,
-        ),
-    ] = ""
-    model: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z0-9._-]{1,64}$",
-            description="Version of the model that answered.",
-            examples=[_EXAMPLE_VERSION],
-        ),
-    ]
-    answer: Annotated[
-        Correction | None,
-        Field(description="The `text` that was given."),
-    ] = None
-
-    @model_validator(mode="after")
-    def _one_picture(self) -> FeedbackRequest:
-        if bool(self.image) == bool(self.key):
-            raise ValueError("give either image or key")
-        return self
-
-
-class FeedbackKept(_Body):
-    """The correction is kept until a person looks at it."""
-
-    id: str
-
-
-class Health(_Body):
+class Health(Body):
     """A model is loaded."""
 
     status: Literal["ok"] = "ok"
     model: Annotated[str, Field(description="Version of the model in service.")]
 
 
-class Problem(_Body):
+class Problem(Body):
     """An error as RFC 9457 has it, with our stable `code` and the request's id."""
 
     type: str = "about:blank"

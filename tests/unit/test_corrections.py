@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from digits.labels import corrections
 from digits.labels.label import Correction, Source
-from lambda_predict.schemas import FeedbackRequest
+from lambda_predict.feedback import FeedbackRequest
 
 MARKS = "0123456789?.,-+/:()=×÷%"
 LINES = st.text(st.sampled_from(MARKS), min_size=1, max_size=40)
