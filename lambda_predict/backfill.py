@@ -26,10 +26,11 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from digits.classifier import Classifier
 from digits.labels.label import Source
+from digits.labels.store import LabelStore
 from lambda_predict import serving, started
 from lambda_predict.config import buckets_and_queue, settings
 from lambda_predict.labelling import Labeller
-from lambda_predict.labels_queue import send, written
+from lambda_predict.labels_queue import send
 from lambda_predict.observability import logger, metrics
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ class Backfill:
         self, s3: S3Client, sqs: SQSClient, labeller: Labeller, images: str, labels: str, queue: str
     ) -> None:
         self._s3, self._sqs, self._labeller = s3, sqs, labeller
-        self._images, self._labels, self._queue = images, labels, queue
+        self._images, self._queue = images, queue
+        self._labels = LabelStore(s3, labels)
 
     def label(
         self,
@@ -150,7 +152,7 @@ class Backfill:
         return "labelled"
 
     def _is_done(self, item: Item, version: str) -> bool:
-        label = written(self._s3, self._labels, item.key)
+        label = self._labels.label(item.key)
         if label is None or label.model is None or label.model.version != version:
             return False
         if label.is_archived:

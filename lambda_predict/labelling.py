@@ -30,7 +30,8 @@ from pydantic import TypeAdapter, ValidationError
 from digits.classifier import Classifier
 from digits.errors import Archived, BadRequest, Conflict, ImageError, TooLarge
 from digits.image import MAX_BYTES
-from digits.labels.label import KeptLabel, Label, Source, Tombstone, error_label, label, label_key
+from digits.labels.label import Label, Source, Tombstone, error_label, label
+from digits.labels.store import LabelStore
 from digits.results import Mode
 from lambda_predict.observability import classify, logger
 
@@ -61,7 +62,7 @@ class Labeller:
 
     def __init__(self, s3: S3Client, labels_bucket: str, default_mode: Mode) -> None:
         self._s3 = s3
-        self._labels_bucket = labels_bucket
+        self._labels = LabelStore(s3, labels_bucket)
         self._default_mode = default_mode
         self._reading = threading.Lock()
         self._busy: set[str] = set()
@@ -79,11 +80,11 @@ class Labeller:
         """
         with self._alone_with(key):
             for _ in range(_ATTEMPTS):
-                seen = self._tag_of_label(key)
+                seen = self._labels.tag(key)
                 new = self._label_of(bucket, key, classifier)
                 if seen is None and new.source.is_folder:
                     return
-                if self._write_label(key, new, seen):
+                if self._labels.replace(key, new, seen=seen):
                     return
                 logger.info("The label changed meanwhile; looking again", key=key)
         raise Conflict(f"The label of {key} kept changing; it is tried again later.")
@@ -100,10 +101,6 @@ class Labeller:
             with self._free:
                 self._busy.discard(key)
                 self._free.notify_all()
-
-    def _tag_of_label(self, key: str) -> str | None:
-        answer = _head_or_none(self._s3, self._labels_bucket, label_key(key))
-        return answer["ETag"] if answer else None
 
     def _label_of(self, bucket: str, key: str, classifier: Classifier) -> Label:
         """The label of the image as it is now."""
@@ -135,8 +132,7 @@ class Labeller:
         if answer is None:
             return Tombstone(source=Source(bucket=bucket, key=key))
         source = _source(bucket, key, answer)
-        before = _get_or_none(self._s3, self._labels_bucket, label_key(key))
-        if before and (kept := KeptLabel.of(source, before["Body"].read())):
+        if kept := self._labels.label_of(source):
             return kept
         archived = Archived(
             f"The object is archived ({answer.get('StorageClass', 'unknown class')}) and cannot be"
@@ -153,27 +149,6 @@ class Labeller:
             raise BadRequest(
                 f"The object's metadata {MODE_METADATA!r} must be 'single' or 'multiple'."
             ) from error
-
-    def _write_label(self, key: str, new: Label, seen: str | None) -> bool:
-        """Replace the label that was seen; False if somebody else was quicker."""
-        condition = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"}
-        try:
-            self._s3.put_object(
-                Bucket=self._labels_bucket,
-                Key=label_key(key),
-                Body=new.model_dump_json().encode(),
-                ContentType="application/json",
-                **condition,  # type: ignore[arg-type]
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] in (
-                "PreconditionFailed",
-                "ConditionalRequestConflict",
-                "NoSuchKey",  # the label that was seen is gone
-            ):
-                return False
-            raise
-        return True
 
 
 def _source(bucket: str, key: str, answer: Any) -> Source:

@@ -1,4 +1,4 @@
-"""The labels queue, for whoever finds an image that has not its label, and that label.
+"""The labels queue, for whoever finds an image that has not its label.
 
 An image is handed to the queue in what S3 would have sent: from there it is tried, tried again by
 itself, and in the end a dead letter, like any other.
@@ -11,10 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-from digits.labels.label import Written, label_key
-
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
 _SENT_AT_ONCE = 10  # the most that SQS takes
@@ -22,15 +19,6 @@ _SENT_AT_ONCE = 10  # the most that SQS takes
 
 class NotSent(Exception):
     """The queue did not take a message; whoever sent it must come back to it."""
-
-
-def written(s3: S3Client, bucket: str, key: str) -> Written | None:
-    """The label of an image in a labels bucket; None where it has none."""
-    try:
-        answer = s3.get_object(Bucket=bucket, Key=label_key(key))
-    except s3.exceptions.NoSuchKey:
-        return None
-    return Written.read(answer["Body"].read())
 
 
 def send(sqs: SQSClient, queue: str, bucket: str, keys: Sequence[str]) -> None:

@@ -27,9 +27,10 @@ from botocore.config import Config
 from pydantic import BaseModel
 
 from digits.labels.label import Source
+from digits.labels.store import LabelStore
 from lambda_predict import started
 from lambda_predict.config import buckets_and_queue, settings
-from lambda_predict.labels_queue import send, written
+from lambda_predict.labels_queue import send
 from lambda_predict.observability import logger, metrics
 
 if TYPE_CHECKING:
@@ -77,14 +78,15 @@ class Sweep:
         self._s3 = s3
         self._sqs = sqs
         self._images = images
-        self._labels = labels
+        self._labels_bucket = labels
+        self._labels = LabelStore(s3, labels)
         self._queue = queue
         self._grace = grace
 
     def position(self) -> str | None:
         """The key after which to go on; None to start at the first."""
         try:
-            answer = self._s3.get_object(Bucket=self._labels, Key=POSITION)
+            answer = self._s3.get_object(Bucket=self._labels_bucket, Key=POSITION)
         except self._s3.exceptions.NoSuchKey:
             return None
         return _Position.model_validate_json(answer["Body"].read()).after
@@ -92,7 +94,7 @@ class Sweep:
     def keep_position(self, after: str | None) -> None:
         """Let the next run go on after this key; None lets it start over."""
         body = _Position(after=after).model_dump_json().encode()
-        self._s3.put_object(Bucket=self._labels, Key=POSITION, Body=body)
+        self._s3.put_object(Bucket=self._labels_bucket, Key=POSITION, Body=body)
 
     def page(self, after: str | None) -> tuple[int, int, str | None]:
         """Do the page after a key.
@@ -146,7 +148,7 @@ class Sweep:
         return versions + deletions
 
     def _has_its_label(self, image: Source) -> bool:
-        label = written(self._s3, self._labels, image.key)
+        label = self._labels.label(image.key)
         return label.is_of(image) if label else image.etag is None or image.is_folder
 
 

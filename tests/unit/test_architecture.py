@@ -47,6 +47,7 @@ LIGHT = {
             "digits.registry.bundle", "digits.registry.object_store", "digits.registry.registry",
             "digits.registry.gate", "digits.registry.runs",
             "digits.labels.label", "digits.labels.corrections", "digits.labels.feedback",
+            "digits.labels.store",
             "digits.cli", "digits.cli.models", "digits.cli.tables", "digits.cli.stack",
             "digits.cli.labels.commands", "digits.cli.labels.output",
             "digits.cli.labels.dead_letters", "digits.cli.labels.redrive",

@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from digits.cli.stack import answering, client, outputs, place
 from digits.errors import BadRequest, NotFound
-from digits.labels.label import CORRECTIONS, Source, Written, label_key
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from digits.labels.label import CORRECTIONS, Source
+from digits.labels.store import LabelStore
 
 State = Literal["labelled", "for review", "refused", "waiting"]
 STATES: tuple[State, ...] = ("labelled", "for review", "refused", "waiting")
@@ -76,6 +74,7 @@ def states(where: Places) -> Iterator[Counter[State]]:
         If AWS does not answer, or refuses.
     """
     s3 = client("s3", max_pool_connections=_READERS)
+    store = LabelStore(s3, where.labels)
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=where.images, Prefix=where.prefix)
     with answering(), ThreadPoolExecutor(_READERS) as readers:
         for page in pages:
@@ -89,7 +88,7 @@ def states(where: Places) -> Iterator[Counter[State]]:
                 for item in page.get("Contents", [])
             ]
             images = [image for image in images if not image.is_folder]
-            yield Counter(readers.map(lambda image: _state(s3, where.labels, image), images))
+            yield Counter(readers.map(lambda image: _state(store, image), images))
 
 
 def corrected(where: Places) -> int:
@@ -117,13 +116,9 @@ def queued(where: Places) -> tuple[int, int]:
     return counts[0] + counts[1], counts[2]
 
 
-def _state(s3: S3Client, labels: str, image: Source) -> State:
-    try:
-        answer = s3.get_object(Bucket=labels, Key=label_key(image.key))
-    except s3.exceptions.NoSuchKey:
-        return "waiting"
-    label = Written.read(answer["Body"].read())
-    if not label.is_of(image):
+def _state(store: LabelStore, image: Source) -> State:
+    label = store.label(image.key)
+    if label is None or not label.is_of(image):
         return "waiting"
     if label.error is not None:
         return "refused"

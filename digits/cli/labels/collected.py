@@ -17,8 +17,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import ValidationError
-
 from digits import tabular
 from digits.cli import files
 from digits.cli.stack import answering, client, place
@@ -26,13 +24,12 @@ from digits.errors import BadRequest
 from digits.labels.label import (
     CORRECTIONS,
     PREFIX,
-    Correction,
     Source,
     Written,
     correction_key,
     label_key,
 )
-from digits.results import read
+from digits.labels.store import LabelStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -123,9 +120,11 @@ def _rows_below(bucket: str, prefix: str) -> Iterator[list[Row]]:
     s3 = client("s3", max_pool_connections=_READERS)
     with answering(), ThreadPoolExecutor(_READERS) as readers:
         keys = _keys(s3, bucket, prefix)
-        truths = _Truths(s3, bucket, CORRECTIONS + prefix.removeprefix(PREFIX))
+        store = LabelStore(s3, bucket)
+        corrected = _keys(s3, bucket, CORRECTIONS + prefix.removeprefix(PREFIX))
+        truths = _Truths(store, corrected)
         while some := list(islice(keys, _AT_ONCE)):
-            labels = readers.map(lambda key: _label(s3, bucket, key), some)
+            labels = readers.map(store.label_at, some)
             yield [
                 _row(label, label.source, truths.of(key, label.source))
                 for key, label in zip(some, labels, strict=True)
@@ -139,25 +138,11 @@ def _keys(s3: S3Client, bucket: str, prefix: str) -> Iterator[str]:
             yield item["Key"]
 
 
-def _label(s3: S3Client, bucket: str, key: str) -> Written | None:
-    """None where it was deleted since it was listed."""
-    data = _read(s3, bucket, key)
-    return None if data is None else Written.read(data)
-
-
-def _read(s3: S3Client, bucket: str, key: str) -> bytes | None:
-    try:
-        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except s3.exceptions.NoSuchKey:
-        return None
-
-
 class _Truths:
     """The corrections of a prefix, asked for in the order of their labels' keys."""
 
-    def __init__(self, s3: S3Client, bucket: str, prefix: str) -> None:
-        self._s3, self._bucket = s3, bucket
-        self._keys = _keys(s3, bucket, prefix)
+    def __init__(self, store: LabelStore, keys: Iterator[str]) -> None:
+        self._store, self._keys = store, keys
         self._next = next(self._keys, None)
 
     def of(self, label: str, image: Source) -> str:
@@ -168,11 +153,8 @@ class _Truths:
         key = correction_key(image.key)
         if not (_is_elsewhere(label, key) or self._is_there(key)):
             return ""
-        try:
-            said = read(Correction, _read(self._s3, self._bucket, key) or b"")
-        except ValidationError:
-            return ""  # somebody else wrote it, or it was deleted
-        return said.truth if said.is_of(image) else ""
+        said = self._store.correction(image.key)
+        return said.truth if said is not None and said.is_of(image) else ""
 
     def _is_there(self, key: str) -> bool:
         while self._next is not None and self._next.encode() < key.encode():

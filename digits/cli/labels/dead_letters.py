@@ -23,7 +23,8 @@ from urllib.parse import unquote_plus
 
 from digits.cli.stack import answering, client, outputs
 from digits.errors import Conflict, NotFound, StorageUnavailable
-from digits.labels.label import Source, Written, label_key
+from digits.labels.label import Source
+from digits.labels.store import LabelStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -95,7 +96,8 @@ class DeadLetters:
         log_group: str | None,
     ) -> None:
         self._sqs, self._s3, self._logs = sqs, s3, logs
-        self._dead, self._retry, self._labels, self._log_group = dead, retry, labels, log_group
+        self._dead, self._retry, self._log_group = dead, retry, log_group
+        self._labels = LabelStore(s3, labels)
         self._taken_at = time.monotonic()
 
     def take(self) -> list[Letter]:
@@ -219,19 +221,12 @@ class DeadLetters:
         image = self._state(bucket, key)
         if isinstance(image, str):
             return image
-        if self._label(key).is_of(image):
+        label = self._labels.label(key)
+        if label is not None and label.is_of(image):
             return LABELLED
         if image.etag is None:
             return GONE
         return errors.get(key, UNKNOWN)
-
-    def _label(self, key: str) -> Written:
-        """The label of an image; an empty one if it has no label."""
-        try:
-            answer = self._s3.get_object(Bucket=self._labels, Key=label_key(key))
-        except self._s3.exceptions.NoSuchKey:
-            return Written()
-        return Written.read(answer["Body"].read())
 
     def _state(self, bucket: str, key: str) -> Source | str:
         """The image as it is now, or why that cannot be said."""

@@ -19,7 +19,8 @@ from digits.cli.labels.backfill import Backfill
 from digits.cli.stack import answering, client, output, place
 from digits.errors import BadRequest, NotFound
 from digits.labels import corrections
-from digits.labels.label import Correction, Source, correction_key
+from digits.labels.label import Correction, Source
+from digits.labels.store import LabelStore
 
 _CHANGES = 20  # kinds of changes that are shown
 
@@ -148,15 +149,9 @@ def correct(image: str, truth: str, stack: str) -> None:
         etag=found["ETag"].strip('"'),
         size=found["ContentLength"],
     )
-    said = Correction(source=source, truth=truth)
     with answering():
-        s3.put_object(
-            Bucket=labels,
-            Key=correction_key(key),
-            Body=said.model_dump_json().encode(),
-            ContentType="application/json",
-        )
-    typer.echo(f"Kept in s3://{labels}/{correction_key(key)}")
+        kept = LabelStore(s3, labels).correct(Correction(source=source, truth=truth))
+    typer.echo(f"Kept in {kept}")
 
 
 def _right(name: str) -> Column:
