@@ -1,7 +1,6 @@
-"""The command line: read pictures from files, folders, S3 and standard input; look after models.
+"""The command line: classify images, manage models and labels, collect feedback.
 
-A command imports what it works with when it runs, so that help comes at once and local files need
-no AWS.
+Each command imports its dependencies when it runs: help is quick, and local files need no AWS.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from digits.cli.labels import commands
 from digits.errors import DigitsError
 
 app = typer.Typer(
-    help="Read handwritten digits in pictures.",
+    help="Read handwritten digits in images.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-# A file's name may start with a minus, as an option does.
+# File names may start with a minus, as options do.
 app.command(context_settings={"ignore_unknown_options": True})(classify)
 app.add_typer(model.app, name="model")
 app.add_typer(commands.app, name="labels")

@@ -1,4 +1,4 @@
-"""`python -m digits.cli`, where the command itself is not installed: in the training image."""
+"""`python -m digits.cli`: the command line without an installed script, in the training image."""
 
 from digits.cli import main
 

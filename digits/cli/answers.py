@@ -1,4 +1,4 @@
-"""What became of each picture, as a table, JSON or rows of a file; written as they are read."""
+"""Write each image's result or error as it arrives: as a table, JSON, or rows of a file."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ TABLE = (
     tabular.Column("message"),
 )
 COLUMNS = tuple(column.name for column in TABLE)
-# The widths of a table's columns are known only when all its rows are, so long ones are divided.
+# Rows a table. Column widths depend on all rows, so long output is divided into several tables.
 TABLE_ROWS = 1000
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one picture."""
+    """The result or the error of one image."""
 
     path: str
     outcome: Result | ErrorInfo
 
     def to_json(self) -> dict[str, Any]:
-        """The item of the JSON list."""
+        """Return the item of the JSON list."""
         if isinstance(self.outcome, ErrorInfo):
             return {"path": self.path, "error": self.outcome.model_dump()}
         return {"path": self.path, **self.outcome.model_dump(mode="json")}
 
     def to_row(self) -> tuple[tabular.Cell, ...]:
-        """The row below `COLUMNS`: one of a number's digits is as sure as its least sure one."""
+        """Return one cell for each of `COLUMNS`; the confidence is the least certain digit's."""
         if isinstance(self.outcome, ErrorInfo):
             return (self.path, None, None, None, None, self.outcome.code, self.outcome.message)
         least = min((digit.confidence for digit in self.outcome.digits), default=None)
@@ -66,16 +66,16 @@ def write(answers: Iterable[Answer], form: str, out: Path | None, *, bom: bool =
     Raises
     ------
     BadRequest
-        If the form cannot be written there, before anything is read.
+        If the form cannot be written there; raised before anything is read.
     """
     if bom and form not in tabular.DELIMITERS:
-        raise BadRequest("--bom is for CSV and TSV.")
+        raise BadRequest("--bom applies to CSV and TSV only.")
     if out is not None and form in tabular.ENDINGS:
         with files.whole(out) as file, tabular.writer(form, file, TABLE, bom=bom) as rows:
             rows(answer.to_row() for answer in answers)
         return
     if form in tabular.ENDINGS and form not in tabular.DELIMITERS:
-        raise BadRequest(f"{form.upper()} is not text; name a file with --out FILE.")
+        raise BadRequest(f"{form.upper()} is a binary format: name a file with --out FILE.")
     with files.whole_text(out) if out else files.standard_output() as stream:
         if form == "json":
             _write_json(answers, stream)
@@ -90,12 +90,14 @@ def write(answers: Iterable[Answer], form: str, out: Path | None, *, bom: bool =
 
 def _write_bom(stream: IO[str]) -> None:
     if not files.is_utf8(stream):
-        raise BadRequest("--bom says UTF-8, which standard output is not; use --out FILE.")
+        raise BadRequest(
+            "--bom needs UTF-8, which standard output does not use: name a file with --out FILE."
+        )
     stream.write("\ufeff")
 
 
 def _write_json(answers: Iterable[Answer], stream: IO[str]) -> None:
-    """Write one list. Where the reading is broken off it stays open: it must not look complete."""
+    """Write one JSON list; interrupted, it lacks its closing bracket and so is not valid JSON."""
     ascii_only = not files.is_utf8(stream)
     separator = "[\n"
     for answer in answers:
@@ -112,7 +114,7 @@ def _write_table(answers: Iterable[Answer], stream: IO[str]) -> None:
 
 
 def _table(page: Iterable[Answer]) -> Table:
-    table = Table("picture", "digits", "confidence", "for review")
+    table = Table("image", "digits", "confidence", "for review")
     for answer in page:
         row = dict(zip(COLUMNS, map(_shown, TABLE, answer.to_row()), strict=True))
         verdict = Text(row["reason"])

@@ -1,4 +1,4 @@
-"""`digits classify`: every picture that the arguments name, one answer each, in their order."""
+"""`digits classify`: one answer for each image that the arguments name, in their order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from digits.cli.sources import Source, Sources
     from digits.results import Explain, Mode, Result
 
-# Of so many digits, a card of its own for each: the sheet is 12 screens high at most.
+# Digits, at most, that get a card each: more would make the sheet over 12 screens high.
 CARD_DIGITS = 16
-# A sheet of that many is 64 rows high; more would be neither viewed nor kept in memory with ease.
+# Frames, at most, on a sheet: 64 rows of eight, which image viewers and memory still bear.
 SHEET_DIGITS = 512
 
 
 class Format(str, Enum):
-    """How results are printed."""
+    """Output formats of `digits classify`."""
 
     TABLE = "table"
     JSON = "json"
@@ -34,7 +34,7 @@ class Format(str, Enum):
     PARQUET = "parquet"
 
 
-# A table for people is what an ending of text gets.
+# .txt gets the table that is printed to a terminal.
 _FORMATS = {".txt": Format.TABLE} | {
     f".{form.value}": form for form in Format if form is not Format.TABLE
 }
@@ -52,31 +52,35 @@ def classify(
     ] = False,
     explain_file: Annotated[
         Path | None,
-        typer.Option("--explain", metavar="FILE", help="Write a PNG that shows why."),
+        typer.Option("--explain", metavar="FILE", help="Write a PNG that explains the answers."),
     ] = None,
     format_: Annotated[
         Format | None,
-        typer.Option("--format", help="Default: by the ending of --out, else a table."),
+        typer.Option(
+            "--format", help="Output format. Default: the one of --out's extension, else a table."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write there, not to standard output.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write to this file, not to standard output."),
     ] = None,
     bom: Annotated[
         bool,
         typer.Option("--bom", help="Start CSV or TSV with a byte-order mark; Excel needs it."),
     ] = False,
 ) -> None:
-    """Read the digit in each picture.
+    """Read the digit in each image.
 
-    In a folder, and below an s3:// prefix, everything with a picture's ending is read, in the order
-    of the names; what else is there is counted and named at the end. Exits with 0 if every picture
+    In a folder, and below an s3:// prefix, every file with an image's extension is read, in the
+    order of the names; other files are counted and named at the end. Exits with 0 if every image
     was read, 1 if some could not be, 2 if the command itself was wrong.
 
-    --out writes what its ending says: .json, .csv, .tsv, .xlsx, .parquet, or .txt for the table.
+    The extension of --out selects the format: .json, .csv, .tsv, .xlsx, .parquet, or .txt for the
+    table.
 
-    The picture of --explain has a card for each of up to 16 digits: what the network saw of it,
-    what mattered there, the probabilities, and the maps of the first two layers. Of more, it shows
-    what the network saw.
+    The PNG of --explain has a card for each of up to 16 digits: the classifier's 28x28 input, which
+    of its pixels mattered, the probabilities, and the feature maps of the first two layers. For
+    more digits it shows the inputs only.
     """
     from digits.cli import answers, files, models, sources  # noqa: PLC0415
     from digits.registry import bundle  # noqa: PLC0415 - NumPy: not for --help
@@ -99,7 +103,7 @@ def classify(
 
 
 class Reading:
-    """One run over pictures, with what is known at its end: failures, and digits for the sheet."""
+    """One run over images; collects the failures, and the digits for the sheet."""
 
     def __init__(self, classifier: Classifier, mode: Mode, *, explained: bool) -> None:
         self.failures = 0
@@ -109,7 +113,7 @@ class Reading:
         self._classifier = classifier
 
     def answers(self, sources: Iterator[Source]) -> Iterator[Answer]:
-        """Read one picture after the other; nothing but the sheet's digits is kept."""
+        """Yield the answer of one image after the other; keep only the digits of the sheet."""
         from digits.cli.answers import Answer  # noqa: PLC0415 - see `classify`
         from digits.errors import ImageError  # noqa: PLC0415
         from digits.results import ErrorInfo  # noqa: PLC0415
@@ -129,7 +133,7 @@ class Reading:
             yield Answer(source.name, result)
 
     def write_sheet(self, stream: IO[bytes]) -> None:
-        """Write the PNG that shows why, and say so if it does not hold every digit."""
+        """Write the PNG of --explain; warn if it does not hold every digit."""
         from digits.cli import sheet  # noqa: PLC0415 - see `classify`
 
         few = 0 < self._digits <= CARD_DIGITS
@@ -139,14 +143,14 @@ class Reading:
             typer.echo(f"The sheet shows the first {shown:,} of {self._digits:,} digits.", err=True)
 
     def _how(self) -> Explain | None:
-        """In full as long as there may be few enough digits for cards."""
+        """Return the level of explanation: full while the digits still fit on cards."""
         if not self._explained:
             return None
         return "full" if self._digits < CARD_DIGITS else "frame"
 
 
 def _with_progress(sources: Sources, *, hidden: bool) -> Iterator[Source]:
-    """Show a bar on standard error while more than one picture is read, if a person is there."""
+    """Show a progress bar for more than one image, if standard error is a terminal."""
     from rich.console import Console  # noqa: PLC0415 - not for --help
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
@@ -167,7 +171,7 @@ def _with_progress(sources: Sources, *, hidden: bool) -> Iterator[Source]:
 
 
 def _format_for(out: Path | None) -> Format:
-    """The format that the ending of a file says; a table for a terminal, a pipe or a device."""
+    """Return the format of a file's extension; the table for a terminal, a pipe or a device."""
     from digits.errors import BadRequest  # noqa: PLC0415 - see `classify`
 
     if out is None:
@@ -175,7 +179,7 @@ def _format_for(out: Path | None) -> Format:
     found = _FORMATS.get(out.suffix.lower())
     if found is None and (out.is_file() or not out.exists()):
         raise BadRequest(
-            f"The ending of {out} says no format that is written here; use one of"
-            f" {', '.join(_FORMATS)}, or say --format."
+            f"The extension of {out} is not a known format: use one of"
+            f" {', '.join(_FORMATS)}, or give --format."
         )
     return found or Format.TABLE

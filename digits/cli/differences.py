@@ -1,4 +1,4 @@
-"""What sets two models apart, by their manifests and their reports."""
+"""Compare two models by their manifests, configurations and reports."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from digits.registry import bundle
 from digits.registry.bundle import CONFIG, REPORT, SEGMENTER, TFLITE
 from digits.registry.object_store import StoreUnreachable
 
-# Of the files only the networks' are compared, under these names: the others follow from them.
+# Only the networks' files are compared, under these names: the other files derive from them.
 _NOT_COMPARED = {"files", "schema_"}
 _NETWORKS = {"classifier": TFLITE, "segmenter": SEGMENTER}
-# Shown even if they are the same in both: what one looks for first.
+# Facts that identify a model, shown even if both models agree.
 _ALWAYS = ("version", "created", "metrics.")
 
 
@@ -30,19 +30,19 @@ class Difference:
 
     @property
     def change(self) -> float | None:
-        """By how much a number grew."""
+        """`after` minus `before`; None unless both are numbers."""
         numbers = [self.before, self.after]
         if any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in numbers):
             return None
         return float(self.after - self.before)
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the item of the JSON list."""
         return asdict(self) | {"change": self.change}
 
 
 def between(one: Model, other: Model, *, everything: bool = False) -> list[Difference]:
-    """What differs, in the order of the manifest, the configuration and the report.
+    """Return the facts that differ, in the order of manifest, configuration and report.
 
     Raises
     ------
@@ -75,12 +75,12 @@ def _facts(model: Model) -> dict[str, Any]:
 
 
 def configuration(model: Model) -> dict[str, Any]:
-    """The configuration of a model as it is written; empty if it has none."""
+    """Return the configuration of a model as its file has it; empty if it has none."""
     return _document(model, CONFIG)
 
 
 def _document(model: Model, name: str) -> dict[str, Any]:
-    """A file of a model that holds a JSON object; empty if it is not there or not valid."""
+    """Read a file of a model that holds a JSON object; empty if it is missing or not valid."""
     try:
         raw = bundle.read_one(model.read_file, model.manifest, name)
     except StoreUnreachable:
@@ -95,7 +95,7 @@ def _document(model: Model, name: str) -> dict[str, Any]:
 
 
 def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Single facts under dotted names; tables, which are for pictures, are left out."""
+    """Yield scalar facts under dotted names; tables, which the plots use, are left out."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{above}{name}.")

@@ -1,4 +1,4 @@
-"""Where a command writes to: files that appear whole or not at all, and standard output."""
+"""Output of commands: files that are replaced atomically, and standard output."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from rich.table import Table
 
 from digits.errors import BadRequest
 
-_CLOSED_PIPE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
+_CLOSED_PIPE = 128 + 13  # 128 + SIGPIPE, as shells report a program that this signal ended
 
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name once everything is written, and only then.
+    """Open a file that gets its name only once everything is written.
 
-    What is no ordinary file (a device, a pipe) is written to directly.
+    A device or a pipe is written to directly.
 
     Raises
     ------
     BadRequest
-        At once if it cannot be written there, or when the disk is full.
+        If the file cannot be created (raised at once) or the disk becomes full.
     """
-    target = path.resolve()  # a link stays one
+    target = path.resolve()  # a symbolic link is kept: its target is replaced
     if target.is_dir():
-        raise BadRequest(f"{path} is a folder; name a file in it.")
+        raise BadRequest(f"{path} is a folder: name a file in it.")
     direct = target.exists() and not target.is_file()
     draft = target if direct else target.with_name(f".{target.name}.{os.getpid()}.draft")
     try:
@@ -42,7 +42,7 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         if not direct:
             draft.replace(target)
     except OSError as error:
-        raise BadRequest(f"Cannot write {path} ({error.strerror}); choose another file.") from error
+        raise BadRequest(f"Cannot write {path} ({error.strerror}): choose another file.") from error
     finally:
         if not direct:
             with contextlib.suppress(OSError):
@@ -59,15 +59,15 @@ def whole_text(path: Path) -> Iterator[IO[str]]:
 def spell_out_what_cannot_be_encoded() -> None:
     r"""Let standard output write any text, as standard error does.
 
-    A Windows console may know no more than cp1252, and a file name may hold any letter: those that
-    are not known are written as `\u65e5`.
+    A Windows console may be limited to cp1252, while a file name may hold any character: others
+    are written as `\u65e5`.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def visible(text: str) -> str:
-    """The text with that spelt out which would move a terminal's cursor or change its colours."""
+    """Escape control characters, which could move a terminal's cursor or change its colours."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in text
@@ -81,30 +81,30 @@ def is_utf8(stream: IO[str]) -> bool:
 
 @contextlib.contextmanager
 def standard_output() -> Iterator[IO[str]]:
-    """Standard output; nobody's reading it any more ends the command as the shell knows it.
+    """Return standard output; a closed pipe ends the command with the exit code of SIGPIPE.
 
     Raises
     ------
     BadRequest
-        If it cannot be written to: a full disk, say.
+        If it cannot be written to, for example because the disk is full.
     """
     try:
         yield sys.stdout
         sys.stdout.flush()
     except OSError as error:
-        # What is left in the buffer would fail again at exit, with a stack trace.
+        # The rest of the buffer would fail again at exit, with a stack trace.
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        # Windows calls a pipe that nobody reads an invalid argument.
+        # Windows reports a closed pipe as an invalid argument.
         if isinstance(error, BrokenPipeError) or (os.name, error.errno) == ("nt", errno.EINVAL):
             raise typer.Exit(_CLOSED_PIPE) from error
         raise BadRequest(f"Cannot write to standard output ({error.strerror}).") from error
 
 
 def draw(table: Table, stream: IO[str]) -> None:
-    """Write a table; its lines are broken for the width of a terminal only."""
+    """Write a table; its lines are wrapped only for a terminal."""
     console = Console(file=stream, width=None if stream.isatty() else 10_000, highlight=False)
-    # Not printed by rich, which has an own way of dying when a pipe is closed.
+    # Not printed by rich, which handles a closed pipe in its own way.
     with console.capture() as drawn:
         console.print(table)
     stream.write(drawn.get())

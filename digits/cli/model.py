@@ -1,4 +1,4 @@
-"""`digits model …`: look at models, check and compare them, move them in and out of service."""
+"""`digits model …`: inspect, verify and compare models; promote them and roll back."""
 
 from __future__ import annotations
 
@@ -7,36 +7,40 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Look at models, compare them, put them in service.", no_args_is_help=True)
+app = typer.Typer(
+    help="Inspect, verify and compare models; promote them and roll back.", no_args_is_help=True
+)
 
 Address = Annotated[
     str | None,
     typer.Argument(
         metavar="STORE",
-        help="A store (a folder or s3://bucket[/prefix]), a bundle's folder or"
+        help="A registry (a folder or s3://bucket[/prefix]), a bundle's folder or"
         " STORE/models/VERSION.",
     ),
 ]
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A folder or s3://bucket[/prefix].")]
 Version = Annotated[
     str | None,
-    typer.Option("--version", metavar="VERSION", help="This one of STORE, not the one in service."),
+    typer.Option(
+        "--version", metavar="VERSION", help="This version of STORE, not the one in service."
+    ),
 ]
 
 
 class Format(str, Enum):
-    """How models are shown."""
+    """Output formats of `digits model`."""
 
     TABLE = "table"
     JSON = "json"
 
 
-Shape = Annotated[Format, typer.Option("--format", help="For people, or for programs.")]
+Shape = Annotated[Format, typer.Option("--format", help="A table for people or JSON for programs.")]
 
 
 @app.command()
 def show(address: Address = None, version: Version = None, format_: Shape = Format.TABLE) -> None:
-    """Show the model in service; without STORE, the one that ships with the code."""
+    """Show the model in service; without STORE, the model that ships with the code."""
     from digits.cli import models, tables  # noqa: PLC0415 - NumPy: not for --help
 
     model = models.find(address, version)
@@ -60,7 +64,9 @@ def verify(address: Address = None, version: Version = None) -> None:
     problem = bundle.unservable(manifest)
     if problem is None:
         models.load_classifier(bundle.read(model.read_file))
-    typer.echo(f"{manifest.version}: {len(manifest.files)} files, all as the manifest says.")
+    typer.echo(
+        f"{manifest.version}: {len(manifest.files)} files, every digest matches the manifest."
+    )
     if problem is not None:
         _complain(problem, label="Cannot be served:")
         raise typer.Exit(1)
@@ -68,7 +74,7 @@ def verify(address: Address = None, version: Version = None) -> None:
 
 @app.command("list")
 def list_(address: Store, format_: Shape = Format.TABLE) -> None:
-    """List the versions in a store: which is in service, which are not whole."""
+    """List the versions in a registry, with the one in service and incomplete ones marked."""
     from digits.cli import models, tables  # noqa: PLC0415 - see `show`
 
     rows = models.listed(address)
@@ -84,21 +90,24 @@ def promote(
         str,
         typer.Argument(
             metavar="VERSION",
-            help="One in STORE; runs/NAME, for what that training run made; or a bundle's folder,"
-            " which is uploaded first.",
+            help="A version in STORE; runs/NAME, the model of that training run; or a bundle's"
+            " folder, which is uploaded first.",
         ),
     ],
     address: Store,
     force: Annotated[
         str | None,
-        typer.Option(metavar="REASON", help="Promote it even if it fails, and keep the reason."),
+        typer.Option(
+            metavar="REASON",
+            help="Promote the model even if the gate refuses it, and record this reason.",
+        ),
     ] = None,
     format_: Shape = Format.TABLE,
 ) -> None:
-    """Put a model in service, if it passes the gate.
+    """Put a model in service if it passes the promotion gate.
 
-    It must reach absolute floors, and not be worse than the model in service. Exits with 1 if it is
-    refused.
+    The model must reach absolute floors, and must not be worse than the model in service. Exits
+    with 1 if the gate refuses it.
     """
     from digits.cli import models, tables  # noqa: PLC0415
     from digits.registry import gate  # noqa: PLC0415 - see `show`
@@ -107,7 +116,7 @@ def promote(
         promotion = models.promoted(candidate, address, force)
     except gate.Refused as refusal:
         tables.write_criteria(refusal.criteria, as_json=format_ is Format.JSON)
-        _complain(f"{refusal} --force with a reason overrides this.")
+        _complain(f"{refusal} --force REASON overrides the gate.")
         raise typer.Exit(1) from refusal
     tables.write_criteria(promotion.criteria, as_json=format_ is Format.JSON)
     pointer = promotion.pointer
@@ -122,10 +131,11 @@ def promote(
 def rollback(
     address: Store,
     to: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="Not the one before, but this one.")
+        str | None,
+        typer.Option(metavar="VERSION", help="Put this version in service, not the previous one."),
     ] = None,
 ) -> None:
-    """Put the model that was in service before in service again; the gate has no say.
+    """Put the previous model in service again, without the promotion gate.
 
     A model that this software cannot serve is refused, and the model in service stays.
     """
@@ -140,10 +150,10 @@ def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="As for `show`, or a version.")],
     after: Annotated[str, typer.Argument(metavar="B", help="As for `show`, or a version.")],
     address: Annotated[
-        str | None, typer.Argument(metavar="STORE", help="The store that the versions are in.")
+        str | None, typer.Argument(metavar="STORE", help="The registry that holds the versions.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also what is the same in both.")
+        bool, typer.Option("--all", help="Also show what both models have in common.")
     ] = False,
     format_: Shape = Format.TABLE,
 ) -> None:

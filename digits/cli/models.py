@@ -1,4 +1,4 @@
-"""Which model an argument of the command line means, and loading it."""
+"""Find and load the model that an argument of the command line names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _IN_STORE = re.compile(
 
 @dataclass(frozen=True)
 class Model:
-    """One model that was found; `pointer` is the one that led to it, if one did."""
+    """A model, and the pointer through which it was found; None if it was named directly."""
 
     manifest: Manifest
     read_file: ReadFile
@@ -34,14 +34,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Row:
-    """One version in a store, and what the pointer says of it."""
+    """A version in a registry, and its role in the pointer: in service, previous or neither."""
 
     stored: Stored
     in_service: bool
     previous: bool
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the item of the JSON list."""
         manifest = self.stored.manifest
         return {
             "version": self.stored.version,
@@ -57,26 +57,26 @@ class Row:
 
 
 def find(address: str | None, version: str | None = None) -> Model:
-    """The model that an address means, or that `version` of the store there.
+    """Find the model at an address, or `version` of the registry there.
 
     Parameters
     ----------
     address
-        A store, for the model in service there; a bundle's folder; ``STORE/models/VERSION``; None
-        for the model that ships with the code.
+        A registry, for its model in service; a bundle's folder; ``STORE/models/VERSION``; None for
+        the model that ships with the code.
     version
-        A version in the store at `address`.
+        A version in the registry at `address`.
 
     Raises
     ------
     BadRequest
-        If a version is given without a store.
+        If a version is given without a registry.
     ModelUnavailable
         If there is no such model, or its manifest cannot be read.
     """
     if address is None:
         if version is not None:
-            raise BadRequest("--version needs a STORE that holds it.")
+            raise BadRequest("--version needs the STORE that holds it.")
         return _read(bundle.in_folder(bundle.SHIPPED))
     if version is None and (Path(address) / MANIFEST).is_file():
         return _read(bundle.in_folder(Path(address)))
@@ -91,43 +91,45 @@ def find(address: str | None, version: str | None = None) -> Model:
 
 
 def named(name: str, address: str | None) -> Model:
-    """The model that `name` means: a version in the store at `address`, or whatever `find` finds.
+    """Find the model that `name` means: a version in the registry at `address`, or as for `find`.
 
     Raises
     ------
     BadRequest
-        If it is a version and there is no store to look in.
+        If it is a version and no registry is given.
     ModelUnavailable
         As for `find`.
     """
     if not re.fullmatch(VERSION, name):
         return find(name)
     if address is None:
-        raise BadRequest(f"Name the STORE that {name} is in.")
+        raise BadRequest(f"{name} is a version: name the STORE that holds it.")
     return find(address, name)
 
 
 def listed(address: str) -> list[Row]:
-    """Every version in the store at `address`, the oldest first.
+    """List every version in the registry at `address`, the oldest first.
 
     Raises
     ------
     NotInStore
         If no model is in service.
     StoreUnreachable
-        If the store does not answer, or refuses.
+        If the registry does not answer, or refuses.
     """
     models = object_store.open_store(address)
     pointer = registry.look(models).pointer
     now, before = (pointer.version, pointer.previous) if pointer else (None, None)
     found = registry.versions(models)
     if not found:
-        raise NotInStore(f"There is no model in {address}.")
+        raise NotInStore(
+            f"There is no model in {address}: check the address, or promote a model to it."
+        )
     return [Row(item, item.version == now, item.version == before) for item in found]
 
 
 def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
-    """Let the gate judge a version in the store at `address`, a run's there, or a bundle's folder.
+    """Promote a version in the registry at `address`, a run's model there, or a bundle's folder.
 
     Raises
     ------
@@ -148,19 +150,19 @@ def promoted(candidate: str, address: str, forced: str | None) -> Promotion:
 
 
 def rolled_back(address: str, to: str | None) -> Pointer:
-    """Put `to`, or the previous version, in service in the store at `address`.
+    """Put `to`, or the previous version, in service in the registry at `address`.
 
     Raises
     ------
     NotInStore, ModelUnavailable, Conflict, StoreUnreachable
-        As for `registry.roll_back`, and if LiteRT cannot load the networks. The pointer is then as
-        it was.
+        As for `registry.roll_back`, and if LiteRT cannot load the networks. The pointer is then
+        unchanged.
     """
     return registry.roll_back(object_store.open_store(address), to, check=load_classifier)
 
 
 def load_classifier(loaded: Bundle) -> Classifier:
-    """Make the classifier. Raises `ModelUnavailable` where LiteRT or a network cannot be loaded."""
+    """Load the classifier. Raises `ModelUnavailable` if LiteRT or a network cannot be loaded."""
     from digits import Classifier  # noqa: PLC0415 - LiteRT: not for what runs no model
 
     return Classifier(loaded)

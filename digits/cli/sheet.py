@@ -1,4 +1,4 @@
-"""The picture that `--explain` writes: a card a digit, or, of many, the frames alone."""
+"""The PNG that `--explain` writes: a card for each digit, or the frames alone for many digits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CAPTION = 16
 _GAP = 8
 _COLUMNS = 8
 
-# A card: what was read, then four squares and the bars between them, each below its heading.
+# A card: the answer, then four squares and the bars between them, each below its heading.
 _CARD_ZOOM = 7
 _SQUARE = 28 * _CARD_ZOOM
 _SPACE = 28
@@ -30,7 +30,7 @@ _CARD_WIDTH = _ANSWER + _BARS + 4 * _SQUARE + 7 * _SPACE
 _PAPER, _INK, _QUIET, _LINE = "#ffffff", "#1c2130", "#5b6072", "#e3dfd2"
 _PALE, _SURE, _DOUBT = "#c9ccd4", "#2447c4", "#a84300"
 _REASONS = {
-    "not_a_digit": "perhaps no digit",
+    "not_a_digit": "perhaps not a digit",
     "low_confidence": "not sure",
     "several_digits": "one of several",
     "turned": "picture turned?",
@@ -67,7 +67,7 @@ def contact_sheet(results: Sequence[tuple[str, Result]]) -> bytes:
 
 
 def cards(results: Sequence[tuple[str, Result]]) -> bytes:
-    """Draw a card for every digit of `results`: what was read, what mattered, what the layers saw.
+    """Draw a card for every digit of `results`: answer, input, saliency, feature maps.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def cards(results: Sequence[tuple[str, Result]]) -> bytes:
 
 
 class _Panel(NamedTuple):
-    """One part of a card; without an image, the bars."""
+    """One part of a card; a part without an image is the bars."""
 
     heading: str
     image: Image.Image | None
@@ -110,15 +110,17 @@ def _panels(digit: Digit) -> Iterator[_Panel]:
     explanation = digit.explanation
     assert explanation is not None  # noqa: S101 - see `cards`
     frame = explain.picture(explanation.frame)
-    yield _Panel("What the network saw", frame.resize((_SQUARE, _SQUARE), Image.Resampling.NEAREST))
-    yield _Panel(f"What mattered for the {digit.digit}", explain.overlay(explanation, _CARD_ZOOM))
-    yield _Panel("How likely each digit is", None)
+    yield _Panel(
+        "The classifier's input", frame.resize((_SQUARE, _SQUARE), Image.Resampling.NEAREST)
+    )
+    yield _Panel(f"Pixels that count for {digit.digit}", explain.overlay(explanation, _CARD_ZOOM))
+    yield _Panel("Probability of each digit", None)
     for number, maps in enumerate(explanation.feature_maps or (), start=1):
-        yield _Panel(f"What layer {number} made of it", _fitted(explain.picture(maps.png)))
+        yield _Panel(f"Feature maps of layer {number}", _fitted(explain.picture(maps.png)))
 
 
 def _fitted(image: Image.Image) -> Image.Image:
-    """Enlarged to the square, its pixels still to be told, whatever its size is."""
+    """Enlarge a map to the square without smoothing, so that its pixels stay visible."""
     large = image.resize((image.width * 8, image.height * 8), Image.Resampling.NEAREST)
     return large.resize((_SQUARE, _SQUARE), Image.Resampling.BOX)
 
@@ -144,7 +146,7 @@ def _draw_heading(draw: ImageDraw.ImageDraw, x: int, y: int, text: str) -> None:
 
 
 def _draw_bars(draw: ImageDraw.ImageDraw, x: int, y: int, digit: Digit) -> None:
-    """Ten bars, from the top of the squares to their bottom; the answer's in colour."""
+    """Draw ten bars over the height of the squares; the answer's is coloured."""
     left, longest = x + 20, _BARS - 20 - 58
     for number, probability in enumerate(digit.probabilities):
         top = y + number * _SQUARE / 10
@@ -160,12 +162,12 @@ def _draw_bars(draw: ImageDraw.ImageDraw, x: int, y: int, digit: Digit) -> None:
 
 
 def _percent(probability: float) -> str:
-    """In per cent, which never claims certainty by rounding."""
+    """Format a probability in per cent; rounding never yields 0 % or 100 %."""
     return ">99.9%" if probability > 0.9995 else f"{probability:.1%}"
 
 
 def _shortened(text: str, width: int, size: int) -> str:
-    """The end of `text` that fits, after an ellipsis; a path's end tells most."""
+    """Shorten `text` to the end that fits, after an ellipsis: a path ends in the file's name."""
     font, start = _font(size), 0
     while start < len(text) and font.getlength("..." + text[start:]) > width:
         start += 1

@@ -1,4 +1,4 @@
-"""Where pictures come from: files, folders, S3 and standard input, found while they are read."""
+"""Find the images that arguments name: files, folders, S3 and standard input, one at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from digits.registry.object_store import PATIENCE
 
 @dataclass(frozen=True)
 class Source:
-    """One picture to read: its name for people, and how to get its bytes."""
+    """One image: its name for people, and a function that returns its bytes."""
 
     name: str
     read: Callable[[], bytes]
@@ -28,50 +28,52 @@ class Source:
 
 @dataclass
 class Skipped:
-    """Files that were found and do not end like pictures: how many, and the first names."""
+    """Files without an image's extension: their number, and the first names."""
 
     count: int = 0
     names: list[str] = field(default_factory=list)
 
     def add(self, name: str) -> None:
-        """Note one more."""
+        """Count one more file."""
         self.count += 1
         if len(self.names) < _NAMED:
             self.names.append(name)
 
     def clear(self) -> None:
-        """Begin anew, as the search does."""
+        """Forget all files, before a new search."""
         self.count = 0
         self.names.clear()
 
     def __str__(self) -> str:
-        """A sentence for people."""
-        found = "1 file that does" if self.count == 1 else f"{self.count:,} files that do"
+        """Return a sentence for people."""
+        found = "1 file" if self.count == 1 else f"{self.count:,} files"
         more = self.count - len(self.names)
         names = ", ".join(map(files.visible, self.names)) + (f" and {more:,} more" if more else "")
-        return f"Skipped {found} not end like a picture: {names}."
+        return f"Skipped {found} without an image's extension: {names}."
 
 
-_NAMED = 10  # of the files that are skipped
+_NAMED = 10  # names of skipped files that are shown
 
 Sources = Callable[[], Iterator[Source]]
-"""Finds the pictures anew each time, so that their number never matters to the memory."""
+"""An iterable of images that searches anew each time, so that memory use stays constant."""
 
 
 def named(paths: Sequence[str], skipped: Skipped) -> Sources:
-    """The pictures that the command's arguments name, in their order.
+    """Return the images that the command's arguments name, in their order.
 
-    Each search for them leaves in `skipped` what it found beside them.
+    Each search records in `skipped` the other files that it found.
 
     Raises
     ------
     BadRequest
-        If one of them names nothing that could be read.
+        If an argument names nothing that can be read.
     """
     every = [_named(path, skipped) for path in paths]
     for path, sources in zip(paths, every, strict=True):
         if next(sources(), None) is None:
-            raise BadRequest(f"There is no picture in {path}; pictures end in .png, .jpg and such.")
+            raise BadRequest(
+                f"There is no image in {path}: names must end in .png, .jpg or the like."
+            )
 
     def found() -> Iterator[Source]:
         skipped.clear()
@@ -82,7 +84,7 @@ def named(paths: Sequence[str], skipped: Skipped) -> Sources:
 
 def _named(path: str, skipped: Skipped) -> Sources:
     if not path.strip():
-        raise BadRequest("An argument is empty; name a file or a folder (. is this one).")
+        raise BadRequest("An argument is empty: name a file or a folder (. is the current one).")
     if path == "-":
         return lambda: iter([Source("-", _standard_input)])
     if path.startswith("s3://"):
@@ -95,36 +97,34 @@ def _named(path: str, skipped: Skipped) -> Sources:
 
 
 def _missing(path: str) -> str:
-    """Say what to do about an argument that names nothing."""
+    """Return the error message for an argument that names nothing."""
     name = _readable(path)
-    # Of a drive of Windows there is one letter.
+    # One letter is a drive of Windows.
     scheme = re.match(r"([a-z][a-z0-9+.-]+):/", path, re.IGNORECASE)
     if scheme is None:
         if path.startswith("-"):
-            return f"There is no option {name}, nor a file of that name; see --help."
-        return f"There is no file or folder {name}."
+            return f"There is no option {name}, and no file of that name: see --help."
+        return f"There is no file or folder {name}: check the path."
     if scheme[1].lower() in {"http", "https"}:
         return (
-            f"{name} is a web address, and pictures are not fetched from the web here; download it"
+            f"{name} is a web address, which this command does not fetch: download it"
             " and name the file, or pipe it: curl -sSL ADDRESS | digits classify -"
         )
     if scheme[1].lower() == "s3":
-        return f"{name} is no address in S3; write s3://bucket/prefix."
-    return (
-        f"{name} is an address that is not read here; name a file, a folder or s3://bucket/prefix."
-    )
+        return f"{name} is not an address in S3: write s3://bucket/prefix."
+    return f"{name} has an unsupported scheme: name a file, a folder or s3://bucket/prefix."
 
 
 def _standard_input() -> bytes:
     if sys.stdin is None:
-        raise UnreadableImage("Standard input is closed.")
+        raise UnreadableImage("Standard input is closed: pipe an image into the command.")
     return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 def _in_folder(folder: str, skipped: Skipped) -> Iterator[Source]:
-    """The pictures below a folder, in the order of their paths; links to folders are not followed.
+    """Yield the images below a folder, in the order of their paths; do not follow links to folders.
 
-    A folder that cannot be read is an answer of its own, so that nobody takes it for an empty one.
+    A folder that cannot be read yields an error of its own: it must not pass for an empty one.
     """
     try:
         with os.scandir(folder) as found:
@@ -164,22 +164,22 @@ def _failed(path: str, message: str) -> Source:
 
 
 def _readable(path: str) -> str:
-    """The path as text that can be written anywhere; bytes that are no UTF-8 are spelt out."""
+    """Return the path as text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _in_s3(address: str, skipped: Skipped) -> Sources:
-    """The pictures whose keys start with a prefix; or the one object, whatever its ending."""
+    """Yield the images whose keys start with a prefix, or the one object of that key."""
     try:
         import boto3  # noqa: PLC0415 - only an s3:// address may need it
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
     except ImportError as error:
-        raise BadRequest("s3:// needs boto3; install it with `pip install boto3`.") from error
+        raise BadRequest("s3:// needs boto3: install it with `pip install boto3`.") from error
 
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     if not bucket:
-        raise BadRequest(f"{address} names no bucket; give s3://bucket/prefix.")
+        raise BadRequest(f"{address} names no bucket: give s3://bucket/prefix.")
     s3 = boto3.client("s3", config=Config(**PATIENCE))
 
     def source(key: str) -> Source:
@@ -199,14 +199,14 @@ def _in_s3(address: str, skipped: Skipped) -> Sources:
                     yield source(key)
                     return
                 if key.endswith("/") or is_clutter(key.removeprefix(prefix)):
-                    continue  # the console's folders, and what systems put beside files
+                    continue  # S3's folder markers, operating systems' hidden files
                 if PurePosixPath(key).suffix.lower() in SUFFIXES:
                     yield source(key)
                 else:
                     skipped.add(PurePosixPath(key).name)
         except (ClientError, BotoCoreError) as error:
             raise BadRequest(
-                f"{address} cannot be listed ({error}); check the bucket and your credentials."
+                f"{address} cannot be listed ({error}): check the bucket and your credentials."
             ) from error
 
     return found

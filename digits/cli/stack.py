@@ -1,4 +1,4 @@
-"""A deployed stack, as the commands for whoever runs it see it."""
+"""Access to a deployed stack: clients, outputs, addresses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def client(service: str, **config: Any) -> Any:
-    """A client with AWS's own credentials and region, whose connections suit many threads.
+    """Create a boto3 client with the default credentials and region, and connections for threads.
 
     Raises
     ------
@@ -26,7 +26,9 @@ def client(service: str, **config: Any) -> Any:
         import boto3  # noqa: PLC0415 - local work needs no AWS
         from botocore.config import Config  # noqa: PLC0415
     except ImportError as error:
-        raise BadRequest("This needs boto3; install it with `pip install boto3`.") from error
+        raise BadRequest(
+            "This command needs boto3: install it with `pip install boto3`."
+        ) from error
     retries: Any = {"mode": "standard", "max_attempts": 5}
     with answering():
         return boto3.client(
@@ -37,23 +39,24 @@ def client(service: str, **config: Any) -> Any:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn what AWS will not do into one line that says so. Raises `StorageUnavailable`."""
+    """Turn boto3's exceptions into `StorageUnavailable` with a message of one line."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
         yield
     except ClientError as error:
-        told = error.response.get("Error", {})
+        reported = error.response.get("Error", {})
         raise StorageUnavailable(
-            f"AWS refused {error.operation_name} ({told.get('Code')}: {told.get('Message')});"
+            f"AWS refused {error.operation_name}"
+            f" ({reported.get('Code')}: {reported.get('Message')}):"
             " check the name, your credentials and their permissions."
         ) from error
     except BotoCoreError as error:
-        raise StorageUnavailable(f"AWS cannot be asked: {error}") from error
+        raise StorageUnavailable(f"AWS cannot be reached: {error}") from error
 
 
 def outputs(stack: str, cloudformation: CloudFormationClient | None = None) -> dict[str, str]:
-    """The outputs of a deployed stack, by their names; asked of AWS, unless a client is given.
+    """Return the outputs of a deployed stack by name.
 
     Raises
     ------
@@ -72,23 +75,23 @@ def outputs(stack: str, cloudformation: CloudFormationClient | None = None) -> d
             if error.response["Error"]["Code"] != "ValidationError":
                 raise
             raise NotFound(
-                f"There is no stack {stack} (ValidationError); deploy it first, or name another"
+                f"There is no stack {stack} (ValidationError): deploy it first, or name another"
                 " with --stack."
             ) from error
     return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])}
 
 
 def output(stack: str, name: str) -> str:
-    """One output of a deployed stack. Raises as `outputs`; `NotFound` if an older one lacks it."""
+    """Return one output of a stack. Raises as `outputs`; `NotFound` if an older stack lacks it."""
     found = outputs(stack)
     if name not in found:
-        raise NotFound(f"The stack {stack} has no output {name}; deploy this version of it first.")
+        raise NotFound(f"The stack {stack} has no output {name}: deploy this version first.")
     return found[name]
 
 
 def place(address: str) -> tuple[str, str]:
-    """Bucket and prefix, or key, of an s3:// address. Raises `BadRequest` for another text."""
+    """Split an s3:// address into bucket and key or prefix. Raises `BadRequest` for other text."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not address.startswith("s3://") or not bucket:
-        raise BadRequest(f"{address} is no s3:// address; give s3://bucket/prefix.")
+        raise BadRequest(f"{address} is not an s3:// address: give s3://bucket/prefix.")
     return bucket, key

@@ -1,4 +1,4 @@
-"""Models and what is said of them: in tables for people, in JSON for programs."""
+"""Show models and gate verdicts: as tables for people, as JSON for programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_json(document: Any) -> None:
 
 
 def write_criteria(criteria: Sequence[Criterion], *, as_json: bool) -> None:
-    """Print what the gate asked, and what it found."""
+    """Print the gate's checks with bounds and measured values."""
     if as_json:
         write_json([item.to_json() for item in criteria])
         return
@@ -45,7 +45,7 @@ def write_criteria(criteria: Sequence[Criterion], *, as_json: bool) -> None:
 
 
 def versions(rows: Sequence[Row]) -> Table:
-    """One line a version."""
+    """Build the table of versions, one row each."""
     table = Table(
         "version", "created", "schema", "architecture", "recipe", _right("test accuracy"), ""
     )
@@ -62,7 +62,7 @@ def versions(rows: Sequence[Row]) -> Table:
 
 
 def differing(found: Sequence[Difference], before: str, after: str) -> Table:
-    """Two models side by side."""
+    """Build the table of differences between two models."""
     table = Table("", before, after, _right("change"))
     for item in found:
         change = "" if not item.change else f"{item.change:+.4g}"
@@ -71,7 +71,7 @@ def differing(found: Sequence[Difference], before: str, after: str) -> Table:
 
 
 def model(found: Model) -> Table:
-    """What a person asks of one model."""
+    """Build the table of one model's figures and settings."""
     manifest, metrics, pointer = found.manifest, found.manifest.metrics, found.pointer
     table = Table(title=f"Model {manifest.version}", show_header=False, title_justify="left")
     rows = {

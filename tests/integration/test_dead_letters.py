@@ -124,7 +124,7 @@ def test_what_is_no_event_is_left_or_deleted_and_never_sent_back(s3, queues, run
     assert [len(batch) for batch in queues.deliver(context)] == [1]
     assert "1 deleted; 0 left" in run("--yes", "--discard")[0]
     assert queues.dead() == []
-    assert "no dead letter" in run("--yes")[0]
+    assert "no dead letters" in run("--yes")[0]
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])
@@ -147,7 +147,7 @@ def test_two_people_at_once_do_not_send_the_same_back(s3, queues, run, stack):
     taken = first.take()
 
     assert len(taken) == 23
-    assert "Somebody looks at 23 just now" in run("--yes")[0]
+    assert "Another command holds 23 dead letters" in run("--yes")[0]
     assert sum(first.send_back(taken)) == 23
     assert queues.dead() == []
     retried = boto3.client("sqs").get_queue_attributes(
@@ -218,6 +218,6 @@ def test_a_stack_that_is_not_there_is_one_clear_line(run):
 
     assert code == 2
     assert told.splitlines() == [
-        "Error: There is no stack nobody (ValidationError); deploy it first, or name another with"
+        "Error: There is no stack nobody (ValidationError): deploy it first, or name another with"
         " --stack."
     ]

@@ -47,8 +47,8 @@ def digits(machine, capsys):
         capsys.readouterr()  # the function's own lines
         with pytest.raises(SystemExit) as ended:
             main(["labels", *map(str, arguments)])
-        told = capsys.readouterr()
-        return told.out, told.err, ended.value.code or 0
+        captured = capsys.readouterr()
+        return captured.out, captured.err, ended.value.code or 0
 
     return run
 
@@ -117,8 +117,8 @@ def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, 
     assert code == 0
     rows = {row["image"]: row for row in csv.DictReader(io.StringIO(out))}
     assert list(rows) == sorted(rows, key=lambda key: label_key(key).encode())
-    told = {key: (row["text"], row["truth"], row["error"]) for key, row in rows.items()}
-    assert told == {
+    given = {key: (row["text"], row["truth"], row["error"]) for key, row in rows.items()}
+    assert given == {
         "a": ("3", "5", ""),
         "a.b": ("7", "", ""),
         "bad": ("", "", "unsupported_format"),
@@ -226,18 +226,18 @@ def test_two_models_labels_are_compared(s3, digits, labelled, tmp_path):
     )
 
     assert code == 0
-    told = json.loads(out)
-    assert (told["images"], told["same"], told["only_before"]) == (4, 2, 1)
-    assert (told["review_before"], told["review_after"]) == (0, 1)
-    assert (told["known"], told["right_before"], told["right_after"]) == (1, 1, 0)
-    assert {(it["before"], it["after"], it["images"]) for it in told["changes"]} == {
+    given = json.loads(out)
+    assert (given["images"], given["same"], given["only_before"]) == (4, 2, 1)
+    assert (given["review_before"], given["review_after"]) == (0, 1)
+    assert (given["known"], given["right_before"], given["right_after"]) == (1, 1, 0)
+    assert {(it["before"], it["after"], it["images"]) for it in given["changes"]} == {
         ("7", "1", 1),
         ("7", "a number", 1),
     }
-    assert "newer" in told["after"]
-    assert told["alike"] == {"7": 1, "3": 1}
+    assert "newer" in given["after"]
+    assert given["alike"] == {"7": 1, "3": 1}
     out, _, _ = digits("diff", tmp_path / "before.csv", f"s3://{LABELS}", "--format", "json")
-    assert json.loads(out) == told, "a bucket is compared as what is collected of it"
+    assert json.loads(out) == given, "a bucket is compared as what is collected of it"
     out, _, _ = digits("diff", tmp_path / "before.csv", tmp_path / "after.parquet")
     lines = [line.replace("│", " ").split() for line in out.splitlines()]
     assert ["7", "1", "0", "1", "1"] in lines, "7 became 1, 3, 7 and a number that often"
@@ -253,12 +253,12 @@ def test_a_backfill_is_started_once_and_found_again(digits, machine):
     assert code == 0
     (run,) = sfn.list_executions(stateMachineArn=machine)["executions"]
     assert run["executionArn"] in err
-    told = sfn.describe_execution(executionArn=run["executionArn"])["input"]
-    assert json.loads(told) == {"prefix": "scans/", "since": None}
-    assert "Already at it" in digits("backfill", address, "--no-wait")[1]
+    given = sfn.describe_execution(executionArn=run["executionArn"])["input"]
+    assert json.loads(given) == {"prefix": "scans/", "since": None}
+    assert "Already running" in digits("backfill", address, "--no-wait")[1]
     _, err, code = digits("backfill", address, "--relabel", "--no-wait")
     assert code == 2
-    assert "Another backfill runs" in err
+    assert "Another backfill is running" in err
     assert len(sfn.list_executions(stateMachineArn=machine)["executions"]) == 1
 
 
@@ -266,7 +266,7 @@ MANIFEST = f"s3://{LABELS}/inventory/{IMAGES}/all/2026-11-26T01-00Z/manifest.jso
 
 
 def deliver_inventory(s3, **changes):
-    told = {
+    given = {
         "sourceBucket": IMAGES,
         "destinationBucket": f"arn:aws:s3:::{LABELS}",
         "version": "2016-11-30",
@@ -276,12 +276,12 @@ def deliver_inventory(s3, **changes):
         "files": [{"key": "inventory/data/1.csv.gz", "size": 1, "MD5checksum": "-"}],
     }
     key = MANIFEST.removeprefix(f"s3://{LABELS}/")
-    s3.put_object(Bucket=LABELS, Key=key, Body=json.dumps(told | changes).encode())
+    s3.put_object(Bucket=LABELS, Key=key, Body=json.dumps(given | changes).encode())
     return {"bucket": LABELS, "key": key}
 
 
-def told_to(machine):
-    """What the newest execution was told."""
+def input_of(machine):
+    """Return the input of the newest execution."""
     sfn = boto3.client("stepfunctions")
     runs = sfn.list_executions(stateMachineArn=machine)["executions"]
     newest = max(runs, key=lambda run: run["startDate"])
@@ -294,9 +294,9 @@ def test_a_backfill_of_an_inventory_relabels_what_is_older_than_its_start(s3, di
         *("backfill", f"s3://{IMAGES}", "--inventory", MANIFEST, "--relabel", "--no-wait")
     )
     assert code == 0, err
-    told = told_to(machine)
-    assert told.pop("since") > "2026"
-    assert told == {"prefix": "", "inventory": place}
+    given = input_of(machine)
+    assert given.pop("since") > "2026"
+    assert given == {"prefix": "", "inventory": place}
 
 
 @pytest.mark.parametrize(
@@ -305,8 +305,8 @@ def test_a_backfill_of_an_inventory_relabels_what_is_older_than_its_start(s3, di
         ({"sourceBucket": "elsewhere"}, "", "lists elsewhere, not test-images"),
         ({"fileFormat": "Parquet"}, "", "as CSV"),
         ({"fileSchema": "Bucket, Key, VersionId, IsLatest, Size"}, "", "current versions only"),
-        ({"fileFormat": None}, "", "is no manifest of an S3 Inventory"),
-        ({}, "scans/", "gone through whole"),
+        ({"fileFormat": None}, "", "is not an S3 Inventory manifest"),
+        ({}, "scans/", "covers the whole bucket"),
     ],
 )
 def test_an_inventory_that_would_be_labelled_wrong_is_refused(
@@ -328,9 +328,9 @@ def test_relabelling_that_was_stopped_goes_on_where_it_was(digits, machine):
         (running,) = sfn.list_executions(stateMachineArn=machine, statusFilter="RUNNING")[
             "executions"
         ]
-        told = told_to(machine)
+        given = input_of(machine)
         sfn.stop_execution(executionArn=running["executionArn"])
-        return told["since"]
+        return given["since"]
 
     first = relabel(f"s3://{IMAGES}/a/")
     assert relabel(f"s3://{IMAGES}/a/") == first
@@ -348,7 +348,7 @@ def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypa
     watching = found.watch()
     assert next(watching) == backfill.Progress(0, None)
     sfn.stop_execution(executionArn=run["executionArn"], cause="enough")
-    with pytest.raises(backfill.Conflict, match=r"ABORTED.*start the same again"):
+    with pytest.raises(backfill.Conflict, match=r"ABORTED.*run the same command again"):
         list(watching)
 
 
@@ -356,7 +356,7 @@ def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypa
     ("arguments", "says"),
     [
         (("status", "s3://elsewhere/x"), "labels s3://test-images"),
-        (("status", "somewhere"), "no s3:// address"),
+        (("status", "somewhere"), "not an s3:// address"),
         (("status", "s3://test-images", "--stack", "none"), "There is no stack none"),
         (("collect", "s3://test-labels/feedback/"), "Labels are below"),
         (("collect", "s3://nobodys-bucket"), "NoSuchBucket"),
@@ -367,12 +367,12 @@ def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypa
         (("diff", "none.csv", "none.csv"), "Cannot read none.csv"),
         (("diff", "s3://nobodys-bucket", "none.csv"), "NoSuchBucket"),
         (("diff", "s3://test-labels/feedback/", "none.csv"), "Labels are below"),
-        (("diff", __file__, __file__), "is no table"),
+        (("diff", __file__, __file__), "is not a table"),
         (("backfill", "s3://test-images", "--inventory", "s3://x/manifest.json"), "/inventory/"),
-        (("backfill", "s3://test-images", "--inventory", MANIFEST), "up to 48 hours"),
+        (("backfill", "s3://test-images", "--inventory", MANIFEST), "within 48 hours"),
     ],
 )
-def test_what_cannot_be_done_is_one_clear_line(s3, digits, arguments, says):
+def test_an_impossible_request_is_an_error_of_one_line(s3, digits, arguments, says):
     s3.put_object(Bucket=IMAGES, Key="a", Body=b"x")
     out, err, code = digits(*arguments)
     assert code == 2
@@ -388,4 +388,4 @@ def test_a_table_in_another_order_is_refused(digits, tmp_path, labelled):
     (tmp_path / "b.csv").write_text("\n".join((head, two, one)) + "\n")
     _, err, code = digits("diff", tmp_path / "a.csv", tmp_path / "b.csv")
     assert code == 2
-    assert "not in the order" in err
+    assert "is not in the order of `digits labels collect`" in err

@@ -33,8 +33,8 @@ from tests.conftest import GOLDEN, truths
 from tests.unit.test_tabular import cells_of
 
 ROOT = Path(__file__).parents[2]
-# What is said of the file in `folder` that is no picture.
-SKIPPED = "Skipped 1 file that does not end like a picture: notes.txt.\n"
+# The warning about the file in `folder` that is not an image.
+SKIPPED = "Skipped 1 file without an image's extension: notes.txt.\n"
 COMMAND = [sys.executable, "-c", "from digits.cli import main; main()"]
 
 
@@ -116,12 +116,12 @@ def test_order_is_that_of_whole_paths(digits, tmp_path):
     assert paths == sorted(tmp_path.rglob("*.png"))
 
 
-def test_a_file_that_is_named_is_read_whatever_its_ending(digits, tmp_path):
+def test_a_named_file_is_read_whatever_its_extension(digits, tmp_path):
     path = shutil.copy(GOLDEN / "seven.png", tmp_path / "seven.data")
     assert json.loads(digits("classify", path, "--format", "json").out)[0]["text"] == "7"
 
 
-def test_what_is_skipped_in_a_folder_is_counted_and_named_at_the_end(digits, folder):
+def test_skipped_files_of_a_folder_are_counted_and_named_at_the_end(digits, folder):
     done = digits("classify", folder)
     assert done.code == 0
     assert "notes" not in done.out
@@ -206,13 +206,13 @@ def test_no_name_of_a_file_harms_the_table(digits, tmp_path, name):
     assert "\x1b" not in done.out
 
 
-def test_no_name_of_a_file_that_is_skipped_harms_the_terminal(digits, folder):
+def test_control_characters_in_the_names_of_skipped_files_are_escaped(digits, folder):
     (folder / "notes.txt").rename(folder / "\x1b[31m\n.txt")
     assert digits("classify", folder).err == SKIPPED.replace("notes", r"\x1b[31m\n")
 
 
 @pytest.mark.parametrize("shape", ["json", "csv", "table"])
-def test_a_name_that_is_no_text_is_spelt_out(digits, tmp_path, shape):
+def test_a_name_that_is_not_utf_8_is_escaped(digits, tmp_path, shape):
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).write_bytes(
         (GOLDEN / "seven.png").read_bytes()
     )
@@ -254,7 +254,7 @@ def test_standard_input_that_is_no_picture_is_exit_code_1(data, code):
     assert json.loads(out)[0]["error"]["code"].startswith(code)
 
 
-def test_a_file_is_written_whole_in_the_format_of_its_ending(digits, folder, tmp_path):
+def test_a_file_is_written_atomically_in_the_format_of_its_extension(digits, folder, tmp_path):
     for ending, read in (("json", json.loads), ("csv", str.splitlines)):
         out = tmp_path / f"out.{ending}"
         done = digits("classify", folder, "--out", out)
@@ -390,7 +390,7 @@ def interrupt_after(count):
 
 
 @pytest.mark.parametrize("ending", ["tsv", "xlsx", "parquet", "XLSX"])
-def test_the_ending_of_the_file_says_its_format(digits, folder, broken, tmp_path, ending):
+def test_the_extension_of_the_file_selects_its_format(digits, folder, broken, tmp_path, ending):
     out = tmp_path / f"labels.{ending}"
     done = digits("classify", folder, broken, "--out", out)
     assert (done.code, done.out, done.err) == (1, "", SKIPPED)
@@ -402,7 +402,7 @@ def test_the_ending_of_the_file_says_its_format(digits, folder, broken, tmp_path
 
 
 def read_table(path):
-    """The rows as text, of whatever kind the file is."""
+    """Read the rows of a table of any format as text."""
     if path.suffix.lower() == ".xlsx":
         head, *rows = cells_of(path)
         return [dict(zip(head, row, strict=True)) for row in rows]
@@ -415,21 +415,21 @@ def read_table(path):
 
 
 @pytest.mark.parametrize("name", ["x.xls", "x.ods", "labels", "x.json.bak", "x.cvs", ".csv"])
-def test_an_unknown_ending_is_one_line_before_anything_is_read(
+def test_an_unknown_extension_is_refused_before_anything_is_read(
     digits, folder, tmp_path, monkeypatch, name
 ):
     monkeypatch.setattr("digits.classifier.Classifier.classify", None)
-    assert_one_line(digits("classify", folder, "--out", tmp_path / name), "ending", ".xlsx")
+    assert_one_line(digits("classify", folder, "--out", tmp_path / name), "extension", ".xlsx")
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_format_that_is_said_needs_no_ending(digits, folder, tmp_path):
+def test_a_given_format_needs_no_extension(digits, folder, tmp_path):
     digits("classify", folder, "--out", tmp_path / "x.dat", "--format", "csv")
     assert len((tmp_path / "x.dat").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize("shape", ["xlsx", "parquet"])
-def test_what_is_not_text_is_not_printed(digits, shape):
+def test_a_binary_format_is_not_printed(digits, shape):
     assert_one_line(digits("classify", GOLDEN, "--format", shape), "--out")
 
 
@@ -452,8 +452,8 @@ def test_a_byte_order_mark_is_written_on_request(digits, folder, tmp_path):
         ("https://example.org/7.png", ("web address", "download it", "curl")),
         ("HTTP://example.org/", ("web address",)),
         ("S3://pictures/x", ("s3://bucket/prefix",)),
-        ("gs://pictures/x.png", ("not read here",)),
-        ("file:///x/7.png", ("not read here",)),
+        ("gs://pictures/x.png", ("unsupported scheme",)),
+        ("file:///x/7.png", ("unsupported scheme",)),
         ("", ("empty",)),
         (" ", ("empty",)),
         ("--mutliple", ("no option", "--mutliple")),
@@ -461,7 +461,7 @@ def test_a_byte_order_mark_is_written_on_request(digits, folder, tmp_path):
         ("C:\\gone\\7.png", ("no file or folder C:\\gone\\7.png",)),
     ],
 )
-def test_an_argument_that_names_nothing_gets_a_sentence(digits, address, words):
+def test_the_error_about_an_argument_says_what_to_do(digits, address, words):
     assert_one_line(digits("classify", address, GOLDEN), *words)
 
 
@@ -472,7 +472,7 @@ def test_a_name_that_starts_with_a_minus_is_a_file(digits, tmp_path, monkeypatch
     assert [(item["path"], item["text"]) for item in json.loads(done.out)] == [("-1.png", "7")]
 
 
-def test_what_systems_put_beside_pictures_gets_no_row(digits, folder):
+def test_hidden_files_of_operating_systems_get_no_row(digits, folder):
     (folder / "__MACOSX").mkdir()
     (folder / "@eaDir").mkdir()
     clutter = ["._c.jpg", ".c.jpg", "Thumbs.db", "__MACOSX/c.jpg", "@eaDir/c.jpg", "~$c.png"]
@@ -482,14 +482,14 @@ def test_what_systems_put_beside_pictures_gets_no_row(digits, folder):
     assert [item["text"] for item in json.loads(done.out)] == ["7", "1"]
 
 
-def test_what_is_not_there_is_one_line(digits, tmp_path):
+def test_a_missing_file_is_an_error_of_one_line(digits, tmp_path):
     assert_one_line(digits("classify", GOLDEN, tmp_path / "gone.png"), "no file", "gone.png")
 
 
 @pytest.mark.parametrize("place", ["empty", "."])
-def test_a_folder_without_pictures_is_one_line(digits, tmp_path, place):
+def test_a_folder_without_images_is_an_error_of_one_line(digits, tmp_path, place):
     (tmp_path / "empty").mkdir()
-    assert_one_line(digits("classify", GOLDEN, tmp_path / place), "no picture")
+    assert_one_line(digits("classify", GOLDEN, tmp_path / place), "no image")
 
 
 @pytest.mark.parametrize("option", ["--out", "--explain"])
@@ -519,7 +519,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, option):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err.decode() == (
-        f"Error: Cannot write {tmp_path}/file.json (File too large); choose another file.\n"
+        f"Error: Cannot write {tmp_path}/file.json (File too large): choose another file.\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -705,7 +705,7 @@ def test_a_prefix_in_s3_is_read_like_a_folder(digits, bucket):
     assert done.code == 0
 
 
-def test_one_object_in_s3_is_read_whatever_its_ending(digits, bucket):
+def test_one_object_in_s3_is_read_whatever_its_extension(digits, bucket):
     done = digits("classify", "s3://pictures/no-ending", "--format", "json")
     assert [item["text"] for item in json.loads(done.out)] == ["3"]
 
@@ -756,9 +756,9 @@ def test_a_listing_that_breaks_off_leaves_no_document_that_looks_whole(digits, b
     ("address", "words"),
     [
         ("s3://no-such-bucket/x", "NoSuchBucket"),
-        ("s3://pictures/nothing", "no picture"),
+        ("s3://pictures/nothing", "no image"),
         ("s3://", "no bucket"),
     ],
 )
-def test_a_prefix_that_gives_nothing_is_one_line(digits, bucket, address, words):
+def test_a_prefix_without_images_is_an_error_of_one_line(digits, bucket, address, words):
     assert_one_line(digits("classify", address), words)

@@ -108,11 +108,11 @@ def test_verify_refuses_a_tampered_bundle_in_a_folder(digits, old):
 
 
 @pytest.mark.parametrize("command", ["show", "verify"])
-def test_what_is_not_there_is_one_line(digits, home, command, old):
+def test_a_missing_model_is_an_error_of_one_line(digits, home, command, old):
     assert_one_line(digits(command, home), "Nothing has been promoted")
     assert_one_line(digits(command, f"{home}/models/{NEW}"), f"no models/{NEW}/manifest.json")
     assert_one_line(digits(command, home, "--version", "latest"), "is no version")
-    assert_one_line(digits(command, "--version", NEW), "needs a STORE")
+    assert_one_line(digits(command, "--version", NEW), "needs the STORE")
     assert_one_line(digits(command, "https://example.org"), "is no store")
 
 
@@ -280,7 +280,7 @@ def test_diff_takes_bundles_stores_and_versions_in_stores(digits, home, old, new
     for pair in ((old, new), (home, new), (home, f"{home}/models/{NEW}"), (home, NEW, home)):
         items = json.loads(digits("diff", *pair, "--format", "json").out)
         assert (items[0]["before"], items[0]["after"]) == (OLD, NEW)
-    assert_one_line(digits("diff", OLD, NEW), "Name the STORE")
+    assert_one_line(digits("diff", OLD, NEW), "name the STORE")
 
 
 @pytest.mark.parametrize("report", [None, b"no JSON", b"[]"])
@@ -302,7 +302,7 @@ def test_an_empty_or_unreachable_store_is_one_line(digits, home):
 
 
 def test_two_operators_at_once_lose_nothing(tmp_path):
-    """Two real processes promote different models; whoever comes second is told."""
+    """Two real processes promote different models; the second is refused."""
     home = tmp_path / "store"
     models = object_store.open_store(str(home))
     versions = [OLD, NEW]
@@ -328,7 +328,7 @@ def test_two_operators_at_once_lose_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("command", [["show"], ["show", "--format", "json"], ["list"], ["diff"]])
-def test_a_reader_who_leaves_is_no_stack_trace(old, tmp_path, command):
+def test_a_closed_pipe_prints_no_stack_trace(old, tmp_path, command):
     registry.publish(old, object_store.open_store(str(tmp_path / "store")))
     addresses = {"list": [tmp_path / "store"], "diff": [old, old, "--all"]}.get(command[0], [])
     process = subprocess.Popen(
@@ -371,7 +371,7 @@ def test_a_model_of_schema_1_is_shown_listed_and_verified_as_one_that_cannot_be_
     assert "version 0.1.0 of this software serves" in listed[0]["problem"]
     verified = digits("verify", home)
     assert verified.code == 1
-    assert verified.out == f"{schema_1.version}: 2 files, all as the manifest says.\n"
+    assert verified.out == f"{schema_1.version}: 2 files, every digest matches the manifest.\n"
     assert verified.err.startswith("Cannot be served: ")
     assert "promote it" in verified.err
     damage(home, f"models/{schema_1.version}/report.json")

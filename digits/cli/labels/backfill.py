@@ -1,4 +1,4 @@
-"""Having a backlog labelled by the stack's state machine, and watching it."""
+"""Start a backfill, an execution of the stack's state machine, and follow its progress."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _POLL_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a backfill is; `total` is None while the listing is still read."""
+    """Progress of a backfill; `total` is None until the whole listing is read."""
 
     done: int
     total: int | None
 
 
 class Backfill:
-    """One execution of the state machine that labels a backlog."""
+    """One execution of the backfill's state machine."""
 
     def __init__(self, machine: SFNClient, arn: str) -> None:
         self._machine = machine
@@ -38,17 +38,17 @@ class Backfill:
 
     @classmethod
     def start(cls, where: Places, *, relabel: bool, inventory: str | None) -> tuple[Backfill, bool]:
-        """Start labelling, or find the one that is at the same work already; whether it is that.
+        """Start a backfill, or find the running one of the same input; return which it was.
 
-        One that relabels goes on where the last one stopped if that did not come to its end: what
-        was labelled again since the *first* start is not labelled a third time.
+        A relabelling backfill resumes an earlier one that did not succeed: it skips labels that
+        were written since the *first* start.
 
         Raises
         ------
         BadRequest, NotFound
             If the state machine cannot read the inventory.
         Conflict
-            If it is at other work just now.
+            If a backfill with another input is running.
         StorageUnavailable
             If AWS does not answer, or refuses.
         """
@@ -60,7 +60,9 @@ class Backfill:
             for run in _runs(machine, where.machine, statusFilter="RUNNING"):
                 if run.is_for(wanted, relabel=relabel):
                     return cls(machine, run.arn), True
-                raise Conflict(f"Another backfill runs: {run.arn}; wait for its end, or stop it.")
+                raise Conflict(
+                    f"Another backfill is running: {run.arn}; wait until it ends, or stop it."
+                )
             since = None
             if relabel:
                 since = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
@@ -73,12 +75,12 @@ class Backfill:
         return cls(machine, started["executionArn"]), False
 
     def watch(self) -> Iterator[Progress]:
-        """How far it is, every other second, until it ends.
+        """Yield the progress every two seconds until the execution ends.
 
         Raises
         ------
         Conflict
-            If it ends otherwise than well.
+            If it ends without success.
         StorageUnavailable
             If AWS does not answer, or refuses.
         """
@@ -91,13 +93,13 @@ class Backfill:
             if found["status"] != "RUNNING":
                 raise Conflict(
                     f"The backfill ended as {found['status']}"
-                    f" ({found.get('cause') or found.get('error') or 'no cause given'}); mend that"
-                    " and start the same again: it goes on where it stopped."
+                    f" ({found.get('cause') or found.get('error') or 'no cause given'})."
+                    " Correct that and run the same command again: it resumes where it stopped."
                 )
             time.sleep(_POLL_SECONDS)
 
     def _progress(self) -> Progress:
-        """By the map's own count; nothing where the cloud keeps none."""
+        """Read the map run's item counts; an endpoint without map runs gives None."""
         from botocore.exceptions import ClientError  # noqa: PLC0415
 
         try:
@@ -113,7 +115,7 @@ class Backfill:
 
 @dataclass(frozen=True)
 class _Run:
-    """An execution, now or before, and what it was told."""
+    """An execution, running or ended, and its input."""
 
     arn: str
     status: str
@@ -132,7 +134,7 @@ def _runs(machine: SFNClient, arn: str, **which: Any) -> Iterator[_Run]:
 
 
 class _Manifest(BaseModel):
-    """What an inventory's manifest says of it.
+    """The fields of an S3 Inventory manifest that are used here.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html
     """
@@ -143,15 +145,17 @@ class _Manifest(BaseModel):
 
 
 def _manifest(where: Places, address: str) -> dict[str, str]:
-    """The manifest's place, once it is sure that the state machine can go through its inventory."""
+    """Return the manifest's bucket and key after checking that the state machine can read it."""
     bucket, key = place(address)
     if bucket != where.labels or not key.startswith("inventory/"):
         raise BadRequest(
-            f"The manifest must be in s3://{where.labels}/inventory/, where the stack may read it;"
-            " have the inventory delivered there."
+            f"The manifest must be in s3://{where.labels}/inventory/, which the stack may read:"
+            " have S3 deliver the inventory there."
         )
     if where.prefix:
-        raise BadRequest(f"An inventory is gone through whole; give s3://{where.images} with it.")
+        raise BadRequest(
+            f"--inventory covers the whole bucket: give s3://{where.images} without a prefix."
+        )
     manifest = _read(bucket, key)
     if manifest.bucket != where.images:
         raise BadRequest(f"{address} lists {manifest.bucket}, not {where.images}.")
@@ -170,12 +174,12 @@ def _read(bucket: str, key: str) -> _Manifest:
             body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         except s3.exceptions.NoSuchKey as error:
             raise NotFound(
-                f"There is no s3://{bucket}/{key}; the first inventory comes up to 48 hours after"
-                " it was asked for."
+                f"There is no s3://{bucket}/{key}: S3 delivers the first inventory within 48 hours"
+                " after it was configured."
             ) from error
     try:
         return _Manifest.model_validate_json(body)
     except ValidationError as error:
         raise BadRequest(
-            f"s3://{bucket}/{key} is no manifest of an S3 Inventory; name its manifest.json."
+            f"s3://{bucket}/{key} is not an S3 Inventory manifest: name its manifest.json."
         ) from error

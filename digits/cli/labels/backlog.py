@@ -1,4 +1,4 @@
-"""How far a bucket is labelled."""
+"""Count the labelling states of a bucket's images."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from digits.labels.store import LabelStore
 State = Literal["labelled", "for review", "refused", "waiting"]
 STATES: tuple[State, ...] = ("labelled", "for review", "refused", "waiting")
 
-_READERS = 32  # labels read at once: a read is waiting, mostly
+_READERS = 32  # labels read at once; a read mostly waits for S3
 
 
 @dataclass(frozen=True)
 class Places:
-    """A prefix of a stack's images bucket, and what belongs to it.
+    """A prefix of a stack's images bucket, and the stack's resources for it.
 
     Attributes
     ----------
     images, prefix
-        The bucket, and with what the keys begin.
+        The bucket and the prefix of the keys.
     labels
         The labels bucket.
     machine
-        ARN of the state machine that labels a backlog.
+        ARN of the backfill's state machine.
     queues
-        URLs of the queues of images that wait, and of the dead letters.
+        URLs of the queues of waiting images, and of the dead-letter queues.
     """
 
     images: str
@@ -43,7 +43,7 @@ class Places:
 
 
 def places(address: str, stack: str) -> Places:
-    """What belongs to ``s3://<images bucket>/prefix``.
+    """Return the `Backlog` of ``s3://<images bucket>/prefix``.
 
     Raises
     ------
@@ -56,17 +56,19 @@ def places(address: str, stack: str) -> Places:
     found = outputs(stack)
     if bucket != found["ImagesBucket"]:
         raise BadRequest(
-            f"The stack {stack} labels s3://{found['ImagesBucket']}, not {bucket}; name that, or"
+            f"The stack {stack} labels s3://{found['ImagesBucket']}, not {bucket}: name that, or"
             " another stack with --stack."
         )
     if "BackfillArn" not in found:
-        raise NotFound(f"The stack {stack} is older than this; deploy this version of it first.")
+        raise NotFound(
+            f"The stack {stack} is older than this command line: deploy this version first."
+        )
     queues = (found["LabelsQueueUrl"], found["RetryQueueUrl"], found["DeadLetterQueueUrl"])
     return Places(bucket, prefix, found["LabelsBucket"], found["BackfillArn"], queues)
 
 
 def states(where: Places) -> Iterator[Counter[State]]:
-    """What state each image is in, a count for each page of the listing; in constant memory.
+    """Yield a count of images by state for each page of the listing; memory use is constant.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def states(where: Places) -> Iterator[Counter[State]]:
 
 
 def corrected(where: Places) -> int:
-    """How many images a person has said the truth of."""
+    """Count the images that have a correction."""
     s3 = client("s3")
     pages = s3.get_paginator("list_objects_v2").paginate(
         Bucket=where.labels, Prefix=CORRECTIONS + where.prefix
@@ -102,7 +104,7 @@ def corrected(where: Places) -> int:
 
 
 def queued(where: Places) -> tuple[int, int]:
-    """About how many messages wait to be labelled, and how many are dead letters."""
+    """Return SQS's approximate numbers of waiting messages and of dead letters."""
     sqs = client("sqs")
     with answering():
         counts = [

@@ -1,6 +1,6 @@
-"""Label objects to a table of one line an image, and two such tables side by side.
+"""Collect labels into a table of one row an image, and compare two such tables.
 
-Both go through any number of labels in constant memory: S3 lists labels and corrections in the same
+Both use constant memory for any number of labels: S3 lists labels and corrections in the same
 order, and the tables keep it.
 """
 
@@ -34,14 +34,14 @@ from digits.labels.store import LabelStore
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_READERS = 32  # labels read at once: a read is waiting, mostly
+_READERS = 32  # labels read at once; a read mostly waits for S3
 _AT_ONCE = 1_000  # labels in memory
 
 
 class Row(NamedTuple):
-    """One image: what was read in it, and what a person said of it.
+    """One image: the answer in its label, and a person's correction.
 
-    `truth` is empty unless a person corrected the label; `confidence` is that of the least sure
+    `truth` is empty unless a person corrected the label. `confidence` is that of the least certain
     digit; None without a digit.
     """
 
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
     @classmethod
     def of_line(cls, line: dict[str, str]) -> Row:
-        """Read a line of CSV by its columns' names; those that a later version adds are ignored.
+        """Read a line of CSV by its columns' names; columns that a later version adds are ignored.
 
         Raises
         ------
@@ -81,14 +81,14 @@ _TABLE = tuple(_KINDS.get(name, tabular.Column(name)) for name in Row._fields)
 
 
 def collect(address: str, out: Path | None, *, bom: bool = False) -> Iterator[int]:
-    """Write a line for each label of ``s3://<labels bucket>/labels/prefix``; how many, as it goes.
+    """Write a row for each label of ``s3://<labels bucket>/labels/prefix``; yield how many.
 
-    Tombstones are left out. The file's ending says what it becomes; see `tabular.ENDINGS`.
+    Tombstones are left out. The file's extension selects the format; see `tabular.ENDINGS`.
 
     Raises
     ------
     BadRequest
-        If the address holds no labels, or the file cannot be written or has another ending.
+        If the address holds no labels, or the file cannot be written or has another extension.
     StorageUnavailable
         If S3 does not answer, or refuses.
     """
@@ -100,7 +100,7 @@ def collect(address: str, out: Path | None, *, bom: bool = False) -> Iterator[in
 
 
 def rows_of(address: str) -> Iterator[list[Row]]:
-    """The rows of ``s3://<labels bucket>/labels/prefix``, as `collect` writes them, some at a time.
+    """Yield batches of the rows that `collect` writes for ``s3://<labels bucket>/labels/prefix``.
 
     Raises
     ------
@@ -112,7 +112,9 @@ def rows_of(address: str) -> Iterator[list[Row]]:
     bucket, prefix = place(address)
     prefix = prefix or PREFIX
     if not prefix.startswith(PREFIX):
-        raise BadRequest(f"Labels are below s3://{bucket}/{PREFIX}; add that to the address.")
+        raise BadRequest(
+            f"Labels are below s3://{bucket}/{PREFIX}: give an address that starts with it."
+        )
     return _rows_below(bucket, prefix)
 
 
@@ -146,9 +148,9 @@ class _Truths:
         self._next = next(self._keys, None)
 
     def of(self, label: str, image: Source) -> str:
-        """What a person says is in an image as its label knows it; empty if nobody did.
+        """Return the correction of the image version that a label is about; empty if there is none.
 
-        What was said of an earlier picture under the same key is not said of this one.
+        A correction of an earlier image under the same key does not apply to this one.
         """
         key = correction_key(image.key)
         if not (_is_elsewhere(label, key) or self._is_there(key)):
@@ -163,7 +165,7 @@ class _Truths:
 
 
 def _is_elsewhere(label: str, correction: str) -> bool:
-    """Whether a correction is not listed where its label is: a key just too long for it."""
+    """Whether the correction's key is hashed and the label's is not: listings differ there."""
     return label.removeprefix(PREFIX) != correction.removeprefix(CORRECTIONS)
 
 
@@ -187,18 +189,18 @@ def _row(label: Written, source: Source, truth: str) -> Row:
 def _writer(out: Path | None, *, bom: bool) -> Iterator[tabular.Write]:
     if out is None:
         if bom:
-            raise BadRequest("--bom is for a file; name one with --out FILE.")
+            raise BadRequest("--bom needs a file: name one with --out FILE.")
         with files.standard_output() as stream:
             yield tabular.delimited(stream, _TABLE, ",")
         return
     ending = out.suffix.lower().removeprefix(".")
     if ending not in tabular.ENDINGS:
         raise BadRequest(
-            f"The ending of {out} says no format that is written here; use one of"
+            f"The extension of {out} is not a known format: use one of"
             f" {', '.join(f'.{known}' for known in tabular.ENDINGS)}."
         )
     if bom and ending not in tabular.DELIMITERS:
-        raise BadRequest("--bom is for CSV and TSV.")
+        raise BadRequest("--bom applies to CSV and TSV only.")
     with files.whole(out) as file, tabular.writer(ending, file, _TABLE, bom=bom) as write:
         yield write
 
@@ -210,21 +212,21 @@ class Difference:
     Attributes
     ----------
     before, after
-        The versions of the models that are named there.
+        The versions of the models that wrote the labels.
     images
-        In both tables.
+        Images in both tables.
     same
-        Read alike, of these.
+        Images in both tables with the same reading.
     alike
-        What was read alike, and how often.
+        The readings that did not change, with their counts.
     only_before, only_after
-        In one table only.
+        Images in one table only.
     review_before, review_after
-        For review, of those in both.
+        Images in both tables that are for review.
     changes
-        How often one reading became another.
+        Counts of (reading before, reading after) that differ.
     known, right_before, right_after
-        Images that a person said the truth of, and readings that were right.
+        Images in both tables with a correction, and how many readings agree with it.
     """
 
     before: set[str] = field(default_factory=set)
@@ -267,12 +269,12 @@ def diff(before: str, after: str, count: Callable[[int], None]) -> Difference:
     before, after
         Tables that `collect` wrote, or s3:// addresses of labels.
     count
-        Told how many more images were compared, now and then.
+        Called now and then with the number of images compared since the last call.
 
     Raises
     ------
     BadRequest
-        If one of them is no such table, or not in the order that `collect` writes.
+        If one of them is not such a table, or not in the order that `collect` writes.
     StorageUnavailable
         If S3 does not answer, or refuses.
     """
@@ -299,7 +301,7 @@ def _order(row: Row) -> bytes:
 
 
 def _short(text: str) -> str:
-    """One digit or nothing as it is; of numbers there are too many to count each."""
+    """Return a reading of at most one digit unchanged, and one name for all longer readings."""
     return text if len(text) < 2 else "a number"
 
 
@@ -308,7 +310,9 @@ def _sorted(table: str) -> Iterator[Row]:
     at = table.startswith("s3://")
     for row in chain.from_iterable(rows_of(table)) if at else _rows(Path(table)):
         if _order(row) < last:
-            raise BadRequest(f"{table} is not in the order that `digits labels collect` writes.")
+            raise BadRequest(
+                f"{table} is not in the order of `digits labels collect`: collect it again."
+            )
         last = _order(row)
         yield row
 
@@ -326,9 +330,9 @@ def _rows(path: Path) -> Iterator[Row]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             table = csv.DictReader(stream, delimiter=delimiter)
             if not set(Row._fields).issubset(table.fieldnames or ()):
-                raise BadRequest(f"{path} is no table of `digits labels collect`.")
+                raise BadRequest(f"{path} is not a table of `digits labels collect`.")
             yield from map(Row.of_line, table)
     except OSError as error:
         raise BadRequest(f"Cannot read {path} ({error.strerror or error}).") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise BadRequest(f"{path} is no table of `digits labels collect`.") from error
+        raise BadRequest(f"{path} is not a table of `digits labels collect`.") from error

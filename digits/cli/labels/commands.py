@@ -1,4 +1,4 @@
-"""`digits labels …`: how far the images of a bucket are labelled, and what to do about the rest."""
+"""`digits labels …`: the labels of a deployed stack: progress, backfill, export, corrections."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import typer
 
 from digits.cli.model import Format, Shape
 
-app = typer.Typer(help="Look after the labels of a deployed stack.", no_args_is_help=True)
+app = typer.Typer(
+    help="Inspect, export and correct the labels of a deployed stack.", no_args_is_help=True
+)
 
 Stack = Annotated[str, typer.Option("--stack", help="Name of the deployed stack.")]
 Images = Annotated[
     str, typer.Argument(metavar="IMAGES", help="s3://IMAGES-BUCKET, or a prefix in it.")
 ]
 Table = Annotated[
-    str, typer.Argument(help="What `digits labels collect` wrote, or s3://LABELS-BUCKET.")
+    str, typer.Argument(help="A table of `digits labels collect`, or s3://LABELS-BUCKET.")
 ]
 
 
 @app.command()
 def status(images: Images, stack: Stack = "digits", format_: Shape = Format.TABLE) -> None:
-    """Say how far images are labelled: how many are, wait, are refused, or are for review."""
+    """Count images by state: labelled, waiting, refused, for review."""
     from digits.cli.labels import output  # noqa: PLC0415 - boto3: not for --help
 
     output.status(images, stack, as_json=format_ is Format.JSON)
@@ -33,7 +35,8 @@ def backfill(
     images: Images,
     stack: Stack = "digits",
     relabel: Annotated[
-        bool, typer.Option("--relabel", help="Also those that the model in service has labelled.")
+        bool,
+        typer.Option("--relabel", help="Also label images that the model in service has labelled."),
     ] = False,
     inventory: Annotated[
         str | None,
@@ -43,9 +46,9 @@ def backfill(
             " (s3://LABELS-BUCKET/inventory/…/manifest.json).",
         ),
     ] = None,
-    wait: Annotated[bool, typer.Option(help="Show how far it is, until it ends.")] = True,
+    wait: Annotated[bool, typer.Option(help="Show the progress until the backfill ends.")] = True,
 ) -> None:
-    """Label what is in the bucket already; start it again to go on after it was cut off."""
+    """Label the images that are already in the bucket; run it again to resume."""
     from digits.cli.labels import output  # noqa: PLC0415 - see `status`
 
     output.backfill(images, stack, relabel=relabel, inventory=inventory, wait=wait)
@@ -55,17 +58,19 @@ def backfill(
 def collect(
     labels: Annotated[
         str,
-        typer.Argument(metavar="LABELS", help="s3://LABELS-BUCKET, or …/labels/ and a prefix."),
+        typer.Argument(
+            metavar="LABELS", help="s3://LABELS-BUCKET, or s3://LABELS-BUCKET/labels/PREFIX."
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="A .csv, .tsv, .xlsx or .parquet file; default: CSV, printed."),
+        typer.Option(help="A .csv, .tsv, .xlsx or .parquet file. Default: CSV to standard output."),
     ] = None,
     bom: Annotated[
         bool, typer.Option("--bom", help="Start CSV or TSV with a byte-order mark; Excel needs it.")
     ] = False,
 ) -> None:
-    """Write a table of labels, one line an image, with what people corrected."""
+    """Write a table of labels and corrections, one row an image."""
     from digits.cli.labels import output  # noqa: PLC0415 - see `status`
 
     output.collect(labels, out, bom=bom)
@@ -73,26 +78,26 @@ def collect(
 
 @app.command()
 def diff(before: Table, after: Table, format_: Shape = Format.TABLE) -> None:
-    """Compare two models' labels of the same images: tables that were collected, or buckets."""
+    """Compare two models' labels of the same images, given as collected tables or buckets."""
     from digits.cli.labels import output  # noqa: PLC0415 - see `status`
 
     output.diff(before, after, as_json=format_ is Format.JSON)
 
 
-# A correction may start with a minus, as an option does.
+# A correction may start with a minus, as options do.
 @app.command(context_settings={"ignore_unknown_options": True})
 def correct(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="s3://IMAGES-BUCKET/KEY.")],
     truth: Annotated[
         str,
         typer.Argument(
-            help="Its digits and signs, ? for a mark that is neither; \\n between lines, \\f"
-            ' between pages; "" if there are none.'
+            help="The image's digits and signs, ? for a mark that is neither; \\n between lines,"
+            ' \\f between pages; "" for an image without marks.'
         ),
     ],
     stack: Stack = "digits",
 ) -> None:
-    """Correct what was read in an image. Later labels of the image keep the correction."""
+    """Correct the label of an image. Later labels of the image keep the correction."""
     from digits.cli.labels import output  # noqa: PLC0415 - see `status`
 
     output.correct(image, truth, stack)
@@ -101,13 +106,15 @@ def correct(
 @app.command()
 def retry(
     stack: Stack = "digits",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look.")] = False,
-    discard: Annotated[
-        bool, typer.Option("--discard", help="Delete those that can never be labelled.")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the dead letters; change nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Delete the dead letters that can never be labelled.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Look at the dead letters, say why each died, and send them back to be labelled."""
+    """Show the dead letters and why each failed, and redrive them."""
     from digits.cli.labels import dead_letters, redrive  # noqa: PLC0415 - see `status`
 
     redrive.retry(dead_letters.of_stack(stack), dry_run=dry_run, discard=discard, yes=yes)

@@ -1,12 +1,12 @@
-"""Dead letters: what each was about, why it died, and sending it back.
+"""Dead letters of a deployed stack: find out why each message failed, and redrive or delete it.
 
-SQS can move a whole queue by itself (`StartMessageMoveTask`), but then also what would die again at
-once, and it says nothing of any of them.
+SQS can redrive a whole queue by itself (`StartMessageMoveTask`), but that includes messages that
+can only fail again, and gives no reason for any of them.
 
-Nobody else is given a message while this looks at it: SQS hides it for `HIDDEN`. It is sent before
-it is deleted, so a command that is killed in between leaves it twice, which labels one image twice
-and harms nobody. All are received first and looked into then, many at once, so that a person has
-most of that time to decide, however many died.
+SQS hides each received message from other consumers for `HIDDEN` seconds. A message is sent before
+it is deleted: a command that is killed in between leaves it in both queues, and its image is
+labelled twice, with the same outcome. All messages are received first and then examined, many at
+once, so that most of that time is left for a person's decision.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-HIDDEN = 600  # seconds for a person to decide
-MOST = 10_000  # messages that are looked at in one go, and a few for a full last batch
-_AT_ONCE = 10  # the most that SQS gives or takes
-_READERS = 32  # images looked into at once: a look is waiting, mostly
-_SEARCHED = 60  # seconds that the log is searched; it is long where a whole night failed
+HIDDEN = 600  # visibility timeout in seconds: the time for a person's decision
+MOST = 10_000  # messages received in one run, at most, plus the rest of the last batch
+_AT_ONCE = 10  # SQS's limit on the messages of one call
+_READERS = 32  # images examined at once; each mostly waits for AWS
+_SEARCHED = 60  # seconds, at most, for the search of the log, which is long if many calls failed
 
-NO_EVENT = "It is no S3 event; it can never be labelled."
-GONE = "Its image is gone; the label will say so."
+NO_EVENT = "It is not an S3 event; it can never be labelled."
+GONE = "Its image is gone; the label will become a tombstone."
 LABELLED = "Its image was labelled meanwhile."
 UNKNOWN = "It failed each time; the function's log says why."
 
@@ -50,11 +50,11 @@ class Letter:
     Attributes
     ----------
     images
-        Bucket and key of each image that it names; none where it is no S3 event.
+        Bucket and key of each image that it names; empty if it is not an S3 event.
     sent
         When it was first sent.
     why
-        Why it died, or what became of its image since.
+        Why it failed, or what happened to its image since.
     """
 
     body: str
@@ -65,23 +65,23 @@ class Letter:
 
     @property
     def hopeless(self) -> bool:
-        """Whether it would only die again."""
+        """Whether it can never be labelled."""
         return not self.images
 
 
 class DeadLetters:
-    """Looks at the dead letters of one stack, and sends them back.
+    """Examines the dead letters of one stack, and redrives or deletes them.
 
     Parameters
     ----------
     sqs, s3, logs
         The clients.
     dead, retry
-        URLs of the dead-letter queue, and of the one that hands out messages one by one.
+        URLs of the dead-letter queue, and of the queue whose messages are processed one by one.
     labels
         The labels bucket.
     log_group
-        What the labels function writes to; None to not look there.
+        The labels function's log group; None to skip the log.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class DeadLetters:
         self._taken_at = time.monotonic()
 
     def take(self) -> list[Letter]:
-        """All the dead letters, at most ten thousand, hidden from anyone else for ten minutes.
+        """Receive all dead letters, at most ten thousand, and hide them for ten minutes.
 
         Raises
         ------
         StorageUnavailable
-            If AWS does not answer, or refuses; then they are as they were.
+            If AWS does not answer, or refuses; then no message has changed.
         """
         self._taken_at = time.monotonic()
         messages: list[MessageTypeDef] = []
@@ -120,19 +120,19 @@ class DeadLetters:
             raise
 
     def held(self) -> int:
-        """About how many somebody else looks at just now. Raises as `take`."""
+        """Return SQS's approximate number of messages held by others. Raises as `take`."""
         name: Any = "ApproximateNumberOfMessagesNotVisible"
         with answering():
             found = self._sqs.get_queue_attributes(QueueUrl=self._dead, AttributeNames=[name])
         return int(found["Attributes"][name])
 
     def send_back(self, letters: Sequence[Letter]) -> Iterator[int]:
-        """Send letters to be labelled again, each by itself; how many were, as it goes.
+        """Redrive letters, each as one message; yield how many were sent.
 
         Raises
         ------
         Conflict
-            If they were taken so long ago that somebody else may have them.
+            If they were received so long ago that others may have received them since.
         StorageUnavailable
             If AWS does not answer, or refuses; what was not sent stays a dead letter.
         """
@@ -146,13 +146,13 @@ class DeadLetters:
             _must_be_empty(answer)
 
     def discard(self, letters: Sequence[Letter]) -> Iterator[int]:
-        """Delete letters for good; how many were, as it goes. Raises as `send_back`."""
+        """Delete letters for good; yield how many were deleted. Raises as `send_back`."""
         for batch in self._batches(letters):
             self._delete(batch)
             yield len(batch)
 
     def put_back(self, letters: Sequence[Letter]) -> None:
-        """Leave letters where they are, for others to see at once. Raises as `take`."""
+        """Return letters to the queue, visible to others at once. Raises as `take`."""
         self._show([letter.handle for letter in letters])
 
     def _show(self, handles: Sequence[str]) -> None:
@@ -168,7 +168,7 @@ class DeadLetters:
         for start in range(0, len(letters), _AT_ONCE):
             if time.monotonic() - self._taken_at > HIDDEN - 60:
                 raise Conflict(
-                    "They were looked at too long ago: somebody else may see them now; run the"
+                    "The dead letters were received too long ago, others may have them now: run the"
                     " command again."
                 )
             yield letters[start : start + _AT_ONCE]
@@ -186,13 +186,13 @@ class DeadLetters:
             QueueUrl=self._dead,
             MaxNumberOfMessages=_AT_ONCE,
             VisibilityTimeout=HIDDEN,
-            WaitTimeSeconds=1,  # or SQS asks a part of its machines only
+            WaitTimeSeconds=1,  # long polling: without it SQS samples only some of its servers
             AttributeNames=["SentTimestamp"],
         )
         return answer.get("Messages", [])
 
     def _letters(self, messages: Sequence[MessageTypeDef]) -> list[Letter]:
-        """What the messages say, and why each died."""
+        """Parse the messages, and find out why each failed."""
         if not messages:
             return []
         images = [tuple(_images(message["Body"])) for message in messages]
@@ -212,12 +212,12 @@ class DeadLetters:
             ]
 
     def _why_all(self, images: Sequence[tuple[str, str]], errors: Mapping[str, str]) -> str:
-        """Why a message died: what is still to be said of its first image that has no label."""
+        """Return why a message failed: the reason of its first image without a label."""
         reasons = (self._why(bucket, key, errors) for bucket, key in images)
         return next((why for why in reasons if why != LABELLED), LABELLED) if images else NO_EVENT
 
     def _why(self, bucket: str, key: str, errors: Mapping[str, str]) -> str:
-        """What an image's state and the function's log say."""
+        """Return the reason from an image's state, else from the function's log."""
         image = self._state(bucket, key)
         if isinstance(image, str):
             return image
@@ -229,7 +229,7 @@ class DeadLetters:
         return errors.get(key, UNKNOWN)
 
     def _state(self, bucket: str, key: str) -> Source | str:
-        """The image as it is now, or why that cannot be said."""
+        """Return the current version of the image, or why it cannot be determined."""
         from botocore.exceptions import ClientError  # noqa: PLC0415
 
         try:
@@ -248,9 +248,9 @@ class DeadLetters:
         )
 
     def _logged(self, keys: set[str], since: float) -> dict[str, str]:
-        """The error that the function logged last for each image, as far as they are soon found.
+        """Return the last error that the function logged for each image, as far as the search gets.
 
-        One search for all of them: CloudWatch answers five a second, to a whole account.
+        One search serves all images: CloudWatch allows an account five searches a second.
         """
         if self._log_group is None or not keys:
             return {}
@@ -270,7 +270,7 @@ class DeadLetters:
                 if time.monotonic() > until:
                     break
         except (ClientError, BotoCoreError):
-            return found  # a log that may not be read is no reason to stop
+            return found  # without permission to read the log, the general reason remains
         return found
 
 
@@ -294,12 +294,12 @@ def of_stack(stack: str) -> DeadLetters:
 
 
 def summary(letters: Sequence[Letter]) -> list[tuple[str, int]]:
-    """How many there are for each reason, the most frequent first."""
+    """Count the letters by reason, the most frequent first."""
     return Counter(letter.why for letter in letters).most_common()
 
 
 def _images(body: str) -> Iterator[tuple[str, str]]:
-    """Bucket and key of each image that a message names."""
+    """Return bucket and key of each image that a message names."""
     try:
         for record in json.loads(body)["Records"]:
             s3 = record["s3"]
@@ -309,7 +309,7 @@ def _images(body: str) -> Iterator[tuple[str, str]]:
 
 
 def _error_in(line: str) -> tuple[str, str] | None:
-    """The image's key and the exception in a line of the function's log, if it has both."""
+    """Return the image's key and the exception of a log line, if it has both."""
     try:
         told = json.loads(line)
         return told["key"], str(told["exception"]).strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""What `digits labels` shows and asks: tables for people, JSON for programs, bars meanwhile."""
+"""Output of `digits labels`: tables for people, JSON for programs, progress bars."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from digits.labels import corrections
 from digits.labels.label import Correction, Source
 from digits.labels.store import LabelStore
 
-_CHANGES = 20  # kinds of changes that are shown
+_CHANGES = 20  # the most frequent changes that are shown
 
 
 def status(images: str, stack: str, *, as_json: bool) -> None:
@@ -52,7 +52,7 @@ def backfill(images: str, stack: str, *, relabel: bool, inventory: str | None, w
     """See `digits labels backfill`."""
     where = backlog.places(images, stack)
     run, is_old = Backfill.start(where, relabel=relabel, inventory=inventory)
-    typer.echo(f"{'Already at it' if is_old else 'Started'}: {run.arn}", err=True)
+    typer.echo(f"{'Already running' if is_old else 'Started'}: {run.arn}", err=True)
     if not wait:
         return
     try:
@@ -60,11 +60,11 @@ def backfill(images: str, stack: str, *, relabel: bool, inventory: str | None, w
             for at in run.watch():
                 bar.update(task, completed=at.done, total=at.total)
     except KeyboardInterrupt:
-        typer.echo("It goes on without you; start the same again to look.", err=True)
+        typer.echo("The backfill keeps running; run the same command again to follow it.", err=True)
         raise
     typer.echo(
-        f"Done; what each call did is in s3://{where.labels}/backfill/, and `digits labels status"
-        f" {images}` says how far it all is."
+        f"Done. Each call's report is in s3://{where.labels}/backfill/; `digits labels status"
+        f" {images}` counts the labels."
     )
 
 
@@ -117,7 +117,7 @@ def diff(before: str, after: str, *, as_json: bool) -> None:
 
 
 def _confusion(found: collected.Difference) -> Table:
-    """How often each reading (a line) became each (a column)."""
+    """Build the table of changes: readings before as rows, readings now as columns."""
     counts = found.changes + Counter({(text, text): n for text, n in found.alike.items()})
     names = sorted({name for pair in counts for name in pair})
     table = Table("read as ↓ now as →", *(_right(name or "nothing") for name in names))
@@ -141,7 +141,7 @@ def correct(image: str, truth: str, stack: str) -> None:
         except s3.exceptions.ClientError as error:
             if error.response["Error"]["Code"] != "404":
                 raise
-            raise NotFound(f"There is no image {image}.") from error
+            raise NotFound(f"There is no image {image}: check its bucket and key.") from error
     source = Source(
         bucket=bucket,
         key=key,
@@ -151,7 +151,7 @@ def correct(image: str, truth: str, stack: str) -> None:
     )
     with answering():
         kept = LabelStore(s3, labels).correct(Correction(source=source, truth=truth))
-    typer.echo(f"Kept in {kept}")
+    typer.echo(f"Wrote {kept}")
 
 
 def _right(name: str) -> Column:
@@ -160,7 +160,7 @@ def _right(name: str) -> Column:
 
 @contextmanager
 def _bar(what: str) -> Iterator[tuple[Progress, TaskID]]:
-    """A bar on standard error, so that what is printed can be piped."""
+    """Show a progress bar on standard error: standard output can be piped."""
     columns = (
         TextColumn("{task.completed:,}" + f" {what}"),
         BarColumn(),

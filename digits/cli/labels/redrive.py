@@ -1,4 +1,4 @@
-"""The talk of `digits labels retry` with a person."""
+"""The dialogue of `digits labels retry`: show dead letters, ask, redrive or delete them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 20
 
 
 def retry(dead: DeadLetters, *, dry_run: bool, discard: bool, yes: bool) -> None:
-    """Show the dead letters, ask, and send them back; or leave them as they were."""
+    """Show the dead letters; after confirmation, redrive them or delete the hopeless ones."""
     letters = dead.take()
     kept = letters
     try:
@@ -43,17 +43,17 @@ def retry(dead: DeadLetters, *, dry_run: bool, discard: bool, yes: bool) -> None
         kept = [letter for letter in letters if letter not in chosen]
         typer.echo(f"{done:,} {'deleted' if discard else 'sent back'}; {len(kept):,} left.")
         if len(letters) >= MOST:
-            typer.echo("There may be more; run the command again.")
+            typer.echo("There may be more: run the command again.")
     finally:
         dead.put_back(kept)
 
 
 def _none(held: int) -> str:
     if not held:
-        return "There is no dead letter."
+        return "There are no dead letters."
     return (
-        f"Somebody looks at {held:,} just now, or did and was cut off; they are seen again in"
-        f" {HIDDEN // 60} minutes at the most."
+        f"Another command holds {held:,} dead letters, or was interrupted; they are visible again"
+        f" in {HIDDEN // 60} minutes at most."
     )
 
 
@@ -61,7 +61,9 @@ def _asked(what: str) -> bool:
     try:
         return typer.confirm(what)
     except typer.Abort as error:
-        raise BadRequest("Nobody answered; nothing was changed. --yes does not ask.") from error
+        raise BadRequest(
+            "No confirmation was given, nothing was changed: use --yes to skip the question."
+        ) from error
 
 
 def _shown(counts: Iterator[int], chosen: Sequence[Letter]) -> Iterator[int]:
