@@ -1,1 +1,1 @@
-"""What surrounds the stack: its local cloud, and later its training and operations."""
+"""Deployment tools: the serving and the training stack, smoke tests, and a local cloud."""

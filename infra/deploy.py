@@ -1,11 +1,11 @@
-"""Deploy the serving stack that `sam build` made, and say what is there now and what it costs.
+"""Deploy the serving stack that `sam build` built, and print its addresses and monthly cost.
 
     python -m infra.deploy --set Architecture=arm64
     python -m infra.deploy --stack digits-prod --set Stage=prod --set AlarmEmail=me@example.com
 
-Parameters that are not set keep their values, in a new stack the template's defaults. Beyond what
-`sam deploy` does, what a failed first deployment left is removed before, and a stack of the stage
-`prod` is protected against removal. Region and credentials are AWS's own.
+Parameters that are not set keep their values; a new stack gets the template's defaults. In addition
+to `sam deploy`, this command first removes the remains of a failed first deployment, and protects
+a stack of the stage `prod` against removal. Region and credentials are boto3's defaults.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from infra.templates import SERVING
 console = Console(soft_wrap=True, highlight=False)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-# The shortest of AWS's limits on a name that is made of the stack's: a state machine's, of 80
-# characters, ends in -backfill.
+# The stack's name is part of other names; the tightest limit is the state machine's: 80 characters,
+# of which -backfill takes nine.
 LONGEST_NAME = 71
 SAMPLE = "tests/golden/seven.png"
 
@@ -34,16 +34,22 @@ def deploy(
     stack: Annotated[str, typer.Option(help="Name of the stack.")] = "digits",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of template.yaml."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="NAME=VALUE, a parameter of template.yaml; repeatable.",
+        ),
     ] = None,
-    sam: Annotated[str, typer.Option(help="SAM's program.")] = "sam",
-    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Whether to ask first.")] = True,
+    sam: Annotated[str, typer.Option(help="Path of the SAM command line.")] = "sam",
+    ask: Annotated[
+        bool, typer.Option("--ask/--no-ask", help="Show the changes and ask before deploying.")
+    ] = True,
 ) -> None:
-    """Deploy what was built, and print where it is, how to call it and what it costs."""
+    """Deploy the built stack, and print its addresses, an example call and its monthly cost."""
     if len(stack) > LONGEST_NAME:
         raise CannotBeDone(
-            f"{stack} is too long by {len(stack) - LONGEST_NAME} characters: names of AWS that are"
-            f" made of the stack's leave it {LONGEST_NAME}."
+            f"{stack} is {len(stack) - LONGEST_NAME} characters too long: AWS limits names with it"
+            f" in them, so use at most {LONGEST_NAME}."
         )
     given = stacks.settings(settings or [], SERVING, "Stage=prod")
     stacks.clear_failed_creation(stack)
@@ -54,14 +60,14 @@ def deploy(
     try:
         subprocess.run(command, check=True)  # noqa: S603 - our own command
     except FileNotFoundError as error:
-        raise CannotBeDone(f"{sam} is not installed; `make setup` brings it.") from error
+        raise CannotBeDone(f"{sam} is not installed: run `make setup`.") from error
     except subprocess.CalledProcessError as error:
         raise CannotBeDone(
-            f"sam deploy failed (exit code {error.returncode}); above is why. Mend that, and deploy"
-            " again: a stack that there was before is as it was."
+            f"sam deploy failed (exit code {error.returncode}): see its output above, and deploy"
+            " again. An existing stack is unchanged."
         ) from error
     found = stacks.described(stack)
-    # SAM ends well when the change that it showed was declined, too.
+    # SAM exits with 0 also if the person declined the change.
     if not found.get("Outputs") or stacks.changes_not_made(stack) - offered:
         raise CannotBeDone("Nothing was deployed: the change was declined.")
     stacks.protect_production(stack)

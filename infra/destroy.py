@@ -1,11 +1,11 @@
-"""Remove a deployed stack and, because its buckets outlive it, then the buckets with all in them.
+"""Remove a deployed stack, and then its buckets, which CloudFormation retains, with their content.
 
     python -m infra.destroy --stack digits
     python -m infra.destroy --stack digits-prod --unprotect
 
-The stack goes first: if it cannot be removed, no data has gone with it. Cut off in between, run it
-again: CloudFormation remembers for 90 days which buckets a stack left behind.
-Region and credentials are AWS's own.
+The stack is removed first: if that fails, no data is lost. After an interruption, run the command
+again: CloudFormation lists the retained buckets of a deleted stack for 90 days.
+Region and credentials are boto3's defaults.
 """
 
 from __future__ import annotations
@@ -29,25 +29,30 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def destroy(
     stack: Annotated[str, typer.Option(help="Name of the stack.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     keep_data: Annotated[
-        bool, typer.Option("--keep-data", help="Leave the buckets, and all that is in them.")
+        bool, typer.Option("--keep-data", help="Keep the buckets and their content.")
     ] = False,
     unprotect: Annotated[
-        bool, typer.Option("--unprotect", help="Remove it even if it is protected against removal.")
+        bool,
+        typer.Option(
+            "--unprotect", help="Remove the stack even if it is protected against removal."
+        ),
     ] = False,
 ) -> None:
-    """Remove a stack, and its buckets with every image, label and model in them."""
+    """Remove a stack and its buckets with every image, label and model."""
     stack_id, is_there = _find(stack)
     is_protected = is_there and stacks.described(stack_id).get("EnableTerminationProtection")
     if is_protected and not unprotect:
         raise CannotBeDone(
-            f"{stack} is protected against removal; if it is to go, give --unprotect, too:"
+            f"{stack} is protected against removal; to remove it, give --unprotect:"
             f" make destroy STACK={stack} ARGS=--unprotect"
         )
     left = [] if keep_data else [name for name in _buckets(stack_id) if _exists(name)]
     if not is_there and not left:
-        raise CannotBeDone(f"There is no stack {stack}, and no bucket that it left behind.")
+        raise CannotBeDone(
+            f"There is no stack {stack}, and no bucket of one: check --stack and the region."
+        )
     console.print(f"This removes the stack [bold]{stack}[/]" if is_there else "This removes")
     for name in left:
         console.print(f"  the bucket {name} with {_how_many(name)} versions of objects")
@@ -67,7 +72,7 @@ def destroy(
 
 
 def _find(stack: str) -> tuple[str, bool]:
-    """The stack's id, and whether it is there: if not, it is the last one of that name."""
+    """Return the id of the stack, or of the last deleted one of that name; whether it exists."""
     cloudformation = boto3.client("cloudformation")
     try:
         (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
@@ -80,7 +85,7 @@ def _find(stack: str) -> tuple[str, bool]:
     )
     gone = [it for page in pages for it in page["StackSummaries"] if it["StackName"] == stack]
     if not gone:
-        raise CannotBeDone(f"There is no stack {stack} in this account and region.")
+        raise CannotBeDone(f"There is no stack {stack} in this account and region: check --stack.")
     return max(gone, key=lambda it: it["CreationTime"])["StackId"], False
 
 
@@ -118,12 +123,12 @@ def _remove_stack(stack_id: str) -> None:
             cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack_id)
     except WaiterError as error:
         raise CannotBeDone(
-            "CloudFormation could not remove the stack; its events say why. No bucket was touched."
+            "CloudFormation could not remove the stack: see its events. No bucket was changed."
         ) from error
 
 
 def _remove_bucket(bucket: str) -> None:
-    """Remove every version of every object, what was never wholly uploaded, and the bucket."""
+    """Remove every version of every object, incomplete uploads, and the bucket."""
     s3 = boto3.client("s3")
     with Progress(
         TextColumn("emptying {task.fields[bucket]}: {task.completed:,} removed"), console=console
@@ -131,12 +136,14 @@ def _remove_bucket(bucket: str) -> None:
         task = progress.add_task("", total=None, bucket=bucket)
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             found = iter([*page.get("Versions", []), *page.get("DeleteMarkers", [])])
-            while some := list(islice(found, 1000)):  # no more in a call
+            while some := list(islice(found, 1000)):  # S3's limit on the objects of one call
                 names: Any = [{"Key": it["Key"], "VersionId": it["VersionId"]} for it in some]
                 answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": names, "Quiet": True})
                 if errors := answer.get("Errors"):
                     first = errors[0]
-                    raise CannotBeDone(f"{bucket}/{first['Key']} stays: {first['Message']}")
+                    raise CannotBeDone(
+                        f"{bucket}/{first['Key']} cannot be deleted: {first['Message']}"
+                    )
                 progress.advance(task, len(some))
     for uploads in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
         for upload in uploads.get("Uploads", []):

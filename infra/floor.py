@@ -1,4 +1,4 @@
-"""What the serving stack costs a month when nobody uses it, counted from its template."""
+"""Estimate the monthly cost of an idle serving stack from its template."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from digits.errors import ImageError
 from infra.templates import SERVING, Stack, load
 
-# US dollars in us-east-1, without free tiers; docs/aws.md says where each was looked up.
+# US dollars in us-east-1, without free tiers; docs/aws.md names the source of each price.
 ALARM_METRIC = 0.10  # a month, for each metric that an alarm watches
 DASHBOARD = 3.00  # a month, of more than DASHBOARD_METRICS, or the account's fourth
 DASHBOARD_METRICS = 50
@@ -18,14 +18,14 @@ SNAPSHOT_GB_SECOND = 0.0000015046
 FIREWALL, FIREWALL_RULE = 5.00, 1.00  # a month
 
 SECONDS = 30 * 24 * 3600  # of a month
-# Lambda asks an empty queue five times at once, each time for 20 seconds, and no less where its
-# concurrency is limited: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html and
+# Lambda polls an empty queue with five long polls of 20 seconds at once, also with limited
+# concurrency: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html and
 # https://github.com/getlift/lift/issues/132 (15 empty answers a minute).
 POLLS_OF_A_QUEUE = 5 * SECONDS / 20
 
 
 def monthly(parameters: Mapping[str, str] | None = None) -> dict[str, float]:
-    """Dollars by line of an idle stack with these parameters."""
+    """Return the monthly US dollars of an idle stack with these parameters, by item."""
     template = load(SERVING)
     stack = Stack(template, parameters)
     resources = stack.resources()
@@ -40,7 +40,7 @@ def monthly(parameters: Mapping[str, str] | None = None) -> dict[str, float]:
     snapshots = [it for it in functions if "PublishedVersions" in _snap_start(stack, it)]
     lines = {
         "alarms": ALARM_METRIC * sum(watched(it) for it in resources.values()),
-        "SQS, asked by Lambda": len(queues) * POLLS_OF_A_QUEUE * SQS_REQUEST,
+        "SQS, polled by Lambda": len(queues) * POLLS_OF_A_QUEUE * SQS_REQUEST,
         "dashboard": DASHBOARD * (drawn(stack) > DASHBOARD_METRICS),
         "SnapStart": len(snapshots) * memory * SECONDS * SNAPSHOT_GB_SECOND,
         "firewall": sum(_firewall(it) for it in resources.values()),
@@ -49,7 +49,7 @@ def monthly(parameters: Mapping[str, str] | None = None) -> dict[str, float]:
 
 
 def watched(resource: Mapping[str, Any]) -> int:
-    """How many metrics a resource watches; 0 unless it is an alarm."""
+    """Count the metrics of an alarm; 0 for another resource."""
     if resource["Type"] != "AWS::CloudWatch::Alarm":
         return 0
     metrics: list[Any] | None = resource["Properties"].get("Metrics")
@@ -57,7 +57,7 @@ def watched(resource: Mapping[str, Any]) -> int:
 
 
 def drawn(stack: Stack) -> int:
-    """How many metrics the dashboard draws, with what its search for refusals by code can find."""
+    """Count the dashboard's metrics, with those that its search for errors by code can find."""
     body = stack.value(stack.resources()["Dashboard"]["Properties"]["DashboardBody"])
     lines = len(re.findall(r'\["(?:AWS/|Digits|\.)', body))
     codes, functions = len(ImageError.__subclasses__()), 2

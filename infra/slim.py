@@ -1,9 +1,9 @@
-"""Make a built artifact smaller and quicker to start, without anything that it uses.
+"""Make a built artifact smaller and quicker to start by removing what the functions do not use.
 
     python infra/slim.py FOLDER SERVICE...
 
-Run by `lambda_predict/Makefile` with whatever Python is there, so it knows the standard library
-alone. `tests/unit/test_artifact.py` lets what is left answer.
+`lambda_predict/Makefile` runs it with any Python, so it imports the standard library only.
+`tests/unit/test_artifact.py` runs the functions of the result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Packages that import all their modules to offer what is in them, of which one or two are used.
+# Packages that import all their modules, of which the functions use one or two.
 GATHERING = (
     "aws_lambda_powertools.event_handler",
     "aws_lambda_powertools.utilities.data_classes",
@@ -37,11 +37,11 @@ def __getattr__(name):
 
 
 def main(artifact: Path, services: Sequence[str]) -> None:
-    """Shorten what botocore reads for each client; let packages import what is asked for alone."""
+    """Shorten the files that botocore reads for each client; make packages import lazily."""
     data = artifact / "botocore/data"
     for service in services:
         for path in (data / service).rglob("*.json.gz"):
-            # Most of a description is its documentation. mtime: the same bytes every time.
+            # Most of a description is documentation. A fixed mtime makes the bytes reproducible.
             described = _undocumented(json.loads(gzip.decompress(path.read_bytes())))
             _replace(path, gzip.compress(_compact(described), mtime=0))
     endpoints = data / "endpoints.json"
@@ -52,20 +52,20 @@ def main(artifact: Path, services: Sequence[str]) -> None:
 
 
 def _undocumented(described: Any) -> Any:
-    """A description with nothing in it for people; botocore asks for some of the empty texts."""
+    """Empty the documentation of a description; botocore needs some of the keys."""
     if isinstance(described, list):
         return [_undocumented(it) for it in described]
     if not isinstance(described, dict):
         return described
     return {
-        # A parameter may have this name, too; then it is no text.
+        # A parameter may have this name, too; then its value is not a text.
         name: "" if name == "documentation" and isinstance(value, str) else _undocumented(value)
         for name, value in described.items()
     }
 
 
 def _only(services: Sequence[str], endpoints: Any) -> Any:
-    """Where in each partition the services are: of 300, those that are called."""
+    """Reduce botocore's list of endpoints from 300 services to those that are called."""
     for partition in endpoints["partitions"]:
         found = partition["services"]
         partition["services"] = {name: found[name] for name in services if name in found}
@@ -73,12 +73,12 @@ def _only(services: Sequence[str], endpoints: Any) -> Any:
 
 
 def _lazy(source: str, package: str) -> str:
-    """A package that imports what it offers when that is asked for (PEP 562), and not before.
+    """Write a package's `__init__.py` that imports its names at their first use (PEP 562).
 
     Raises
     ------
     ValueError
-        If it does anything but offer what is in its modules under its own name.
+        If the original does anything but import names from its modules.
     """
     modules = {}
     for statement in ast.parse(source).body:
@@ -96,7 +96,7 @@ def _lazy(source: str, package: str) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Put a new file in the place of one that uv may share with its cache and other folders."""
+    """Replace a file that uv may share, as a hard link, with its cache and other folders."""
     path.unlink()
     path.write_bytes(data)
 

@@ -1,8 +1,8 @@
-"""Prove a deployment from outside: call its API as a client does, and see that it answers rightly.
+"""Smoke-test a deployment: call its API as a client does, and check the answers.
 
     python -m infra.smoke --url https://….amazonaws.com/v1 --key …
 
-It knows nothing but the API's address and a key. One picture and its label stay in the buckets.
+It needs only the API's address and a key. One image and its label remain in the buckets.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Api:
-    """An API by its address and a key."""
+    """A client of an API."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url, self._key = url.rstrip("/"), key
-        # Throttled, or starting: a client waits and tries again.
+        # Throttled or starting: retry, as a client does.
         retry = urllib3.Retry(
             4, backoff_factor=1, status_forcelist=(429, 502, 503), allowed_methods=None,
             raise_on_status=False,
@@ -40,26 +40,28 @@ class Api:
     def call(
         self, method: str, path: str, body: bytes = b"", *, kind: str = "", key: str | None = None
     ) -> urllib3.BaseHTTPResponse:
-        """The answer to one call, with the key unless another is given."""
+        """Send one request, with the client's key unless another is given."""
         headers = {"x-api-key": self._key if key is None else key, "Accept-Encoding": "gzip"}
         if kind:
             headers["Content-Type"] = kind
         return self._http.request(method, self._url + path, body=body or None, headers=headers)
 
     def put(self, url: str, body: bytes, headers: dict[str, str]) -> int:
-        """The status of a PUT to an address that the API gave."""
+        """Return the status of a PUT to an address that the API returned."""
         return self._http.request("PUT", url, body=body, headers=headers).status
 
 
 @app.command()
 def smoke(
-    url: Annotated[str, typer.Option(help="The API's address: the output ApiUrl.")],
+    url: Annotated[str, typer.Option(help="The API's address: the stack's output ApiUrl.")],
     key: Annotated[
-        str, typer.Option(envvar="KEY", help="A key of the API; unless given, $KEY.")
+        str, typer.Option(envvar="KEY", help="An API key. Default: the environment variable KEY.")
     ] = "",
-    within: Annotated[float, typer.Option(help="Seconds in which a label has to come.")] = 60,
+    within: Annotated[
+        float, typer.Option(help="Longest time to wait for a label, in seconds.")
+    ] = 60,
 ) -> None:
-    """Classify, upload, wait for the label, be refused, read the documentation."""
+    """Check health, classification, upload and label, errors, and the documentation page."""
     api = Api(url, key)
     checks: dict[str, Callable[[Api], str]] = {
         "health": health,
@@ -79,28 +81,28 @@ def smoke(
 
 
 def health(api: Api) -> str:
-    """It serves a model, and says so without a key."""
+    """Check that /health names a model, without a key."""
     answer = api.call("GET", "/health", key="")
     _expect(answer.status == 200, "GET /health", answer)
     return f"model {answer.json()['model']}"
 
 
 def classify(api: Api) -> str:
-    """A picture of a 7 is a 7."""
+    """Check that an image of a 7 is read as 7."""
     answer = api.call("POST", "/classify", SEVEN.read_bytes(), kind="image/png")
     _expect(answer.status == 200 and answer.json()["text"] == "7", "POST /classify", answer)
     return f"a 7 with {answer.json()['digits'][0]['confidence']:.1%}"
 
 
 def upload(api: Api, within: float) -> str:
-    """The same picture, put where the API says, gets its label."""
+    """Check that the same image, uploaded, gets its label."""
     data = SEVEN.read_bytes()
     wanted = {"name": SEVEN.name, "content_type": "image/png", "size": len(data)}
     answer = api.call("POST", "/uploads", json.dumps(wanted).encode(), kind="application/json")
     _expect(answer.status == 201, "POST /uploads", answer)
     offer = answer.json()
     status = api.put(offer["url"], data, offer["headers"])
-    if status not in (200, 412):  # 412: it is there, and the answer that said so was lost
+    if status not in (200, 412):  # 412: an earlier PUT succeeded, and its answer was lost
         raise CannotBeDone(f"S3 answered {status} to the PUT of an upload.")
     deadline = time.monotonic() + within
     while True:
@@ -113,7 +115,7 @@ def upload(api: Api, within: float) -> str:
 
 
 def error(api: Api) -> str:
-    """What is no image is refused, with a code and the request's id."""
+    """Check that a file without an image is refused with a code and the request's id."""
     answer = api.call("POST", "/classify", b"no image", kind="image/png")
     _expect(answer.status == 415, "POST /classify of no image", answer)
     problem = answer.json()
@@ -122,14 +124,14 @@ def error(api: Api) -> str:
 
 
 def other_key(api: Api) -> str:
-    """Without the key it is refused."""
+    """Check that a request with another key is refused."""
     answer = api.call("GET", "/model", key="not-the-key")
     _expect(answer.status == 403, "GET /model with another key", answer)
     return "another is refused"
 
 
 def docs(api: Api) -> str:
-    """The page is there without a key, and may be cached."""
+    """Check that the documentation is served without a key, and may be cached."""
     answer = api.call("GET", "/docs", key="")
     page = answer.headers.get("Content-Type", "").startswith("text/html")
     _expect(answer.status == 200 and page, "GET /docs", answer)

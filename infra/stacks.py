@@ -1,4 +1,4 @@
-"""What the commands for deployed stacks share: errors of one line, and care around a deployment."""
+"""Shared by the deployment commands: errors of one line, parameters, the state of a stack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from digits.errors import DigitsError
 from infra.templates import load
 
-# States in which no stack can be deployed until a person has seen why; what leads out of them.
+# States in which a stack cannot be deployed, each with the command that ends it.
 WAYS_OUT = {
     "CREATE_FAILED": "delete-stack",
     "ROLLBACK_FAILED": "delete-stack",
@@ -25,11 +25,11 @@ WAYS_OUT = {
 
 
 class CannotBeDone(Exception):
-    """What stands in the way; the message is one line that says what to do."""
+    """A command cannot proceed; the message says in one line what to do."""
 
 
 def described(stack: str) -> dict[str, Any]:
-    """CloudFormation's description of the stack of this name or id; empty without such a stack."""
+    """Return CloudFormation's description of a stack by name or id; empty if there is none."""
     try:
         answer: Any = boto3.client("cloudformation").describe_stacks(StackName=stack)
     except ClientError as error:
@@ -41,7 +41,7 @@ def described(stack: str) -> dict[str, Any]:
 
 
 def changes_not_made(stack: str) -> set[str]:
-    """The change sets of the stack that wait for somebody to execute them."""
+    """Return the stack's change sets that are not executed."""
     if not described(stack):
         return set()
     pages = boto3.client("cloudformation").get_paginator("list_change_sets")
@@ -54,12 +54,12 @@ def changes_not_made(stack: str) -> set[str]:
 
 
 def parameters(found: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a stack that was described."""
+    """Return the parameters of a described stack."""
     return {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", [])}
 
 
 def pair(setting: str, example: str) -> tuple[str, str]:
-    """The name and the value of a setting NAME=VALUE."""
+    """Split a setting NAME=VALUE."""
     name, separator, value = setting.partition("=")
     if not separator:
         raise CannotBeDone(f"--set {setting}: give NAME=VALUE, such as {example}.")
@@ -67,17 +67,17 @@ def pair(setting: str, example: str) -> tuple[str, str]:
 
 
 def settings(given: Iterable[str], template: Path, example: str) -> dict[str, str]:
-    """Parameters as they were given; a name that the template lacks would be ignored by SAM."""
+    """Parse and check parameters: SAM would ignore a name that the template lacks."""
     known = load(template)["Parameters"]
     found = dict(pair(setting, example) for setting in given)
     for name in found:
         if name not in known:
-            raise CannotBeDone(f"--set {name}: no such parameter; there are {', '.join(known)}.")
+            raise CannotBeDone(f"--set {name}: no such parameter; use one of {', '.join(known)}.")
     return found
 
 
 def overrides(settings: Mapping[str, str]) -> list[str]:
-    """Parameters as `sam deploy` reads them, whatever blanks and quotes are in their values."""
+    """Format parameters for `sam deploy`, with blanks and quotes in values escaped."""
     escaped = {
         name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in settings.items()
     }
@@ -85,7 +85,7 @@ def overrides(settings: Mapping[str, str]) -> list[str]:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line; what cannot be done is one line and exit code 1."""
+    """Run a command line; print an expected error in one line and exit with 1."""
     try:
         app()
     except (CannotBeDone, DigitsError, ClientError, BotoCoreError) as error:
@@ -94,19 +94,19 @@ def run(app: typer.Typer) -> None:
 
 
 def clear_failed_creation(stack: str) -> None:
-    """Delete a stack whose creation was rolled back: nothing is left in it, but its name is taken.
+    """Delete a stack whose creation was rolled back: it is empty, but its name is taken.
 
     Raises
     ------
     CannotBeDone
-        If it cannot be deleted, or is stuck in another state in which no stack can be deployed.
+        If it cannot be deleted, or is in another state in which it cannot be deployed.
     """
     found = described(stack)
     status = found.get("StackStatus", "")
     if way_out := WAYS_OUT.get(status):
         raise CannotBeDone(
-            f"The stack {stack} is {status}; its events say why. Mend that, run `aws cloudformation"
-            f" {way_out} --stack-name {stack}`, and deploy again."
+            f"The stack {stack} is {status}: see its events. Correct the cause, run"
+            f" `aws cloudformation {way_out} --stack-name {stack}`, and deploy again."
         )
     if status != "ROLLBACK_COMPLETE":
         return
@@ -117,12 +117,12 @@ def clear_failed_creation(stack: str) -> None:
         cloudformation.get_waiter("stack_delete_complete").wait(StackName=found["StackId"])
     except WaiterError as error:
         raise CannotBeDone(
-            f"The stack {stack} could be neither created nor deleted; its events say why."
+            f"The stack {stack} could be neither created nor deleted: see its events."
         ) from error
 
 
 def protect_production(stack: str) -> None:
-    """Protect a stack of the stage `prod` against removal; a template cannot say that itself."""
+    """Protect a stack of the stage `prod` against removal, which a template cannot declare."""
     found = described(stack)
     if parameters(found).get("Stage") == "prod" and not found.get("EnableTerminationProtection"):
         boto3.client("cloudformation").update_termination_protection(

@@ -1,4 +1,4 @@
-"""CloudFormation templates: read, and the values that they give one stack."""
+"""Read CloudFormation templates, and evaluate them for one stack."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _Loader.add_multi_constructor("!", _function)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The template in `path`, each short tag as the function that it stands for."""
+    """Load the template in `path`, with each short tag as the function that it stands for."""
     loaded: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a SafeLoader
     return loaded
 
 
 class Stack:
-    """One stack of a template: which of its resources there are, and what their properties say.
+    """One stack of a template: its resources, and the values of their properties.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Stack:
         self._values = {**defaults, **(parameters or {}), **pseudo}
 
     def resources(self) -> dict[str, dict[str, Any]]:
-        """The resources whose condition holds, as the template has them."""
+        """Return the resources whose condition is true, as in the template."""
         return {
             name: it
             for name, it in self._template["Resources"].items()
@@ -82,11 +82,11 @@ class Stack:
         }
 
     def holds(self, condition: str) -> bool:
-        """Whether a condition of the template holds."""
+        """Whether a condition of the template is true."""
         return bool(self.value(self._template["Conditions"][condition]))
 
     def broken_rules(self) -> list[str]:
-        """What the template's rules complain of in the parameters."""
+        """Return the messages of the template's rules that the parameters violate."""
         return [
             assertion["AssertDescription"]
             for rule in self._template.get("Rules", {}).values()
@@ -96,7 +96,7 @@ class Stack:
         ]
 
     def value(self, node: Any) -> Any:
-        """What a property says; a resource or its attribute by its name, in angle brackets."""
+        """Evaluate a property; a resource or an attribute becomes its name in angle brackets."""
         if isinstance(node, list):
             return [self.value(it) for it in node]
         if not isinstance(node, dict):

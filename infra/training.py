@@ -1,11 +1,11 @@
-"""Training in the cloud, from a person's machine: deploy its stack, push its image, run it.
+"""Training in the cloud: deploy the training stack, push its image, start a run.
 
 python -m infra.training deploy          the stack of infra/training.yaml, and the image into it
 python -m infra.training deploy --set ScheduleState=ENABLED --set NotificationEmail=me@example.com
-python -m infra.training run             one run; tells what it does until it has ended
+python -m infra.training run             start one run, and print its log until it ends
 python -m infra.training run --set DIGITS_SEED=2
 
-Region and credentials are AWS's own.
+Region and credentials are boto3's defaults.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from infra.stacks import CannotBeDone
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "infra/training.yaml"
 console = Console(soft_wrap=True, highlight=False)
-# How the CPU of an image is called by those who build it, and by Fargate.
+# Names of CPU architectures: the container engine's, and Fargate's.
 CPUS = {"amd64": "X86_64", "arm64": "ARM64"}
-# Seconds until every region knows of a role that was created. AWS names no figure; its own
-# installers wait for 10.
+# Seconds until a new role is known in every region. AWS documents no figure; its own installers
+# wait for 10.
 ROLE_SETTLES = 15
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -44,12 +44,16 @@ Stack = Annotated[str, typer.Option(help="Name of the training stack.")]
 def deploy(
     stack: Stack = "digits-training",
     serving: Annotated[str, typer.Option(help="Name of the serving stack.")] = "digits",
-    image: Annotated[str, typer.Option(help="The image that was built here.")] = "digits-training",
-    sam: Annotated[str, typer.Option(help="SAM's program.")] = "sam",
-    engine: Annotated[str, typer.Option(help="The container engine's program.")] = "docker",
+    image: Annotated[str, typer.Option(help="Tag of the local image to push.")] = "digits-training",
+    sam: Annotated[str, typer.Option(help="Path of the SAM command line.")] = "sam",
+    engine: Annotated[str, typer.Option(help="Command of the container engine.")] = "docker",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of infra/training.yaml."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="NAME=VALUE, a parameter of infra/training.yaml; repeatable.",
+        ),
     ] = None,
 ) -> None:
     """Deploy the stack beside a serving stack, and push the image to its registry.
@@ -82,14 +86,20 @@ def deploy(
 @app.command()
 def run(
     stack: Stack = "digits-training",
-    name: Annotated[str | None, typer.Option(help="Of the run; the time, unless given.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run. Default: the current time.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the job, for this run."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="NAME=VALUE, an environment variable of the job; repeatable.",
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Between two looks.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Time between two polls, in seconds.")] = 5,
 ) -> None:
-    """Start one run and tell what it does; exit with 0 if its model was promoted, else with 1."""
+    """Start one run and print its log; exit with 0 if its model was promoted, else with 1."""
     found = outputs(stack)
     environment = _environment(settings or [])
     machine = boto3.client("stepfunctions")
@@ -112,7 +122,7 @@ def run(
 
 
 def _environment(settings: list[str]) -> list[dict[str, str]]:
-    """The job's settings as ECS takes them."""
+    """Convert the job's settings to ECS's format."""
     given = [stacks.pair(setting, "DIGITS_SEED=2") for setting in settings]
     for name, value in given:
         if not name.startswith("DIGITS_"):
@@ -121,29 +131,31 @@ def _environment(settings: list[str]) -> list[dict[str, str]]:
 
 
 def _cpu_of(image: str, engine: str) -> str:
-    """The CPU that the image was built for, which a task's has to be, as Fargate calls it."""
+    """Return the CPU architecture of the image, which the task needs, by Fargate's name."""
     asked = (engine, "image", "inspect", "--format", "{{.Architecture}}", image)
     built_for = _call(*asked, answer=subprocess.PIPE).strip()
     if built_for not in CPUS:
-        raise CannotBeDone(f"{image} is built for {built_for}; Fargate has {' and '.join(CPUS)}.")
+        raise CannotBeDone(
+            f"{image} is built for {built_for}, but Fargate has {' and '.join(CPUS)}: rebuild it."
+        )
     return CPUS[built_for]
 
 
 def _create_role_of_ecs() -> None:
-    """Create the role by which ECS works in this account, unless it is there.
+    """Create ECS's service-linked role in this account, unless it exists.
 
-    ECS creates it with an account's first cluster, but does not wait until it may use it: the
+    ECS creates it with an account's first cluster, but does not wait until the role is usable: the
     cluster fails, and the stack with it.
     """
     iam = boto3.client("iam")
     if not iam.list_roles(PathPrefix="/aws-service-role/ecs.amazonaws.com/")["Roles"]:
         iam.create_service_linked_role(AWSServiceName="ecs.amazonaws.com")
-        console.print("created the role by which ECS works in this account")
+        console.print("created ECS's service-linked role in this account")
         time.sleep(ROLE_SETTLES)
 
 
 def _steps(execution: str) -> Iterator[list[str]]:
-    """At each turn, the steps of the execution that were entered since the last one."""
+    """Yield at each poll the execution's steps that were entered since the last poll."""
     machine = boto3.client("stepfunctions")
     told = 0
     while True:
@@ -156,7 +168,7 @@ def _steps(execution: str) -> Iterator[list[str]]:
 
 
 def _log_lines(group: str) -> Iterator[list[str]]:
-    """At each turn, what the containers logged since the last one."""
+    """Yield at each poll the containers' log lines since the last poll."""
     logs = boto3.client("logs")
     since, told = int(time.time() * 1000), set[str]()
     while True:
@@ -170,7 +182,7 @@ def _log_lines(group: str) -> Iterator[list[str]]:
 
 
 def _message(line: str) -> str:
-    """The message of a JSON line; any other line as it is."""
+    """Return the message of a JSON line; any other line unchanged."""
     try:
         return str(json.loads(line)["message"])
     except (ValueError, KeyError, TypeError):
@@ -178,7 +190,7 @@ def _message(line: str) -> str:
 
 
 def _log_in(engine: str, repository: str) -> None:
-    """Let the engine push: the password goes by standard input and is good for twelve hours."""
+    """Log the engine in to the registry; ECR's password is valid for twelve hours."""
     answer: Any = boto3.client("ecr").get_authorization_token()
     token = answer["authorizationData"][0]["authorizationToken"]
     user, _, password = base64.b64decode(token).decode().partition(":")
@@ -187,11 +199,13 @@ def _log_in(engine: str, repository: str) -> None:
 
 
 def _call(*command: str, text: str | None = None, answer: int | None = None) -> str:
-    """Run a program; what it writes goes to the terminal, or is returned with ``answer=PIPE``."""
+    """Run a program; its output goes to the terminal, or is returned with ``answer=PIPE``."""
     try:
         done = subprocess.run(command, input=text, stdout=answer, text=True, check=True)  # noqa: S603 - our own commands
     except FileNotFoundError as error:
-        raise CannotBeDone(f"{command[0]} is not installed.") from error
+        raise CannotBeDone(
+            f"{command[0]} is not installed: install it, or name another with an option."
+        ) from error
     except subprocess.CalledProcessError as error:
         raise CannotBeDone(
             f"{Path(command[0]).name} {command[1]} failed (exit code {error.returncode})."

@@ -1,12 +1,12 @@
-"""The backfill worker: batches of a bucket's objects in, their labels out, a count of each outcome.
+"""The backfill worker: label batches of a bucket's objects and count the outcomes.
 
-A state machine (`infra/backfill.asl.json`) goes through a bucket's listing or its inventory and
-calls this with some objects at a time, as many calls at once as it is allowed. What has a label of
-its current version by the model in service is skipped, so a run that was cut off, or one that is
-started again, goes on where the other stopped.
+A state machine (`infra/backfill.asl.json`) reads a bucket's listing or its inventory and calls this
+function with batches of objects, several calls at once. Objects whose current version has a label
+by the model in service are skipped, so a run that is started again resumes where the earlier one
+stopped.
 
-What fails here is handed to the labels queue: it is tried again by itself there, and ends with the
-dead letters like any other. So no image holds up the others, and none is lost.
+Objects that fail are sent to the labels queue, which retries each by itself and in the end makes it
+a dead letter. So no image delays the others, and none is lost.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
 
 Outcome = Literal["labelled", "skipped", "handed_over"]
 
-_AT_ONCE = 8  # images in work: most of the time of each is waiting for S3
+_AT_ONCE = 8  # images labelled at once; each mostly waits for S3
 _CONFIG = Config(
     connect_timeout=2,
     read_timeout=10,
     retries={"mode": "standard", "max_attempts": 3},
     max_pool_connections=_AT_ONCE,
 )
-# A new image is begun only with this much time left; the others are handed to the queue.
+# Milliseconds that must be left to begin a new image; the others are sent to the queue.
 _ENOUGH_MILLISECONDS = 10_000
 
 
 class Listed(BaseModel):
     """One object of S3's listing, where Step Functions writes ``Etag``, or of an inventory.
 
-    An inventory writes ``ETag``, and may tell neither that nor the size.
+    An inventory writes ``ETag``, and may lack both it and the size.
     """
 
     key: Annotated[str, Field(alias="Key")]
@@ -62,7 +62,7 @@ class Listed(BaseModel):
 
 
 class Item(BaseModel):
-    """One object, and what the run that it belongs to asks for.
+    """One object, and the settings of its backfill.
 
     Attributes
     ----------
@@ -78,12 +78,12 @@ class Item(BaseModel):
 
     @property
     def key(self) -> str:
-        """The object's key as it is."""
+        """The object's key, decoded."""
         return unquote_plus(self.listed.key) if self.encoded else self.listed.key
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder as far as the listing tells."""
+        """Whether the listing shows a folder marker."""
         return Source(bucket="", key=self.key, size=self.listed.size).is_folder
 
 
@@ -97,7 +97,7 @@ class Backfill:
     images, labels
         The buckets.
     queue
-        URL of the queue that takes what fails here.
+        URL of the queue that takes the objects that fail.
     """
 
     def __init__(
@@ -113,12 +113,12 @@ class Backfill:
         model: Callable[[], Classifier],
         is_time_left: Callable[[], bool],
     ) -> dict[str, int]:
-        """Label what needs it, and count the outcomes; a folder has none.
+        """Label the objects that need it, and count the outcomes; folders are not counted.
 
         Raises
         ------
         NotSent, ClientError, BotoCoreError
-            If what failed could not be handed over either; doing them all again is safe.
+            If the objects that failed could not be sent to the queue either; a retry is safe.
         """
 
         def outcome(item: Item) -> Outcome | None:
@@ -139,7 +139,7 @@ class Backfill:
         return dict(Counter(it for it in outcomes if it is not None))
 
     def hand_over(self, items: Sequence[Item]) -> None:
-        """Let the queue label them. Raises as `label`."""
+        """Send the objects to the labels queue. Raises as `label`."""
         send(self._sqs, self._queue, self._images, [item.key for item in items])
 
     def _outcome(self, item: Item, classifier: Classifier) -> Outcome | None:
@@ -156,13 +156,13 @@ class Backfill:
         if label is None or label.model is None or label.model.version != version:
             return False
         if label.is_archived:
-            return False  # it may be restored since, its event lost
+            return False  # it may have been restored, and the event lost
         if item.since and (label.labelled_at or "") < item.since:
             return False
         return label.is_of(self._source(item))
 
     def _source(self, item: Item) -> Source:
-        """The object as it was listed; looked at, if an inventory did not say."""
+        """Return the object as listed, with a HEAD request for what an inventory lacks."""
         tag, size = item.listed.etag, item.listed.size
         if tag is None or size is None:
             answer = self._s3.head_object(Bucket=self._images, Key=item.key)
@@ -177,7 +177,7 @@ serving.prime_snapshot(models)
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """Label a batch of objects, or hand it over where labelling it ended this function.
+    """Label a batch of objects, or send it to the queue after an earlier call for it crashed.
 
     `event` is a batch, ``{"Items": [...]}``, or one item; or ``{"HandOver": …}`` with either.
     """
@@ -200,7 +200,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
 
 @cache
 def backfill() -> Backfill:
-    """The worker of this process, as the environment sets it."""
+    """Create the worker of this process from the environment."""
     images, labels, queue = buckets_and_queue()
     s3 = boto3.client("s3", config=_CONFIG)
     return Backfill(

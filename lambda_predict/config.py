@@ -14,19 +14,23 @@ _PREFIX = "DIGITS_"
 
 
 class Settings(BaseModel):
-    """What `template.yaml` sets, each under its name in capitals after ``DIGITS_``."""
+    """Settings that `template.yaml` sets, each as ``DIGITS_`` and its name in capitals."""
 
     model_config = ConfigDict(frozen=True)
 
-    models: Annotated[
-        str | None, Field(description="Store of models: a folder or s3://bucket.")
-    ] = None
+    models: Annotated[str | None, Field(description="Model registry: a folder or s3://bucket.")] = (
+        None
+    )
     model_refresh_seconds: Annotated[float, Field(ge=0)] = 60
     images_bucket: str | None = None
     labels_bucket: str | None = None
     labels_queue_url: str | None = None
     sweep_grace_seconds: Annotated[
-        float, Field(ge=0, description="What changed this lately is left to its own event.")
+        float,
+        Field(
+            ge=0,
+            description="The sweep skips images that changed within this time: events are due.",
+        ),
     ] = 900
     label_mode: Mode = "single"
     digit_metrics: Annotated[
@@ -37,7 +41,7 @@ class Settings(BaseModel):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process. Raises pydantic's `ValidationError` naming a wrong one."""
+    """Return this process's settings. Raises pydantic's `ValidationError`, naming a wrong one."""
     given = {
         name.removeprefix(_PREFIX).lower(): value
         for name, value in os.environ.items()
@@ -47,7 +51,7 @@ def settings() -> Settings:
 
 
 def buckets_and_queue() -> tuple[str, str, str]:
-    """The images bucket, the labels bucket and the labels queue's URL.
+    """Return the images bucket, the labels bucket and the labels queue's URL.
 
     Raises
     ------
@@ -58,6 +62,6 @@ def buckets_and_queue() -> tuple[str, str, str]:
     if not (given.images_bucket and given.labels_bucket and given.labels_queue_url):
         raise RuntimeError(
             "DIGITS_IMAGES_BUCKET, DIGITS_LABELS_BUCKET and DIGITS_LABELS_QUEUE_URL must be set;"
-            " deploy the function by template.yaml."
+            " deploy the function with template.yaml."
         )
     return given.images_bucket, given.labels_bucket, given.labels_queue_url

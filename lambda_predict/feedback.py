@@ -1,4 +1,4 @@
-"""Corrections of what was read, kept for a person's review before anything is trained on them."""
+"""Store corrections that users send, for a person's review before training."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CorrectionText = Annotated[
 
 
 class FeedbackRequest(Body):
-    """A correction of a picture that is sent as `image`, or was uploaded under `key`; not both."""
+    """A correction of an image that is sent as `image` or was uploaded under `key`; not both."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -56,8 +56,8 @@ class FeedbackRequest(Body):
         _CorrectionText,
         Field(
             description="The digits and signs (`. , - + / : ( ) = × ÷ %`) in reading order, `?` for"
-            " a mark that is neither; lines joined by a newline, pages by a form feed; empty where"
-            " there is nothing to read.",
+            " a mark that is neither; a newline between lines, a form feed between pages; empty if"
+            " there are no marks.",
             examples=["7", "12/05/2024"],
         ),
     ]
@@ -73,7 +73,7 @@ class FeedbackRequest(Body):
         str,
         Field(
             pattern=UPLOAD_KEY,
-            description="Of an image uploaded before.",
+            description="Key of an image that was uploaded before.",
             examples=[EXAMPLE_KEY],
             json_schema_extra=without_default,
         ),
@@ -82,13 +82,13 @@ class FeedbackRequest(Body):
         str,
         Field(
             pattern=r"^[A-Za-z0-9._-]{1,64}$",
-            description="Version of the model that answered.",
+            description="Version of the model of the result.",
             examples=[EXAMPLE_VERSION],
         ),
     ]
     answer: Annotated[
         _CorrectionText | None,
-        Field(description="The `text` that was given."),
+        Field(description="The `text` of the result."),
     ] = None
 
     @model_validator(mode="after")
@@ -99,17 +99,17 @@ class FeedbackRequest(Body):
 
 
 class FeedbackKept(Body):
-    """The correction is kept until a person looks at it."""
+    """The correction is stored for review by a person."""
 
     id: str
 
 
 def keep(s3: S3Client, bucket: str, given: FeedbackRequest, picture: Picture) -> Correction:
-    """Store a correction and its picture; nothing in that bucket triggers anything.
+    """Store a correction and its image; no function is triggered by it.
 
-    What is kept of the picture are the grey pixels that the recogniser reads, as PNG: place, time
-    and camera stay behind, and training on them is training on the same frame. The record is
-    written last, so one that is there has its picture.
+    The image is stored as a PNG of the grey pixels that the recogniser reads, without metadata such
+    as place, time and camera; training on it gives the same frame. The record is written last, so
+    every record has its image.
 
     Raises
     ------

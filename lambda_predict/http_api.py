@@ -1,4 +1,4 @@
-"""The HTTP interface: API Gateway's events in, results or RFC 9457 problems out."""
+"""The HTTP interface: answers API Gateway's events with results or RFC 9457 problems."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
 _EXPLAIN: dict[str, Explain | None] = {"true": "frame", "full": "full", "false": None}
-# What every answer carries; see https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html
+# Headers of every answer; see https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html
 _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -57,7 +57,7 @@ _SECURITY_HEADERS = {
     "Strict-Transport-Security": "max-age=31536000",
     "X-Content-Type-Options": "nosniff",
 }
-# The page and the schema change with a deployment alone: an hour is not too long to keep them.
+# The page and the schema change only with a deployment: clients may cache them for an hour.
 _CACHEABLE = "public, max-age=3600"
 _READ = ["GET", "HEAD"]
 _RETRY_SECONDS = 2
@@ -75,7 +75,7 @@ serving.prime_snapshot(models)
     correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True
 )
 def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
-    """Answer one request of the REST API, or of whatever else hands HTTP to a function."""
+    """Answer one request of the REST API, an HTTP API, a load balancer or a function URL."""
     request = http_event.of_rest_api(event)
     if request is None:
         return http_event.no_request(event)
@@ -95,13 +95,13 @@ def _resolved(request: dict[str, Any], context: LambdaContext) -> dict[str, Any]
 
 @app.post("/classify")
 def classify() -> Response[str]:
-    """Read the digits in one raw image, or in each of several."""
+    """Classify one raw image, or each of several."""
     mode: Mode = "multiple" if flag(app.current_event, "multiple") else "single"
     explain = choice(app.current_event, "explain", _EXPLAIN)
     images = read_images(app.current_event)
     if explain == "full" and not isinstance(images, bytes) and len(images) > 1:
-        # The gateway's time and Lambda's 6 MiB of answer hold what one picture may need, not 32.
-        raise BadRequest("explain=full takes one image a request; explain=true takes several.")
+        # The gateway's time limit and Lambda's 6 MiB of answer suffice for one image, not for 32.
+        raise BadRequest("explain=full allows one image a request: send one, or use explain=true.")
     classifier = models.classifier()
 
     def read(data: bytes) -> Result:
@@ -117,14 +117,14 @@ def classify() -> Response[str]:
 
 @app.post("/uploads")
 def offer_upload() -> Response[str]:
-    """An address to PUT one image to that is too large to be posted."""
+    """Return a presigned URL for a PUT of one image that is too large for a POST."""
     offer = uploads().offer(read_json(app.current_event, UploadRequest))
     return Response(201, _JSON, offer.model_dump_json())
 
 
 @app.route("/labels/.+", method=_READ)
 def label_of_upload() -> Response[str]:
-    """The label of an uploaded image, or word that it waits."""
+    """Return the label of an uploaded image, or 202 while it waits."""
     label = uploads().label(app.current_event.path_parameters["key"])
     if label is not None:
         return _ok(label)
@@ -134,7 +134,7 @@ def label_of_upload() -> Response[str]:
 
 @app.post("/feedback")
 def feedback() -> Response[str]:
-    """Keep a correction until a person has looked at it."""
+    """Store a correction for review."""
     # Needs boto3, as `uploads` does.
     from lambda_predict.feedback import FeedbackKept, FeedbackRequest, keep  # noqa: PLC0415
 
@@ -147,25 +147,25 @@ def feedback() -> Response[str]:
 
 @app.route("/model", method=_READ)
 def model() -> Response[str]:
-    """The manifest of the model in service."""
+    """Return the manifest of the model in service."""
     return _ok(models.classifier().manifest.to_json().decode())
 
 
 @app.route("/health", method=_READ)
 def health() -> Response[str]:
-    """200 once a model is loaded."""
+    """Return 200 once a model is loaded."""
     return _ok(Health(model=models.classifier().manifest.version).model_dump_json())
 
 
 @app.route("/openapi.json", method=_READ)
 def openapi() -> Response[str]:
-    """The schema of this API."""
+    """Return the OpenAPI description."""
     return Response(200, _JSON, _schema(), {"Cache-Control": _CACHEABLE})
 
 
 @app.route("/docs", method=_READ)
 def docs() -> Response[str]:
-    """A page to try the API; its scripts come with it, so it works without internet."""
+    """Return a page to try the API; it contains its scripts, so it works without internet."""
     page, policy = _docs_page()
     headers: dict[str, str | list[str]] = {
         "Cache-Control": _CACHEABLE,
@@ -176,37 +176,41 @@ def docs() -> Response[str]:
 
 @app.exception_handler(DigitsError)  # type: ignore[untyped-decorator]
 def expected(error: DigitsError) -> Response[str]:
-    """Turn an expected failure into its problem."""
+    """Answer an expected error with its problem."""
     return _problem(error.http_status, error.code, str(error))
 
 
 @app.not_found
 def not_found(_: NotFoundError) -> Response[str]:
-    """Say that there is no such call, or that it wants another method."""
+    """Answer that there is no such path, or that it needs another method."""
     # Powertools has no public list of its routes.
     routes = app._static_routes + app._dynamic_routes
     methods = {route.method for route in routes if route.rule.match(app.current_event.path)}
     if not methods:
-        return _problem(404, "not_found", "There is no such call; GET /docs lists them.")
+        return _problem(404, "not_found", "There is no such path: GET /docs lists all paths.")
     allow = ", ".join(sorted(methods | {"OPTIONS"}))
     if app.current_event.http_method == "OPTIONS":
         return Response(204, headers={"Allow": allow})
-    answer = _problem(405, "method_not_allowed", f"This call wants {' or '.join(sorted(methods))}.")
+    answer = _problem(
+        405,
+        "method_not_allowed",
+        f"This method is not allowed here: use {' or '.join(sorted(methods))}.",
+    )
     answer.headers["Allow"] = allow
     return answer
 
 
 @app.exception_handler(Exception)  # type: ignore[untyped-decorator]
 def unexpected(_: Exception) -> Response[str]:
-    """Log a failure that nobody foresaw; tell the caller no more than its request id."""
+    """Log an unexpected failure; give the caller the request id and no details."""
     logger.exception("Unexpected failure")
-    return _problem(500, "internal_error", "Something went wrong here; try again later.")
+    return _problem(500, "internal_error", "The service failed unexpectedly: try again later.")
 
 
 def _answer(
     image: NamedImage, read: Callable[[bytes], Result]
 ) -> IdentifiedResult | IdentifiedError:
-    """The answer for one image of several: its error spoils no other."""
+    """Return the answer for one image of several; its error does not affect the others."""
     try:
         if isinstance(image.data, BadRequest):
             raise image.data
@@ -233,7 +237,7 @@ def _schema() -> str:
 
 @cache
 def _docs_page() -> tuple[str, str]:
-    """The page, and the policy that lets run on it what is in it and nothing else."""
+    """Return the page, and the content security policy that allows only its own scripts."""
     from aws_lambda_powertools.event_handler.openapi import swagger_ui  # noqa: PLC0415 - rarely used
 
     assets = Path(swagger_ui.__file__).parent
@@ -257,9 +261,9 @@ def _docs_page() -> tuple[str, str]:
 
 @cache
 def _storage() -> tuple[S3Client, str, str]:
-    """A client, and the buckets of images and of labels.
+    """Return a client, the images bucket and the labels bucket.
 
-    Made when first asked for: reading an image that is posted needs neither.
+    They are created at first use: classifying a posted image needs none of them.
 
     Raises
     ------
@@ -268,7 +272,9 @@ def _storage() -> tuple[S3Client, str, str]:
     """
     images_bucket, labels_bucket = settings().images_bucket, settings().labels_bucket
     if not images_bucket or not labels_bucket:
-        raise StorageUnavailable("This service is set up without buckets to keep images in.")
+        raise StorageUnavailable(
+            "This service has no buckets to store images in: POST the image to /classify."
+        )
     from lambda_predict.uploads import s3_client  # noqa: PLC0415 - imports boto3
 
     return s3_client(), images_bucket, labels_bucket
@@ -276,7 +282,7 @@ def _storage() -> tuple[S3Client, str, str]:
 
 @cache
 def uploads() -> Uploads:
-    """What is uploaded, as the environment sets it. Raises `StorageUnavailable`."""
+    """Create the `Uploads` of the environment. Raises `StorageUnavailable`."""
     storage = _storage()
     from lambda_predict.uploads import Uploads  # noqa: PLC0415
 

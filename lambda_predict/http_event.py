@@ -1,7 +1,7 @@
-"""Events that call the HTTP function, in the one shape that it answers: the REST API's.
+"""Convert events that call the HTTP function to the REST API's format, which it answers.
 
-API Gateway's HTTP API and function URLs send payload 2.0, which differs in where things stand.
-Pings that keep a function warm are no requests, and neither is what a person tries in the console.
+API Gateway's HTTP API and function URLs send payload 2.0, which has other field names. Pings that
+keep a function warm are not requests, and neither are test events of the console.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from urllib.parse import parse_qs
 
 from lambda_predict.schemas import Problem
 
-# Paths of the template that have a parameter, and what precedes it.
+# Path parameters of the template, and the path before each.
 _LABELS, _LABEL = "/labels/", "/labels/{key+}"
 _PINGS = ("aws.events", "aws.scheduler")
-_REQUEST_ID = "-"  # where whoever calls gives none
+_REQUEST_ID = "-"  # used if the caller gives none
 
 
 def of_rest_api(event: Any) -> dict[str, Any] | None:
-    """The event of a request as the REST API would send it; None for what is no request."""
+    """Return a request's event in the REST API's format; None if it is not a request."""
     match event:
         case {"httpMethod": str(), "resource": str(path), "requestContext": {"requestId": _}}:
             # A custom domain's base path stands in `path`; `resource` is the template's own.
@@ -32,7 +32,7 @@ def of_rest_api(event: Any) -> dict[str, Any] | None:
 
 
 def answer_to(event: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer in the shape that goes with the event's."""
+    """Return the answer in the format that goes with the event."""
     if "resource" in event:
         return answer
     headers = {name: ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
@@ -40,13 +40,13 @@ def answer_to(event: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def no_request(event: Any) -> dict[str, Any]:
-    """The answer to an event that is no request: none to a ping, else what would be one."""
+    """Answer an event that is not a request: None to a ping, else an explanation."""
     if isinstance(event, dict) and event.get("source") in _PINGS:
         return {"statusCode": 204, "multiValueHeaders": {}, "body": "", "isBase64Encoded": False}
     problem = Problem.of(
         400,
         "bad_request",
-        "This event is no HTTP request; call the function through API Gateway, or send it an event"
+        "This event is not an HTTP request: call the function through API Gateway, or send an event"
         " of a REST API, of an HTTP API or of a function URL.",
         _REQUEST_ID,
     )
@@ -59,12 +59,12 @@ def no_request(event: Any) -> dict[str, Any]:
 
 
 def _of_payload_2(event: dict[str, Any]) -> dict[str, Any]:
-    """An event of payload 2.0.
+    """Convert an event of payload 2.0.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
     called = event["requestContext"]["http"]
-    # A route of its own says the path without stage and base path; the catch-all does not.
+    # A specific route's key holds the path without stage and base path; the catch-all's does not.
     _, _, route = str(event.get("routeKey") or "").partition(" ")
     stage = str(event["requestContext"].get("stage") or "$default")
     path = str(event.get("rawPath") or called["path"])
@@ -85,7 +85,7 @@ def _of_payload_2(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _completed(event: dict[str, Any], path: str) -> dict[str, Any]:
-    """The event with what only the REST API says: parameters of the path, and the request's id."""
+    """Add the fields that only the REST API sends: path parameters, and the request's id."""
     at = path.find(_LABELS)
     key = path[at + len(_LABELS) :] if at >= 0 else ""
     context = event.get("requestContext") or {}

@@ -1,20 +1,20 @@
-"""Make the label of one image agree with the image's current state.
+"""Write the label of one image so that it agrees with the image's current state.
 
-Events may come late, twice and out of order, so an event is only a hint to look: what the bucket
-holds at that moment decides. The tag of the label that is there is read *first*, then the image,
-and the new label is written on the condition that the old one is still there.
+Events may arrive late, twice and out of order, so an event only triggers a read: the bucket's
+content at that moment decides. The function reads the ETag of the existing label *first*, then the
+image, and writes the new label on the condition that the existing one has not changed.
 
-Why the last label is right, whatever runs beside it: each change of an image has an event, and each
-event's work ends with a write. So after the last change there is a write whose look at the image
-came after it. Every later write was conditional on a label that is at least that new, read *before*
-the image was looked at; so its look, too, came after the last change.
+The last label is right whatever runs at the same time: each change of an image has an event, and
+handling each event ends with a write. So after the last change there is a write that read the image
+after that change. Every later write was conditional on a label at least that new, whose ETag was
+read *before* the image; so it, too, read the image after the last change.
 
-It follows that a label is written even where the one that is there says the same: to leave out that
-write is to let a slower function win that looked while the image was something else for a moment
-(deleted and revived, say). A tombstone is written for the same reason; a gap could lose to nothing.
+Therefore a label is written even if the existing one is equal. Without that write, a slower
+function could win that read the image while it was different for a moment (deleted and restored,
+for example). A tombstone is written for the same reason: a missing label has no ETag to compare.
 
-An image that S3 has archived cannot be read. It keeps the label that it got before, or gets one
-that says `archived`; the event of its restoration brings the label of what is in it.
+An image that S3 has archived cannot be read. It keeps its earlier label, or gets one with the error
+`archived`; the event of its restoration triggers its labelling.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ _MODE: TypeAdapter[Mode] = TypeAdapter(Mode)
 class Labeller:
     """Writes labels of images in any bucket to one labels bucket. Safe to share between threads.
 
-    Threads wait for S3 side by side, but read images one at a time: there is one processor, and the
-    memory is measured for the largest image, not for several.
+    Threads wait for S3 concurrently, but classify images one at a time: there is one processor, and
+    the memory suffices for one image of the largest size, not for several.
 
     Parameters
     ----------
     s3
         The client that reads images and labels and writes labels.
     labels_bucket
-        Where labels go; never the bucket that the images are in.
+        Bucket for the labels; never the images bucket.
     default_mode
-        How to read an image whose metadata does not say.
+        The mode for an image whose metadata does not set one.
     """
 
     def __init__(self, s3: S3Client, labels_bucket: str, default_mode: Mode) -> None:
@@ -69,14 +69,14 @@ class Labeller:
         self._free = threading.Condition()
 
     def reconcile(self, bucket: str, key: str, classifier: Classifier) -> None:
-        """Write the label that the image at `key` should have now.
+        """Write the label of the current image at `key`.
 
         Raises
         ------
         Conflict
-            If others kept writing this label first; trying again later is safe.
+            If others kept changing this label first; a later retry is safe.
         ClientError, BotoCoreError
-            If S3 cannot be used just now, or may not be; trying again later is safe.
+            If S3 fails or denies access; a later retry is safe.
         """
         with self._alone_with(key):
             for _ in range(_ATTEMPTS):
@@ -87,11 +87,11 @@ class Labeller:
                 if self._labels.replace(key, new, seen=seen):
                     return
                 logger.info("The label changed meanwhile; looking again", key=key)
-        raise Conflict(f"The label of {key} kept changing; it is tried again later.")
+        raise Conflict(f"The label of {key} kept changing: the queue retries it.")
 
     @contextmanager
     def _alone_with(self, key: str) -> Iterator[None]:
-        """Keep other threads from the label of this key: all but one would look in vain."""
+        """Lock the label of this key: of several threads at once, only one could write."""
         with self._free:
             self._free.wait_for(lambda: key not in self._busy)
             self._busy.add(key)
@@ -103,7 +103,7 @@ class Labeller:
                 self._free.notify_all()
 
     def _label_of(self, bucket: str, key: str, classifier: Classifier) -> Label:
-        """The label of the image as it is now."""
+        """Read the image and return its label."""
         try:
             answer = _get_or_none(self._s3, bucket, key)
         except self._s3.exceptions.InvalidObjectState:
@@ -124,9 +124,9 @@ class Labeller:
         return label(result, source, mode)
 
     def _label_of_archived(self, bucket: str, key: str, classifier: Classifier) -> Label:
-        """The label that the image got before it was archived; else that it is archived.
+        """Return the label from before the image was archived, else one with the error `archived`.
 
-        The former is dated anew, for its tag has to change: see this module's first lines.
+        The earlier label gets a new date, so that its ETag changes: see the module's docstring.
         """
         answer = _head_or_none(self._s3, bucket, key)
         if answer is None:
@@ -136,7 +136,7 @@ class Labeller:
             return kept
         archived = Archived(
             f"The object is archived ({answer.get('StorageClass', 'unknown class')}) and cannot be"
-            " read; restore it, and it is labelled."
+            " read: restore it to have it labelled."
         )
         logger.info("The image is archived", key=key)
         return error_label(archived, source, None, classifier.model_info)
@@ -152,7 +152,7 @@ class Labeller:
 
 
 def _source(bucket: str, key: str, answer: Any) -> Source:
-    """The version of an image that S3's answer to a GET or a HEAD is about."""
+    """Return the image version of S3's answer to a GET or a HEAD."""
     return Source(
         bucket=bucket,
         key=key,
@@ -173,7 +173,7 @@ def _head_or_none(s3: S3Client, bucket: str, key: str) -> Any | None:
 
 
 def _get_or_none(s3: S3Client, bucket: str, key: str) -> Any | None:
-    """S3's answer, or None where there is no object (a delete marker included)."""
+    """Return S3's answer, or None if there is no object (or only a delete marker)."""
     try:
         return s3.get_object(Bucket=bucket, Key=key)
     except s3.exceptions.NoSuchKey:
@@ -181,12 +181,12 @@ def _get_or_none(s3: S3Client, bucket: str, key: str) -> Any | None:
 
 
 def _read_body(answer: Any) -> bytes:
-    """The object's bytes, unless there are more than any interface takes."""
+    """Return the object's bytes. Raises `TooLarge` if it has more than `MAX_BYTES`."""
     if answer["ContentLength"] > MAX_BYTES:
         answer["Body"].close()
         raise TooLarge(
             f"The object has {answer['ContentLength']:,} bytes, but at most {MAX_BYTES:,} are"
-            " taken; upload a smaller picture."
+            " allowed: upload a smaller image."
         )
     data: bytes = answer["Body"].read()
     return data

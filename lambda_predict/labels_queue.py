@@ -1,7 +1,7 @@
-"""The labels queue, for whoever finds an image that has not its label.
+"""Send images without a current label to the labels queue.
 
-An image is handed to the queue in what S3 would have sent: from there it is tried, tried again by
-itself, and in the end a dead letter, like any other.
+A message has the format of an S3 event: the queue delivers it, retries it by itself, and in the end
+makes it a dead letter, like any other.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from urllib.parse import quote_plus
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-_SENT_AT_ONCE = 10  # the most that SQS takes
+_SENT_AT_ONCE = 10  # SQS's limit on the messages of one call
 
 
 class NotSent(Exception):
-    """The queue did not take a message; whoever sent it must come back to it."""
+    """The queue rejected a message: the sender must send it again."""
 
 
 def send(sqs: SQSClient, queue: str, bucket: str, keys: Sequence[str]) -> None:
-    """Have images labelled by the queue.
+    """Send images to the labels queue.
 
     Raises
     ------
     NotSent, ClientError, BotoCoreError
-        If not all could be sent; sending them again is safe.
+        If not all could be sent; a retry is safe.
     """
     for start in range(0, len(keys), _SENT_AT_ONCE):
         answer = sqs.send_message_batch(
@@ -42,6 +42,6 @@ def send(sqs: SQSClient, queue: str, bucket: str, keys: Sequence[str]) -> None:
 
 
 def _event(bucket: str, key: str) -> dict[str, Any]:
-    """An S3 event's parts that the labels function reads, the key encoded as S3 does it."""
+    """Build the fields of an S3 event that the labels function reads, the key encoded as S3's."""
     s3 = {"bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/")}}
     return {"Records": [{"eventSource": "digits", "eventName": "Found", "s3": s3}]}

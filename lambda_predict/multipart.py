@@ -1,7 +1,7 @@
-"""Parts of a ``multipart/form-data`` body (RFC 7578) that are files, under their clients' names.
+"""Parse the files of a ``multipart/form-data`` body (RFC 7578) with their clients' names.
 
-python-multipart finds the parts. Their headers are read here, because its own reading of them
-refuses a part without a name and passes over ``filename*`` (RFC 5987), which clients send.
+python-multipart splits the body into parts. Their headers are parsed here, because its own parser
+refuses a part without a name and ignores ``filename*`` (RFC 5987), which clients send.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from digits.errors import BadRequest
 from lambda_predict.encoded import decoded
 
 _TEXT_TYPES = ("text/", "application/json", "application/x-www-form-urlencoded")
-# What browsers write for the characters that would end a name,
+# Browsers' escapes for the characters that would end a name,
 # https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data
 _BROWSERS_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 
 
-_MOST_HEADERS = 32  # of a part; python-multipart's own 8 are fewer than some clients send
+_MOST_HEADERS = 32  # headers of a part; some clients send more than python-multipart's default of 8
 
 
 @dataclass
 class Part:
-    """One part of a form: its headers, and its bytes as they were sent."""
+    """One part of a form: its headers, and its bytes as the client sent them."""
 
     headers: Message = field(default_factory=Message)
     sent: bytearray = field(default_factory=bytearray)
 
     @property
     def name(self) -> str:
-        """What the client called the file; the field's name where it did not."""
+        """The client's name for the file, else the field's name."""
         return self._parameter("filename") or self._parameter("name") or ""
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file, by its name, its type or its first bytes.
+        """Whether the part is a file, by its name, its type or its first bytes.
 
-        A file field of a browser's form without a chosen file is left out.
+        A browser's file field without a chosen file is not one.
         """
         filename = self._parameter("filename")
         if filename is not None:
@@ -58,12 +58,12 @@ class Part:
         )
 
     def data(self) -> bytes:
-        """Its bytes, decoded where a header says that they are encoded (RFC 2045).
+        """Return the bytes, decoded according to Content-Transfer-Encoding (RFC 2045).
 
         Raises
         ------
         BadRequest
-            If they are said to be base64 and are not.
+            If the header names base64 and the bytes are not base64.
         """
         sent = bytes(self.sent)
         encoding = (self.headers.get("content-transfer-encoding") or "").strip().lower()
@@ -72,7 +72,7 @@ class Part:
         return quopri.decodestring(sent) if encoding == "quoted-printable" else sent
 
     def _parameter(self, name: str) -> str | None:
-        """A parameter of Content-Disposition, its extended form (``name*``) before the plain."""
+        """Return a parameter of Content-Disposition; the extended form (``name*``) has priority."""
         found = self.headers.get_params([], header="content-disposition")
         values = [value for key, value in found if key.lower() == name]
         extended = next((value for value in values if isinstance(value, tuple)), None)
@@ -81,7 +81,7 @@ class Part:
         if not values:
             return None
         plain = str(values[0])
-        if plain.startswith("=?"):  # mail's way (RFC 2047), which some clients share
+        if plain.startswith("=?"):  # RFC 2047 as in mail, which some clients use
             try:
                 return str(make_header(decode_header(plain)))
             except (HeaderParseError, LookupError, UnicodeDecodeError):
@@ -90,18 +90,18 @@ class Part:
 
 
 def read(body: bytes, content_type: str, take: Callable[[Part], None]) -> None:
-    """Find the parts of a form and hand each to `take`, whatever that raises ends it.
+    """Parse the parts of a form and pass each to `take`; an exception of `take` ends the parsing.
 
     Raises
     ------
     BadRequest
-        If the content type names no boundary, or the body is not made of parts up to its end.
+        If the content type names no boundary, or the body is not a complete form.
     """
     header = Message()
     header["Content-Type"] = content_type
     boundary = header.get_boundary()
     if not boundary:
-        raise BadRequest("The Content-Type names no boundary; let your HTTP client write it.")
+        raise BadRequest("The Content-Type names no boundary: let the HTTP client set this header.")
     part, ended = Part(), False
     name, value = bytearray(), bytearray()
 
@@ -135,7 +135,9 @@ def read(body: bytes, content_type: str, take: Callable[[Part], None]) -> None:
         parser.write(_without_preamble(body, boundary))
         parser.finalize()
     except (FormParserError, ValueError) as error:
-        raise BadRequest("The body is not valid multipart/form-data.") from error
+        raise BadRequest(
+            "The body is not valid multipart/form-data: let the HTTP client encode the form."
+        ) from error
     if not ended:
         raise BadRequest(
             "The body is not valid multipart/form-data: it does not end with the boundary that its"
@@ -144,7 +146,7 @@ def read(body: bytes, content_type: str, take: Callable[[Part], None]) -> None:
 
 
 def _without_preamble(body: bytes, boundary: str) -> bytes:
-    """From the first boundary on, which begins the body or a line of it (RFC 2046, 5.1.1)."""
+    """Return the body from its first boundary, which starts a line (RFC 2046, section 5.1.1)."""
     delimiter = b"--" + boundary.encode("latin-1", "replace")
     if body.startswith(delimiter):
         return body
@@ -153,7 +155,7 @@ def _without_preamble(body: bytes, boundary: str) -> bytes:
 
 
 def _text(value: bytes) -> str:
-    """A header's value in UTF-8, as browsers send it, or else in Latin-1, as HTTP had it before."""
+    """Decode a header's value as UTF-8, as browsers send it, or else as Latin-1, as older HTTP."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
 """Logger and metrics of every function: structured JSON lines and CloudWatch's embedded format.
 
-A log line holds the request's id, what was decided and how long it took, and never the image.
+A log line holds the request's id, the outcome and the duration, and never the image.
 Traces come from Lambda's active tracing; each log line carries its trace id, so no SDK is needed.
 Service and namespace are Powertools' own environment variables, set in `template.yaml`.
 """
@@ -21,7 +21,7 @@ from lambda_predict.config import settings
 
 logger = Logger()
 metrics = Metrics()
-_counting = threading.Lock()  # Powertools collects for one thread, and a backfill has several
+_counting = threading.Lock()  # Powertools is not thread-safe, and a backfill has several threads
 
 
 def classify(
@@ -32,18 +32,18 @@ def classify(
     explain: Explain | None = None,
     max_bytes: int = image.MAX_BYTES,
 ) -> Result:
-    """`Classifier.classify`, and what became of the image logged and counted, a refusal included.
+    """Call `Classifier.classify`; log and count the outcome, errors included.
 
     ===============  ======================================================================
-    Images           looked at, whatever came of it
-    Errors           refused, in all and (in a second dimension) by their code
-    NeedsReview      read, but a person should look
-    Confidence       of the least sure digit, 0 to 1
-    Digit0 … Digit9  digits of each kind, those of answers that nobody need look at;
+    Images           classified or refused
+    Errors           refused images, in total and (in a second dimension) by error code
+    NeedsReview      results that a person should review
+    Confidence       of the least certain digit, 0 to 1
+    Digit0 … Digit9  digits of each kind in results that need no review;
                      only with ``DIGITS_DIGIT_METRICS``
-    DecodeTime       milliseconds from bytes to picture
-    InferenceTime    milliseconds from picture to answer
-    ModelAge         seconds since the model in service was made
+    DecodeTime       milliseconds from bytes to pixels
+    InferenceTime    milliseconds from pixels to result
+    ModelAge         seconds since the model in service was created
     ===============  ======================================================================
     """
     age = classifier.manifest.age.total_seconds()

@@ -1,9 +1,9 @@
-"""The OpenAPI 3.1 description of the HTTP API, made from the same pydantic models that answer.
+"""The OpenAPI 3.1 description of the HTTP API, generated from the pydantic models of the answers.
 
 The functions answer with exactly the fields and values that the models declare. The description
-allows more, so that clients made from it accept the answers of later versions: see `_growing`.
+allows more, so that clients generated from it accept answers of later versions: see `_growing`.
 
-`openapi.json` beside this file is what is served; a test says when it is not this module's output.
+The API serves `openapi.json` beside this file; a test checks that it is this module's output.
 
     python -m lambda_predict.openapi > lambda_predict/openapi.json
 """
@@ -40,15 +40,15 @@ _RESPONSES = (
     *(ClassifyResponse, Result, Health, Manifest, Problem),
     *(Upload, ImageLabel, ErrorLabel, Waiting, FeedbackKept),
 )
-_DESCRIPTION = """Send pictures of handwritten digits, get the digits.
+_DESCRIPTION = """Send images of handwritten digits, get the digits.
 
 Answers grow in minor versions: objects gain fields, and values marked `x-extensible-enum`, such as
 `reason` and `code`, gain others beside those listed. Ignore fields that you do not know, and treat
-an unknown `reason` as any other reason for review. What is there keeps its name and its meaning.
+an unknown `reason` as any other reason for review. Existing names keep their meaning.
 
 Requests are strict: an unknown field of a JSON body is a `bad_request`."""
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-# What is answered beside the typed errors, most of it by the gateway itself.
+# Answers beside the typed errors, most of them by the gateway itself.
 _OTHER_ERRORS = {
     403: "forbidden",
     404: "not_found",
@@ -60,7 +60,7 @@ _OTHER_ERRORS = {
 
 
 def document() -> dict[str, Any]:
-    """The whole description, ready for `json.dumps`."""
+    """Build the description, ready for `json.dumps`."""
     schemas = _growing(_definitions(_RESPONSES, "serialization"))
     for name in ("ErrorInfo", "Problem"):
         schemas[name]["properties"]["code"]["x-extensible-enum"] = every_code()
@@ -110,7 +110,7 @@ def document() -> dict[str, Any]:
 
 
 def _definitions(models: Iterable[type[BaseModel]], mode: JsonSchemaMode) -> dict[str, Any]:
-    """The schemas of models and of all that they hold, by name."""
+    """Build the schemas of models and of the models in their fields, by name."""
     _, schemas = models_json_schema(
         [(model, mode) for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -119,7 +119,7 @@ def _definitions(models: Iterable[type[BaseModel]], mode: JsonSchemaMode) -> dic
 
 
 def _growing(schema: Any) -> Any:
-    """The schema of an answer without the promise that no field and no value is ever added.
+    """Open the schema of an answer to fields and values that later versions add.
 
     An enumeration becomes a plain type with the extension ``x-extensible-enum``, which validators
     and generators of clients that do not know it ignore:
@@ -142,7 +142,7 @@ def _growing(schema: Any) -> Any:
 
 
 def every_code() -> list[str]:
-    """Every code that an answer of the API can have."""
+    """List every error code of the API."""
     return sorted({*_OTHER_ERRORS.values(), *(error.code for error in _all_errors(DigitsError))})
 
 
@@ -158,14 +158,14 @@ def _classify() -> dict[str, Any]:
         "parameters": [
             _query(
                 "multiple",
-                "Read every digit, in reading order, instead of the one.",
+                "Read every digit, in reading order, instead of one digit.",
                 {"type": "boolean", "default": False},
             ),
             _query(
                 "explain",
-                "Add to each digit, with `true`, the 28×28 frame that the network was shown; with"
-                " `full`, for one image, also what mattered in it and what the first layers made of"
-                f" it, for its first {MOST} digits.",
+                "With `true`, add to each digit the 28×28 frame that the classifier was given. With"
+                " `full`, for one image, also add the saliency map and the feature maps of the"
+                f" first layers, for the first {MOST} digits.",
                 {"type": "string", "enum": ["true", "full", "false"], "default": "false"},
             ),
         ],
@@ -201,14 +201,14 @@ def _classify() -> dict[str, Any]:
 def _uploads() -> dict[str, Any]:
     return {
         "operationId": "offerUpload",
-        "summary": "An address to PUT an image to that is too large to be posted",
-        "description": "PUT the image's bytes to the `url` with the `headers` that come with it."
-        " Its label is found under the `key`. Uploads are deleted after 30 days, and their labels"
-        " with them.",
+        "summary": "Get an address for the PUT of an image that is too large for a POST",
+        "description": "PUT the image's bytes to `url` with the given `headers`."
+        " `GET /labels/{key}` returns its label. Uploads and their labels are deleted after 30"
+        " days.",
         "requestBody": {"required": True, "content": _json("UploadRequest")},
         "responses": {
             "201": {
-                "description": "Where to put it",
+                "description": "The address for the PUT",
                 "content": _json("Upload"),
                 "links": {
                     "label": {"operationId": "label", "parameters": {"key": "$response.body#/key"}}
@@ -222,20 +222,20 @@ def _uploads() -> dict[str, Any]:
 def _label() -> dict[str, Any]:
     return {
         "operationId": "label",
-        "summary": "The label of an uploaded image",
+        "summary": "Get the label of an uploaded image",
         "parameters": [
             {
                 "name": "key",
                 "in": "path",
                 "required": True,
-                "description": "The key that came with the address; its slashes may stay as they"
-                " are or be encoded.",
+                "description": "The `key` that `POST /uploads` returned; its slashes may be encoded"
+                " or not.",
                 "schema": {"type": "string", "pattern": UPLOAD_KEY},
             }
         ],
         "responses": {
             "200": {
-                "description": "The label: a result, or why the image cannot be labelled",
+                "description": "The label: a result, or the error of the image",
                 "content": {
                     "application/json": {
                         "schema": {
@@ -248,7 +248,7 @@ def _label() -> dict[str, Any]:
                 },
             },
             "202": {
-                "description": "The image is there, its label is not yet",
+                "description": "The image is stored, but not labelled yet",
                 "headers": {
                     "Retry-After": {
                         "description": "Seconds to wait before asking again",
@@ -266,7 +266,7 @@ def _feedback() -> dict[str, Any]:
     return {
         "operationId": "feedback",
         "summary": "Submit a correction",
-        "description": "Kept, without where and when it was taken, until a person looks at it.",
+        "description": "The image is stored without its metadata, for review by a person.",
         "requestBody": {"required": True, "content": _json("FeedbackRequest")},
         "responses": {
             "202": {"description": "Kept", "content": _json("FeedbackKept")},
@@ -302,7 +302,7 @@ def _json(model: str) -> dict[str, Any]:
 
 
 def _problems(*statuses: int) -> dict[str, Any]:
-    """Responses in the form of RFC 9457; each names the codes that its status can have."""
+    """Build the responses in RFC 9457's format; each lists the error codes of its status."""
     codes: dict[int, list[str]] = {status: [code] for status, code in _OTHER_ERRORS.items()}
     for error in _all_errors(DigitsError):
         known = codes.setdefault(error.http_status, [])
@@ -320,10 +320,10 @@ def _problems(*statuses: int) -> dict[str, Any]:
 
 
 def _all_errors(base: type[DigitsError]) -> list[type[DigitsError]]:
-    """The errors of `digits.errors` that have a code.
+    """List the errors of `digits.errors` that have a code.
 
-    Other modules define some that the API never answers with, and that exist only where the module
-    was imported.
+    Other modules define errors that the API never answers with, and that exist only once the module
+    is imported.
     """
     below = [error for child in base.__subclasses__() for error in _all_errors(child)]
     own = hasattr(base, "code") and base.__module__ == DigitsError.__module__

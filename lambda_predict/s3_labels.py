@@ -1,9 +1,9 @@
-"""The S3 interface: queue messages that carry S3 events in, label objects out.
+"""The S3 interface: writes labels for queue messages that carry S3 events.
 
-First-time messages come in batches, those that come back one at a time and by a queue of their own
-(`template.yaml`), so an image that takes the time or the memory of the whole function does so once
-with neighbours and then alone. A small image is waiting for S3 most of its time, so those of a
-batch wait together; they are read one at a time (`labelling`).
+New messages arrive in batches; retried ones arrive singly from a queue of their own
+(`template.yaml`). So an image that exhausts the function's time or memory fails once with others
+and then alone. A small image mostly waits for S3, so the images of a batch are fetched at once;
+they are classified one at a time (`labelling`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from lambda_predict.config import settings
 from lambda_predict.labelling import Labeller
 from lambda_predict.observability import logger, metrics
 
-_AT_ONCE = 10  # messages: a batch of the queue's (template.yaml)
-# A fault that outlasts these attempts is the queue's to retry.
+_AT_ONCE = 10  # threads: one for each message of a batch (template.yaml)
+# After these attempts the queue retries the message.
 _S3_CONFIG = Config(
     connect_timeout=2,
     read_timeout=10,
@@ -39,17 +39,17 @@ _S3_CONFIG = Config(
     max_pool_connections=_AT_ONCE,
 )
 
-_threads = ThreadPoolExecutor(_AT_ONCE)  # each started when it is first needed
+_threads = ThreadPoolExecutor(_AT_ONCE)  # each is started at its first use
 
-# A new image is begun only with this much time left: the largest needs a tenth of it.
+# Milliseconds that must be left to begin a new image: the largest needs a tenth of them.
 _ENOUGH_MILLISECONDS = 10_000
 
 
 class _Together(BatchProcessor):
-    """Begins all records of a batch at once, each in a thread of its own."""
+    """Processes all records of a batch at once, each in its own thread."""
 
     def process(self) -> list[tuple[Any, ...]]:
-        """What became of each record, in their order."""
+        """Return the outcome of each record, in their order."""
         return list(_threads.map(self._process_record, self.records))
 
 
@@ -61,7 +61,7 @@ serving.prime_snapshot(models)
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    """Label the images that a batch of messages names; report those to be tried again."""
+    """Label the images that a batch of messages names; return the messages to retry."""
     metrics.add_metric("Batches", MetricUnit.Count, 1)
     return process_partial_response(
         event=event, record_handler=label_images, processor=processor, context=context
@@ -69,18 +69,20 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
 
 
 class OutOfTime(Exception):
-    """The images before this one took the function's time; it is handed back, not begun."""
+    """Too little time is left for this image: the message returns to the queue."""
 
 
 def label_images(record: SQSRecord, lambda_context: LambdaContext) -> None:
     """Label every image that one message names.
 
-    Whatever this raises sends the message back to the queue, and in the end to the dead letters: a
-    fault that may pass, and also a message that is no S3 event, which a person should see.
+    Every exception returns the message to the queue, and in the end makes it a dead letter: for
+    transient failures as for a message that is not an S3 event, which a person should see.
     """
     try:
         if lambda_context.get_remaining_time_in_millis() < _ENOUGH_MILLISECONDS:
-            raise OutOfTime("The images before it took the time; it is handed back, not begun.")
+            raise OutOfTime(
+                "Too little time is left for this image; its message returns to the queue."
+            )
         body = record.json_body
         if body.get("Event") == "s3:TestEvent":
             return
@@ -89,7 +91,7 @@ def label_images(record: SQSRecord, lambda_context: LambdaContext) -> None:
             logger.thread_safe_append_keys(bucket=bucket, key=key)
             labeller().reconcile(bucket, key, models.classifier())
     except Exception:
-        # With the image's key still in it: `digits labels retry` looks for that.
+        # The line includes the image's key, which `digits labels retry` searches for.
         logger.exception("Not labelled; the queue hands the message out again")
         raise
     finally:
@@ -98,10 +100,12 @@ def label_images(record: SQSRecord, lambda_context: LambdaContext) -> None:
 
 @cache
 def labeller() -> Labeller:
-    """The labeller of this process, as the environment sets it."""
+    """Create the labeller of this process from the environment."""
     bucket = settings().labels_bucket
     if bucket is None:
-        raise RuntimeError("DIGITS_LABELS_BUCKET is not set; deploy the function by template.yaml.")
+        raise RuntimeError(
+            "DIGITS_LABELS_BUCKET is not set: deploy the function with template.yaml."
+        )
     return Labeller(boto3.client("s3", config=_S3_CONFIG), bucket, settings().label_mode)
 
 

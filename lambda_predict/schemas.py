@@ -1,4 +1,4 @@
-"""What goes over HTTP around the recogniser's own result types."""
+"""Requests and responses of the HTTP API, around the recogniser's result types."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from digits.image import MAX_BYTES
 from digits.results import ErrorInfo, Mode, Result
 
 MAX_IMAGES = 32
-# The keys that `POST /uploads` gives: a date, 16 random bytes, a name of unreserved characters.
+# Keys of `POST /uploads`: a date, 16 random bytes in hex, a name of unreserved characters.
 UPLOAD_KEY = r"^uploads/[0-9]{4}-[0-9]{2}-[0-9]{2}/[A-Za-z0-9_-]{22}/[A-Za-z0-9._-]{1,100}$"
 EXAMPLE_KEY = "uploads/2026-11-26/Vq3yIbu1TzSBk5nm0n4d3A/IMG_1.jpg"
 EXAMPLE_VERSION = "20261123T204400Z-1a2b3c4d"
 BASE64 = (
-    "The image file's bytes in base64; in lines, without padding or in the URL-safe alphabet, too,"
-    " and as a `data:` URL."
+    "The image file's bytes in base64. Line breaks, missing padding, the URL-safe alphabet"
+    " and `data:` URLs are accepted."
 )
 
 
 def without_default(schema: dict[str, Any]) -> None:
-    """Absent is absent: the empty text that stands for it here may not be sent."""
+    """Hide the default: an absent field is the empty text here, which clients may not send."""
     schema.pop("default")
 
 
@@ -43,7 +43,7 @@ class EncodedImage(Body):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Annotated[str, Field(description="Yours; it comes back with the result.")]
+    id: Annotated[str, Field(description="Your name for the image; the answer repeats it.")]
     data: Annotated[
         str,
         Field(
@@ -81,7 +81,7 @@ class ClassifyResponse(Body):
 
 
 class UploadRequest(Body):
-    """What is to be uploaded."""
+    """The file to upload."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -90,7 +90,7 @@ class UploadRequest(Body):
         Field(
             min_length=1,
             max_length=1024,
-            description="The file's name; what of it cannot stand in an address is replaced.",
+            description="The file's name; characters that are reserved in addresses are replaced.",
             examples=["IMG_1.jpg"],
         ),
     ]
@@ -98,7 +98,7 @@ class UploadRequest(Body):
         int,
         Field(
             ge=1,
-            description="Of the file, in bytes. The PUT must have exactly so many.",
+            description="Size of the file in bytes. The PUT must have exactly this size.",
             examples=[8_000_000],
             json_schema_extra={"maximum": MAX_BYTES},  # more is `too_large`, not `bad_request`
         ),
@@ -107,35 +107,35 @@ class UploadRequest(Body):
         str | None,
         Field(
             pattern=r"^(image/[A-Za-z0-9.+-]{1,60}|application/octet-stream)$",
-            description="If given, the PUT must carry it.",
+            description="If given, the PUT must send it as its Content-Type.",
             examples=["image/jpeg"],
         ),
     ] = None
     mode: Annotated[
-        Mode | None, Field(description="How to read it, if not as the service is set to.")
+        Mode | None, Field(description="Mode for this image. Default: the service's label mode.")
     ] = None
 
 
 class Upload(Body):
-    """Where to put the image, and under which key its label is found."""
+    """The address to PUT the image to, and the key of its label."""
 
     key: Annotated[str, Field(pattern=UPLOAD_KEY, examples=[EXAMPLE_KEY])]
-    url: Annotated[str, Field(description="Takes the image's bytes without the API's key.")]
+    url: Annotated[str, Field(description="The presigned address; it needs no API key.")]
     method: Literal["PUT"] = "PUT"
     headers: Annotated[
         dict[str, str],
         Field(
-            description="To send with the bytes, as they are. `If-None-Match` is among them: a"
-            " second PUT is answered with 412, which after an answer that was lost means that the"
-            " first was done."
+            description="Send these headers unchanged with the bytes. Because of `If-None-Match`, a"
+            " second PUT is answered with 412; if the first answer was lost, 412 means that the"
+            " first PUT succeeded."
         ),
     ]
     expires_at: Annotated[str, Field(description="UTC.", examples=["2026-11-26T12:15:00Z"])]
-    max_bytes: Annotated[int, Field(description="The most that an image may have.")]
+    max_bytes: Annotated[int, Field(description="The largest size of an image, in bytes.")]
 
 
 class Waiting(Body):
-    """The image is there, its label is not yet."""
+    """The image is stored, but not labelled yet."""
 
     status: Literal["waiting"] = "waiting"
 
@@ -148,7 +148,7 @@ class Health(Body):
 
 
 class Problem(Body):
-    """An error as RFC 9457 has it, with our stable `code` and the request's id."""
+    """An error in RFC 9457's format, with a stable `code` and the request's id."""
 
     type: str = "about:blank"
     title: str

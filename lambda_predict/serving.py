@@ -1,4 +1,4 @@
-"""The model in service: follow the pointer, swap after checking, keep the old one if in doubt."""
+"""The model in service: follow the registry's pointer, load and check a new model, then swap."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from lambda_predict.observability import logger, metrics
 
 
 class ModelInService:
-    """Gives the classifier of the promoted model, at most `refresh_seconds` behind the pointer.
+    """Provides the classifier of the promoted model, at most `refresh_seconds` behind the pointer.
 
-    Safe to share between threads: one looks, the others wait for what it finds.
+    Safe to share between threads: one refreshes, the others wait for it.
 
-    Where nothing is promoted, or there is no store, that is the model that ships with the code. A
-    bundle that is broken, half-published or tampered with is refused, logged and counted, and the
-    model at hand (at first the shipped one) keeps serving. A store that cannot be reached leaves
-    the model at hand in service too, but is an error before the first model: to guess which model
-    should answer would be a silent mistake.
+    Without a registry, or before the first promotion, this is the model that ships with the code. A
+    bundle that is broken, incomplete or tampered with is refused, logged and counted, and the
+    current model (at first the shipped one) keeps serving. If the registry cannot be reached, the
+    current model keeps serving too; before the first model was loaded, this is an error, because
+    the shipped model might not be the promoted one.
 
     Parameters
     ----------
     models
-        The store, or None to serve the shipped model alone.
+        The registry, or None to serve the shipped model only.
     refresh_seconds
-        The longest time for which the pointer is not looked at.
+        The time after which the pointer is read again.
     clock
         Monotonic seconds.
     """
@@ -57,12 +57,12 @@ class ModelInService:
         self._lock = threading.Lock()
 
     def classifier(self) -> Classifier:
-        """The classifier to answer with now.
+        """Return the classifier of the model in service.
 
         Raises
         ------
         StoreUnreachable
-            If the pointer could never be read so far.
+            If the pointer has never been read successfully.
         """
         with self._lock:
             if self._classifier is None or self._is_due():
@@ -71,11 +71,11 @@ class ModelInService:
             return self._classifier
 
     def look_again(self) -> None:
-        """Look at the pointer before the next answer: a restored snapshot's clock tells nothing."""
+        """Read the pointer before the next answer: a restored snapshot's clock has no meaning."""
         self._looked_at = None
 
     def close(self) -> None:
-        """Close the connections to the store; the next look at the pointer opens its own."""
+        """Close the connections to the registry; the next read of the pointer opens new ones."""
         if self._models is not None:
             self._models.close()
 
@@ -129,7 +129,7 @@ class ModelInService:
 
 
 def _promoted(models: Store, pointer: Pointer) -> Bundle:
-    """What the pointer names; where that is what ships with the code, nothing need be fetched."""
+    """Load the pointer's model; the model that ships with the code needs no download."""
     at_hand = bundle.in_folder(bundle.SHIPPED)
     with suppress(ModelUnavailable):
         shipped = bundle.read(at_hand, manifest_sha256=pointer.manifest_sha256)
@@ -139,16 +139,16 @@ def _promoted(models: Store, pointer: Pointer) -> Bundle:
 
 
 def from_settings() -> ModelInService:
-    """The model in service as the environment names it."""
+    """Create the models of the registry that the environment names."""
     address = settings().models
     models = object_store.open_store(address) if address else None
     return ModelInService(models, settings().model_refresh_seconds)
 
 
 def prime_snapshot(models: ModelInService) -> None:
-    """Load the model into a SnapStart snapshot, and look at the pointer anew after each restore.
+    """Load the model into a SnapStart snapshot, and read the pointer again after each restore.
 
-    No connection goes into the snapshot: its other end would be gone when it is restored.
+    The snapshot holds no open connection: its peer would be gone after a restore.
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
     """
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
@@ -157,7 +157,7 @@ def prime_snapshot(models: ModelInService) -> None:
     try:
         models.classifier()
     except StoreUnreachable as error:
-        # The first request asks again; failing here would fail the deployment instead.
+        # The first request tries again; an exception here would fail the deployment.
         logger.warning("The snapshot holds no model", reason=str(error))
     finally:
         models.close()

@@ -1,16 +1,16 @@
-"""The sweep: finds images that have not the label they should have, and has them labelled.
+"""The reconciliation sweep: sends images without a current label to the labels queue.
 
-An event may be lost, and images may be older than the queue. On a schedule, this goes through the
-images bucket in the order of its keys and sends to the labels queue what an event would have sent:
-each image without a label of its current version, and each deleted one whose label is no tombstone.
-It labels nothing itself, so it can run at any time beside the others.
+Events may be lost, and images may be older than the queue. On a schedule, the sweep lists the
+images bucket in the order of its keys and sends to the labels queue each image without a label of
+its current version, and each deleted image whose label is not a tombstone. It writes no labels
+itself, so it can run at any time beside the other functions.
 
-One run goes as far as its time allows, a page of the listing after the other, and keeps in the
-labels bucket how far it came; the next goes on from there, and at the end they start over. A run
-that is killed repeats one page. Memory holds one page, however large the bucket is.
+A run processes pages of the listing until its time is over, and stores its position in the labels
+bucket; the next run continues there, and starts over at the end. A run that is killed repeats one
+page. Memory holds one page, however large the bucket is.
 
-What it does not see: an image of which every version was deleted for good, its event lost. Nothing
-in the images bucket tells of it any more.
+The sweep does not find an image whose versions were all deleted for good and whose event was lost:
+the images bucket has no trace of it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 POSITION = "sweep/position.json"
-# Labels read at once: a read is waiting, mostly.
+# Labels read at once; a read mostly waits for S3.
 _READERS = 16
 # A page is 1,000 labels to read, and messages to send.
 _ENOUGH_MILLISECONDS = 60_000
@@ -52,7 +52,7 @@ _CONFIG = Config(
 
 
 class _Position(BaseModel):
-    """How far the runs came: the last key of the last page that was done; None at the end."""
+    """The position of the sweep: the last key of the last finished page; None at the end."""
 
     after: str | None
 
@@ -67,9 +67,9 @@ class Sweep:
     images, labels
         The buckets.
     queue
-        URL of the queue that images are labelled from.
+        URL of the labels queue.
     grace
-        What changed this lately is left to its own event.
+        Images that changed within this time are skipped: their own event is still due.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Sweep:
         self._grace = grace
 
     def position(self) -> str | None:
-        """The key after which to go on; None to start at the first."""
+        """Return the key to continue after; None to start at the first."""
         try:
             answer = self._s3.get_object(Bucket=self._labels_bucket, Key=POSITION)
         except self._s3.exceptions.NoSuchKey:
@@ -92,23 +92,23 @@ class Sweep:
         return _Position.model_validate_json(answer["Body"].read()).after
 
     def keep_position(self, after: str | None) -> None:
-        """Let the next run go on after this key; None lets it start over."""
+        """Store the key after which the next run continues; None lets it start over."""
         body = _Position(after=after).model_dump_json().encode()
         self._s3.put_object(Bucket=self._labels_bucket, Key=POSITION, Body=body)
 
     def page(self, after: str | None) -> tuple[int, int, str | None]:
-        """Do the page after a key.
+        """Process the page after a key.
 
         Returns
         -------
         looked, sent, after
-            How many images were looked at (folders left out), how many were sent to the queue, and
-            the key to go on after; None at the end.
+            How many images were checked (without folders), how many were sent to the queue, and the
+            key to continue after; None at the end.
 
         Raises
         ------
         NotSent, ClientError, BotoCoreError
-            If the page could not be done; doing it again is safe.
+            If the page could not be processed; a retry is safe.
         """
         start = {"KeyMarker": after} if after is not None else {}
         listing = self._s3.list_object_versions(Bucket=self._images, **start)  # type: ignore[arg-type]
@@ -123,10 +123,10 @@ class Sweep:
         return looked, len(wrong), listing.get("NextKeyMarker")
 
     def _settled(self, listing: ListObjectVersionsOutputTypeDef) -> list[Source]:
-        """The current versions in a listing; one without a tag is a deletion.
+        """Yield the current versions in a listing; one without an ETag is a deletion.
 
-        The current version of a key is listed before its older ones, so to go on after the last key
-        of a page, not after its last version, leaves out old versions only.
+        The current version of a key is listed before its older ones, so continuing after the last
+        key of a page, not after its last version, skips old versions only.
         """
         before = datetime.now(timezone.utc) - self._grace
         versions = [
@@ -155,7 +155,7 @@ class Sweep:
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Go on with the sweep for as long as there is time; say what was done."""
+    """Continue the sweep until the time is over; return the counts."""
     after = sweep().position()
     looked = sent = 0
     while True:
@@ -173,7 +173,7 @@ def handler(_: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 @cache
 def sweep() -> Sweep:
-    """The sweep of this process, as the environment sets it."""
+    """Create the sweep of this process from the environment."""
     images, labels, queue = buckets_and_queue()
     return Sweep(
         boto3.client("s3", config=_CONFIG),

@@ -1,7 +1,7 @@
-"""Photos over the payload limit: an address to PUT one to, and the label that it got.
+"""Uploads of photos over the payload limit: presigned addresses for a PUT, and their labels.
 
-A caller sees the labels of keys that `Uploads.offer` can have made and of no others: the rest of
-the bucket is the account's own business. Such a key is a capability, its id cannot be guessed.
+A caller can read only the labels of keys in the format of `Uploads.offer`, not of other objects in
+the bucket. Such a key is a capability: its id cannot be guessed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _MAX_NAME = 100
 
 
 def s3_client() -> S3Client:
-    """A client whose signed addresses name the bucket's own region.
+    """Create a client whose presigned addresses name the bucket's own region.
 
-    By default botocore signs for the global endpoint, which sends a PUT to a young bucket of
-    another region elsewhere, and adds checksums that the sender of the bytes would have to make.
+    By default botocore signs for the global endpoint, which redirects a PUT to a new bucket of
+    another region, and adds checksums that the client would have to compute.
     """
     config = Config(
         **PATIENCE,
@@ -52,23 +52,23 @@ def s3_client() -> S3Client:
 
 @contextmanager
 def storage() -> Iterator[None]:
-    """Turn what S3 cannot do just now into an error that tells nothing of the account."""
+    """Turn S3's errors into `StorageUnavailable`, without details of the account."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
         logger.error("S3 cannot be used", reason=str(error))
-        raise StorageUnavailable("The storage cannot be used now; try again later.") from error
+        raise StorageUnavailable("The storage is not available: try again later.") from error
 
 
 class Uploads:
-    """Gives addresses to upload to, and what became of what was uploaded.
+    """Offers addresses for uploads, and returns the labels and bytes of uploaded images.
 
     Parameters
     ----------
     s3
         The client that signs and reads: see `s3_client`.
     images_bucket, labels_bucket
-        Where images are put, and where their labels are found.
+        The bucket of the uploads, and the bucket of their labels.
     """
 
     def __init__(self, s3: S3Client, images_bucket: str, labels_bucket: str) -> None:
@@ -77,10 +77,10 @@ class Uploads:
         self._labels = labels_bucket
 
     def offer(self, wanted: UploadRequest) -> Upload:
-        """An address that takes one PUT of an image for the next `EXPIRES`.
+        """Return an address that accepts one PUT of an image within `EXPIRES`.
 
-        The number of bytes is signed, and that nothing may be there yet: whoever has the address
-        can neither store more nor store again.
+        The signature covers the number of bytes and `If-None-Match: *`: a client can store neither
+        more bytes nor a second object.
 
         Raises
         ------
@@ -114,17 +114,17 @@ class Uploads:
         )
 
     def label(self, given: str) -> str | None:
-        """The JSON of the label of an uploaded image; None while it waits to be labelled.
+        """Return the JSON of an uploaded image's label; None while it waits to be labelled.
 
         Parameters
         ----------
         given
-            The image's key as it stands in the path, percent-encoded or not.
+            The image's key from the path, percent-encoded or not.
 
         Raises
         ------
         NotFound
-            If there is no such upload: never, not yet, or not any more.
+            If there is no such upload, or no upload yet, or it was deleted.
         StorageUnavailable
             If S3 does not answer, or refuses.
         """
@@ -138,13 +138,13 @@ class Uploads:
         try:
             gone = Written.model_validate_json(found).deleted
         except ValidationError as error:
-            raise StorageUnavailable("The label cannot be read now; try again later.") from error
+            raise StorageUnavailable("The label cannot be read: try again later.") from error
         if gone:
             raise _no_such_upload()
         return found.decode()
 
     def image(self, given: str) -> bytes:
-        """The bytes of an uploaded image.
+        """Return the bytes of an uploaded image.
 
         Raises
         ------
@@ -164,9 +164,9 @@ class Uploads:
         return data
 
     def _read(self, bucket: str, key: str, max_bytes: int | None = None) -> bytes | None:
-        """The object's bytes; None if it does not exist."""
-        # S3 answers a GET of a missing object with 403 unless the bucket may be listed, and a right
-        # to list below one prefix is none to a GET, which has no prefix. So it is asked by listing.
+        """Return the object's bytes; None if it does not exist."""
+        # S3 answers a GET of a missing object with 403 unless the caller may list the whole bucket;
+        # a permission for one prefix does not count, as a GET has no prefix. So list the key.
         if not self._exists(bucket, key):
             return None
         try:
@@ -174,7 +174,7 @@ class Uploads:
         except self._s3.exceptions.NoSuchKey:
             return None
         except self._s3.exceptions.InvalidObjectState as error:
-            raise Archived("The upload is archived; have it restored first.") from error
+            raise Archived("The upload is archived: restore it first.") from error
         with answer["Body"] as body:
             if max_bytes is not None and answer["ContentLength"] > max_bytes:
                 raise _too_large(answer["ContentLength"])
@@ -186,10 +186,10 @@ class Uploads:
 
 
 def upload_key(given: str) -> str:
-    """The key that `given` stands for, decoded if need be. Raises `NotFound` if it is no upload's.
+    """Decode the key of an upload. Raises `NotFound` if `given` is not one.
 
-    A gateway may have decoded the path or not; an upload's key holds nothing that needs encoding,
-    so decoding it again changes nothing.
+    A gateway may have decoded the path or not; an upload's key has no character that needs
+    encoding, so decoding it again changes nothing.
     """
     key = unquote(given)
     if not re.fullmatch(UPLOAD_KEY, key):
@@ -198,7 +198,7 @@ def upload_key(given: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """What of a file's name can stand in a key, a path and an address unencoded; never empty."""
+    """Replace characters of a file's name that need encoding in an address; never empty."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     words = re.sub(r"[^A-Za-z0-9._-]+", "_", re.split(r"[/\\]", plain)[-1]).strip("._")
     return words[-_MAX_NAME:].lstrip("._") or "image"
@@ -206,10 +206,10 @@ def safe_name(name: str) -> str:
 
 def _too_large(size: int) -> TooLarge:
     return TooLarge(
-        f"The upload has {size:,} bytes, but at most {MAX_BYTES:,} are taken; upload a smaller"
+        f"The upload has {size:,} bytes, but at most {MAX_BYTES:,} are allowed: upload a smaller"
         " picture."
     )
 
 
 def _no_such_upload() -> NotFound:
-    return NotFound("There is no such upload; POST /uploads gives an address to put one at.")
+    return NotFound("There is no such upload: POST /uploads returns an address for one.")

@@ -1,4 +1,4 @@
-"""The app: upload pictures of handwritten digits, see what is read in them and how surely.
+"""The app: upload pictures of handwritten digits, see the digits and their confidence.
 
-A thin interface over `digits`, without AWS and without TensorFlow. `app.py` is what Streamlit runs.
+A thin interface over `digits`, without AWS and without TensorFlow. Streamlit runs `app.py`.
 """

@@ -1,9 +1,9 @@
-"""The HTTP API as an engine: one picture a request, the same `Result` back.
+"""A client of the HTTP API: sends one picture a request, returns a `Result`.
 
-A picture that is too large for a request is put to an address that the API gives, and its label is
-waited for.
+A picture that is too large for a request is uploaded to an address that the API returns; the client
+then waits for its label.
 
-Standard library only: it is one kind of request, and Community Cloud installs nothing for it.
+Standard library only, so that Community Cloud needs no further package.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from digits.results import ErrorInfo, Explain, Result, read
 
 ADDRESS, KEY = "DIGITS_API_URL", "DIGITS_API_KEY"
 
-MOST_POSTED = 4 * 1024 * 1024  # bytes; the gateway refuses more before the function sees it
-_SECONDS = 35  # the gateway itself gives up after 29
-_LABEL_SECONDS = 90  # the labels function starts cold, and tries again what failed once
-_PAUSE_SECONDS = 1.0  # between two looks for a label
-_MOST_BYTES = 6 * 1024 * 1024  # a function can answer no more
+MOST_POSTED = 4 * 1024 * 1024  # bytes; the gateway refuses larger requests
+_SECONDS = 35  # the gateway's own limit is 29
+_LABEL_SECONDS = 90  # enough for a cold start of the labels function, and a retry
+_PAUSE_SECONDS = 1.0  # between two requests for a label
+_MOST_BYTES = 6 * 1024 * 1024  # Lambda's limit on an answer
 _PICTURES_FAULT: dict[int, type[ImageError]] = {
     413: TooLarge,
     415: UnsupportedFormat,
@@ -42,11 +42,11 @@ _UNREACHABLE = (OSError, http.client.HTTPException, ValueError)
 
 
 class Away(Exception):
-    """The API gives no answer that could be used; ``str(error)`` says why, to a person."""
+    """The API gives no usable answer; ``str(error)`` is the reason, fit to show to a person."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """An API does not redirect, and the key must not travel to where it would."""
+    """Refuse redirects: the API sends none, and the key must not go to another host."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -61,7 +61,7 @@ class Api:
     url
         The address with its stage, as the stack's output `ApiUrl` has it.
     key
-        What goes into ``x-api-key``.
+        The value of ``x-api-key``.
     """
 
     url: str
@@ -69,18 +69,18 @@ class Api:
 
     @property
     def host(self) -> str:
-        """Where pictures go, for a person to read."""
+        """The host that pictures are sent to, for people."""
         return self.url.partition("://")[2].partition("/")[0]
 
     def classify(self, data: bytes, *, explain: Explain | None) -> Result:
-        """Read all the digits of one picture; one of more than `MOST_POSTED` is not explained.
+        """Read all digits of one picture; above `MOST_POSTED` bytes without explanations.
 
         Raises
         ------
         ImageError
-            If the picture is at fault, in the API's words.
+            If the API refuses the picture, with the API's message.
         Away
-            If the API is.
+            If the API gives no usable answer.
         """
         if len(data) > MOST_POSTED:
             return _result_of_label(self._label(self._upload(data)))
@@ -89,23 +89,23 @@ class Api:
         return _result(self._post(f"/classify?{query}", data, "application/octet-stream"))
 
     def correct(self, picture: bytes, truth: str, answer: str, model: str) -> str:
-        """Send a picture that was read wrongly, and what it shows; returns the receipt's number.
+        """Send a correction of a picture; return the id of the feedback.
 
         Parameters
         ----------
         picture
             An image file.
         truth, answer
-            What it shows, and what was read.
+            The correction, and the `text` of the result.
         model
-            The version of the model that read it.
+            The version of the model of the result.
 
         Raises
         ------
         ImageError
             If the picture is refused.
         Away
-            If the API is not to be reached, or takes no corrections.
+            If the API cannot be reached, or accepts no corrections.
         """
         body = {
             "truth": truth,
@@ -117,7 +117,7 @@ class Api:
         return str(_field(receipt, "id"))
 
     def _upload(self, data: bytes) -> str:
-        """Put a picture to an address of its own; returns its key."""
+        """Upload a picture to the address that the API returns for it; return its key."""
         wanted = {"name": "picture", "size": len(data), "mode": "multiple"}
         offer = self._post("/uploads", json.dumps(wanted).encode(), "application/json")
         address, headers = _field(offer, "url"), _field(offer, "headers")
@@ -126,7 +126,7 @@ class Api:
                 _send("PUT", address, headers, data)
                 break
             except urllib.error.HTTPError as error:
-                if error.code == 412:  # the first was done, and its answer got lost
+                if error.code == 412:  # the first PUT succeeded, and its answer was lost
                     break
                 raise Away(f"Its storage answers with error {error.code}.") from error
             except _UNREACHABLE as error:
@@ -135,14 +135,14 @@ class Api:
         return str(_field(offer, "key"))
 
     def _label(self, key: str) -> bytes:
-        """The label of an upload, once it is there."""
+        """Wait for the label of an upload."""
         deadline = time.monotonic() + _LABEL_SECONDS
         while time.monotonic() < deadline:
             status, label = self._ask("GET", f"/labels/{key}", {}, None)
             if status == 200:
                 return label
             time.sleep(_PAUSE_SECONDS)
-        raise Away("It has not read the picture in time.")
+        raise Away("It did not read the picture in time. Try again later.")
 
     def _post(self, path: str, body: bytes, content_type: str) -> bytes:
         return self._ask("POST", path, {"Content-Type": content_type}, body)[1]
@@ -160,7 +160,7 @@ class Api:
 
 
 def configured() -> Api | None:
-    """The API that secrets or the environment name; None where neither does."""
+    """Return the API that secrets or the environment name; None if neither does."""
     st.secrets.load_if_toml_exists()  # which puts them into the environment
     url = os.environ.get(ADDRESS, "").strip()
     return Api(url, os.environ.get(KEY, "").strip()) if url else None
@@ -169,9 +169,9 @@ def configured() -> Api | None:
 def _send(
     method: str, address: str, headers: dict[str, str], body: bytes | None
 ) -> tuple[int, bytes]:
-    """The status and the body of an answer. Raises `HTTPError`, `Away` and `_UNREACHABLE`."""
+    """Return status and body of an answer. Raises `HTTPError`, `Away` and `_UNREACHABLE`."""
     if not address.startswith(("http://", "https://")):
-        raise Away(f"{ADDRESS} is no web address.")
+        raise Away(f"{ADDRESS} is not a web address: it must start with https://.")
     request = urllib.request.Request(address, body, headers, method=method)  # noqa: S310 - http
     opener = urllib.request.build_opener(_NoRedirects)
     with opener.open(request, timeout=_SECONDS) as answer:
@@ -189,7 +189,7 @@ def _result(answer: bytes) -> Result:
 
 
 def _result_of_label(label: bytes) -> Result:
-    """The result in a label, or the error that it has in its place."""
+    """Return the result in a label, or raise the error that it holds."""
     try:
         error = read(ErrorInfo, json.dumps(json.loads(label)["error"]).encode())
     except KeyError:
@@ -202,7 +202,7 @@ def _result_of_label(label: bytes) -> Result:
 
 
 def _field(answer: bytes, name: str) -> Any:
-    """A field of the JSON of an answer."""
+    """Return a field of an answer's JSON."""
     try:
         return json.loads(answer)[name]
     except (ValueError, KeyError, TypeError) as error:
@@ -210,17 +210,17 @@ def _field(answer: bytes, name: str) -> Any:
 
 
 def _unknown() -> Away:
-    return Away("It answers in a way that this app does not know.")
+    return Away("Its answer has a format that this app does not know.")
 
 
 def _refusal(error: urllib.error.HTTPError) -> ImageError | Away:
-    """An answer that is an error, as one of ours."""
+    """Convert an error answer to an exception of this package."""
     if error.code in _PICTURES_FAULT:
         return _PICTURES_FAULT[error.code](_detail(error) or "The API refuses this picture.")
     if error.code in {401, 403}:
         return Away("It refuses this app’s key.")
     if error.code == 429:
-        return Away("It has too much to do just now, or the day’s quota is used up.")
+        return Away("It is overloaded, or the day’s quota is used up. Try again later.")
     return Away(f"It answers with error {error.code}.")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 ROOT = str(Path(__file__).parents[1])
-# Community Cloud puts only this file's folder on the path, and `digits` lies beside it.
+# Community Cloud adds only this file's folder to the path; `digits` is beside that folder.
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
@@ -17,7 +17,7 @@ ICON = Path(__file__).with_name("icon.svg")
 
 st.set_page_config(page_title="Handwritten digits", page_icon=ICON, layout="wide")
 st.html(f"<style>{CSS}</style>")
-# Streamlit forgets a widget while its page is not shown, unless it is told again.
+# Streamlit drops a widget's state while its page is not shown, unless it is set again.
 st.session_state.engine = st.session_state.get("engine", "app")
 pages = [
     st.Page("views/recognise.py", title="Read digits", icon=":material/draw:", default=True),
@@ -25,7 +25,7 @@ pages = [
     st.Page("views/model.py", title="The model", icon=":material/neurology:"),
 ]
 page = st.navigation(pages, position="hidden")
-# Streamlit's own hides behind a button on a phone.
+# Streamlit hides its own navigation behind a button on phones.
 with st.container(horizontal=True, key="pages"):
     for link in pages:
         st.page_link(link)

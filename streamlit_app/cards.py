@@ -1,6 +1,6 @@
-"""Readings as HTML: pure functions from what was read to what is shown.
+"""Render readings as HTML cards; pure functions.
 
-File names come from strangers and reasons from the API, so whatever is not ours is escaped.
+File names are untrusted and reasons come from the API, so everything from outside is escaped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from streamlit_app.engine import Reading
 
 
 def card(reading: Reading) -> str:
-    """One picture's card: its answer, or in words why it has no answer."""
+    """Render one picture's card: its answer, or its error."""
     if reading.result is None:
         return _error_card(reading)
     result = reading.result
@@ -55,7 +55,7 @@ def _box(digit: Digit, result: Result) -> str:
 
 
 def placed(box: tuple[float, float, float, float], info: ImageInfo) -> str:
-    """The style that lays something over a box of the picture, at whatever size it is shown."""
+    """Return the CSS that places an element over a box of the picture, at any display size."""
     x, y, width, height = box
     across, down = 100 / info.width, 100 / info.height
     return (
@@ -88,17 +88,17 @@ def _note(result: Result) -> str:
 
 
 def _evidence(result: Result) -> str:
-    """What the network saw and thought of each digit: one large, or many small."""
+    """Render each digit's frame and probabilities: a single digit large, several small."""
     if not result.digits:
         return ""
     if len(result.digits) == 1:
         digit = result.digits[0]
         return (
-            f'<div class="evidence"><div><h4>How likely each digit is</h4>{bars(digit)}</div>'
-            f"<div><h4>What it saw</h4>{_frame(digit)}</div></div>"
+            f'<div class="evidence"><div><h4>Probability of each digit</h4>{bars(digit)}</div>'
+            f"<div><h4>The classifier’s input</h4>{_frame(digit)}</div></div>"
         )
     tiles = "".join(_tile(digit) for digit in result.digits)
-    return f'<div class="tiles"><h4>Digit by digit, as the network saw them</h4>{tiles}</div>'
+    return f'<div class="tiles"><h4>Digit by digit, as the classifier’s input</h4>{tiles}</div>'
 
 
 def _tile(digit: Digit) -> str:
@@ -120,7 +120,7 @@ def _frame(digit: Digit) -> str:
 
 
 def bars(digit: Digit) -> str:
-    """The ten probabilities as a bar chart; a screen reader says the numbers."""
+    """Render the ten probabilities as a bar chart, with the numbers for screen readers."""
     spoken = ", ".join(f"{d}: {words.percent(p)}" for d, p in enumerate(digit.probabilities))
     columns = "".join(
         f'<div class="bar{" best" if d == digit.digit else ""}"><em>{_short(p)}</em>'
@@ -131,7 +131,7 @@ def bars(digit: Digit) -> str:
 
 
 def _short(probability: float) -> str:
-    """What stands above a bar, where there is enough of one."""
+    """Return the label above a bar; empty for a small probability."""
     if probability < 0.05:
         return ""
     return "&gt;99%" if probability > 0.99 else f"{probability:.0%}"

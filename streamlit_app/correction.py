@@ -1,7 +1,7 @@
-"""Answers that a person corrected, as training's `--extra-data` and the API's feedback take them.
+"""Convert a person's corrections to training's `--extra-data` and to the API's feedback.
 
-For training that is a folder with a `labels.csv` of the columns `file` and `truth`, one digit a
-picture; here it comes as a zip.
+Training reads a folder with a `labels.csv` of the columns `file` and `truth`, one digit a picture;
+the app offers it as a zip.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from digits.results import Digit, Result
 
 
 class Example(NamedTuple):
-    """One digit to learn from: an image file, what it truly is, what was read in it and by whom."""
+    """One digit for training: an image file, its correction, the answer and the model's version."""
 
     file: str
     data: bytes
@@ -33,13 +33,13 @@ class Example(NamedTuple):
 
 
 def truth(written: str, text: str | None) -> str:
-    """The correction that a person wrote on one line; empty where it is not a valid one.
+    """Return the correction that a person wrote on one line; empty if it is not valid.
 
     Parameters
     ----------
     text
-        What was read. Where it has several lines, blanks separate the lines of the correction;
-        otherwise they mean nothing.
+        The `text` of the result. If it has several lines, blanks separate the lines of the
+        correction; otherwise blanks are ignored.
     """
     lines = "\n" if text and "\n" in text else ""
     try:
@@ -49,29 +49,29 @@ def truth(written: str, text: str | None) -> str:
 
 
 def no_digit(result: Result) -> str:
-    """The correction that says of each mark that was read that it is neither digit nor sign."""
+    """Return the correction `?`, neither digit nor sign, for each mark of the result."""
     return re.sub(r"[^\n\f]", "?", result.text or "?")
 
 
 def marks(truth: str) -> str:
-    """The digits, signs and `?` of a correction, without what separates lines and pages."""
+    """Return the digits, signs and `?` of a correction, without line and page separators."""
     return "".join(truth.split())
 
 
 def examples(result: Result, truth: str, picture: bytes | None = None) -> list[Example]:
-    """One example for each digit of the correction, where every mark that was read has its own.
+    """Return one example for each digit of a correction that has as many marks as the result.
 
-    With another number of marks it is not known which is which, and there are no examples. A sign
-    or `?` gives none: training learns digits.
+    With another number of marks they cannot be matched, and there are no examples. Signs and `?`
+    give none: training learns digits.
 
     Parameters
     ----------
     picture
-        The image file, where it is still there: a picture of one digit goes as it is. Otherwise
-        each digit goes as the 28×28 frame that the classifier was given.
+        The image file, if it is available: the example of a single digit is the file itself.
+        Otherwise each example is the digit's 28×28 frame, the classifier's input.
     """
     written = marks(truth)
-    # Signs may be in the text and not among the digits; then marks and digits do not pair up.
+    # The text may hold signs that are not among the digits: then marks and digits do not match.
     if not len(written) == len(marks(result.text or "")) == len(result.digits):
         return []
     if picture and len(written) == 1:
@@ -87,8 +87,8 @@ def examples(result: Result, truth: str, picture: bytes | None = None) -> list[E
 
 
 def archive(examples: Iterable[Example]) -> bytes:
-    """The examples as a zip."""
-    # Two pictures may be the same; the later truth holds.
+    """Pack examples as a zip."""
+    # Of two equal pictures, the later correction counts.
     by_file = {example.file: example for example in examples}
     table = io.StringIO(newline="")
     writer = csv.writer(table)
@@ -103,14 +103,14 @@ def archive(examples: Iterable[Example]) -> bytes:
 
 
 def grey(picture: bytes) -> bytes:
-    """What the recogniser sees of an image file, as a PNG: all that the API keeps of it.
+    """Convert an image file to the recogniser's grey pixels as a PNG, which is all the API stores.
 
-    It is small however large the file is, and place, time and camera stay behind.
+    It has no metadata such as place, time and camera.
 
     Raises
     ------
     ImageError
-        If it is not an image that is read here.
+        If it is not an image that can be read.
     """
     packed = io.BytesIO()
     Image.fromarray(image.decode(picture).grey).save(packed, "PNG")

@@ -1,6 +1,6 @@
-"""Read one picture: with the model that ships with the code, or through the HTTP API.
+"""Read one picture with the model that ships with the code, or through the HTTP API.
 
-The only module that knows where answers come from.
+Only this module knows which of them answers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Choice = Literal["app", "api"]
 
 @dataclass(frozen=True)
 class Reading:
-    """One picture's outcome: a result with a small picture of what it is about, or an error.
+    """One picture's outcome: a result with a small copy of the picture, or an error.
 
     Attributes
     ----------
     truth
-        The digits that a person says it shows, where they corrected the answer.
+        The person's correction; empty without one.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Reading:
     truth: str = ""
 
 
-@st.cache_resource(show_spinner="Waking the network up …")
+@st.cache_resource(show_spinner="Loading the model …")
 def classifier() -> Classifier:
-    """The classifier that every session shares; it has a lock of its own.
+    """Return the classifier that all sessions share; it is thread-safe.
 
     Raises
     ------
@@ -50,24 +50,24 @@ def classifier() -> Classifier:
 
 
 def chosen() -> Api | None:
-    """The API, if there is one and this session chose it; None for the model in the app."""
+    """Return the API, if it is configured and chosen; None for the model in the app."""
     return api.configured() if st.session_state.get("engine") == "api" else None
 
 
 def choose(engine: Choice) -> None:
-    """Read with that engine from now on, in this session."""
+    """Choose the engine of this session."""
     st.session_state.engine = engine
 
 
 def read(
     name: str, data: bytes, explain: Explain | None = "frame", *, side: int = preview.SIDE
 ) -> Reading:
-    """Read all the digits of one picture; nothing that it may hold raises.
+    """Read all digits of one picture; an error of the picture is part of the reading.
 
     Parameters
     ----------
     name
-        What the picture is called.
+        The picture's name.
     data
         The image file's bytes.
     explain
@@ -78,7 +78,7 @@ def read(
     Raises
     ------
     ModelUnavailable, Away
-        If it is not the picture's fault: no other will fare better.
+        If no picture can be read.
     """
     try:
         result = _result(data, explain)

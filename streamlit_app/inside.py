@@ -1,6 +1,6 @@
-"""What goes on inside the network, as HTML: how one digit flows through it, and what mattered.
+"""Render the inside of the classifier as HTML: saliency, and one digit's way through the layers.
 
-Pure functions from a reading to what is shown.
+Pure functions of a reading.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from digits.results import Digit, Explanation, ImageInfo
 from streamlit_app import cards, preview
 from streamlit_app.engine import Reading
 
-_MARGIN = 0.25  # around a digit that is cut out, as a share of its larger side
-_GLOW = (232, 90, 0)  # seen on paper and on slate, and by eyes of any colour vision
-_OPAQUE = 0.85  # the glow where it is brightest
-_INK = 26  # of 255: fainter than that is a stroke's soft edge
+_MARGIN = 0.25  # margin around a digit's crop, as a share of its larger side
+_GLOW = (232, 90, 0)  # visible on paper and slate, also to colour-blind people
+_OPAQUE = 0.85  # opacity of the brightest glow
+_INK = 26  # of 255: fainter pixels are a stroke's soft edge
 _FOUND = ("It looks for edges and strokes.", "It looks for bends and crossings.")
 
 
 def shown(reading: Reading, layers: Sequence[Mapping[str, Any]]) -> str:
-    """Show every digit of a picture that was explained in full on its way through the network.
+    """Render the saliency and the layers of every fully explained digit of a picture.
 
     Parameters
     ----------
     layers
-        The network's layers as the bundle's report lists them; none where they are not known.
+        The classifier's layers from the bundle's report; empty if they are not known.
     """
     result = reading.result
     if result is None:
@@ -54,18 +54,18 @@ def shown(reading: Reading, layers: Sequence[Mapping[str, Any]]) -> str:
 def _what_mattered(
     reading: Reading, explained: Sequence[tuple[Digit, Explanation]], info: ImageInfo
 ) -> str:
-    """The picture with a glow over what the answer hangs on."""
+    """Render the picture with a glow over the pixels that the answer depends on."""
     glows = "".join(
         f'<img class="glow" src="{preview.png_uri(_glow(explanation.occlusion or ""))}" alt=""'
         f' style="{cards.placed(_frame_in_picture(digit, explanation), info)}">'
         for digit, explanation in explained
     )
-    alt = f"{reading.name}, glowing where the answer hangs on what is written"
+    alt = f"{reading.name}, glowing where the answer depends on the ink"
     return (
         '<div class="mattered"><div class="canvas">'
         f'<img src="{reading.picture}" alt="{escape(alt)}">{glows}</div>'
-        "<div><h4>What mattered</h4><p>A small square is blacked out at each place in turn, and the"
-        " network asked again. The stronger a place glows, the more the answer hangs on it.</p>"
+        "<div><h4>What mattered</h4><p>A small black square covers each place in turn, and the"
+        " classifier runs again. The brighter a place glows, the more the answer depends on it.</p>"
         "</div></div>"
     )
 
@@ -77,14 +77,14 @@ def _flow(
     info: ImageInfo,
     layers: Sequence[Mapping[str, Any]],
 ) -> str:
-    """One digit, step by step from the picture to ten probabilities."""
+    """Render one digit's steps from the picture to ten probabilities."""
     steps = [
         _step(
             "Found", "It is cut out of the picture.", _picture(_cut_out(digit, picture, info), "")
         ),
         _step(
             "Made plain",
-            "White on black, 28 × 28 points, the middle in the middle.",
+            "White on black, 28 × 28 pixels, centred.",
             _picture(f"data:image/png;base64,{escape(explanation.frame)}", "pixels"),
         ),
     ]
@@ -93,8 +93,12 @@ def _flow(
         source = f"data:image/png;base64,{escape(maps.png)}"
         steps.append(_step(title, _FOUND[min(place, 1)], _picture(source, "pixels")))
     if deeper := _deeper(layers, len(explanation.feature_maps or ())):
-        steps.append(_step("Deeper", "Each layer puts the finds of the last together.", deeper))
-    steps.append(_step("Ten guesses", "The likeliest is the answer.", cards.bars(digit)))
+        steps.append(
+            _step("Deeper", "Each layer combines the features of the layer before.", deeper)
+        )
+    steps.append(
+        _step("Ten probabilities", "The digit of the highest one is the answer.", cards.bars(digit))
+    )
     return (
         f'<h4>How the {digit.digit} goes through the network</h4><ol class="flow"'
         f' aria-label="The {digit.digit}, step by step">{"".join(steps)}</ol>'
@@ -110,7 +114,7 @@ def _picture(uri: str, kind: str) -> str:
 
 
 def _convolutions(layers: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
-    """What each convolution gives: height, width and maps."""
+    """Return height, width and number of maps of each convolution's output."""
     return [tuple(layer["output"]) for layer in layers if layer["kind"] == "Conv2D"]
 
 
@@ -120,7 +124,7 @@ def _size(layers: Sequence[Mapping[str, Any]], place: int) -> str:
 
 
 def _deeper(layers: Sequence[Mapping[str, Any]], seen: int) -> str:
-    """The layers that no picture is made of, as sheets that grow smaller and more."""
+    """Render the deeper layers, which have no feature maps here, by their sizes."""
     rows = "".join(
         f'<i style="--side:{height}">{maps} × <small>{height} × {width}</small></i>'
         for height, width, maps in _convolutions(layers)[seen:]
@@ -129,7 +133,7 @@ def _deeper(layers: Sequence[Mapping[str, Any]], seen: int) -> str:
 
 
 def _cut_out(digit: Digit, picture: str, info: ImageInfo) -> str:
-    """The digit and a little around it, out of the small picture of a reading."""
+    """Crop the digit with a margin from the small picture of a reading."""
     whole = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
     across, down = whole.width / info.width, whole.height / info.height
     x, y, width, height = digit.box
@@ -142,7 +146,7 @@ def _cut_out(digit: Digit, picture: str, info: ImageInfo) -> str:
 
 
 def _glow(occlusion: str) -> Image.Image:
-    """An occlusion map as a glow, clear where nothing hangs on it."""
+    """Convert an occlusion map to a glow, transparent where the answer does not depend on it."""
     strength = explain.picture(occlusion).convert("L").resize((112, 112))
     glow = Image.new("RGBA", strength.size, _GLOW)
     glow.putalpha(strength.point(lambda level: level * _OPAQUE))
@@ -150,7 +154,7 @@ def _glow(occlusion: str) -> Image.Image:
 
 
 def _frame_in_picture(digit: Digit, explanation: Explanation) -> tuple[float, float, float, float]:
-    """Where the whole frame lies in the picture: its ink is the box's, only smaller."""
+    """Return the frame's box in the picture: the frame's ink is the digit's box, scaled."""
     ink = np.asarray(explain.picture(explanation.frame).convert("L")) > _INK
     columns, rows = np.flatnonzero(ink.any(axis=0)), np.flatnonzero(ink.any(axis=1))
     x, y, width, height = map(float, digit.box)

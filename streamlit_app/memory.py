@@ -1,4 +1,4 @@
-"""What keeps the server small."""
+"""Limit the server's memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import ctypes
 
 
 def give_back() -> None:
-    """Give the system what memory is free, which glibc else keeps for each thread that had it.
+    """Return free memory to the system, which glibc otherwise keeps for each thread.
 
-    Streamlit runs a page in a new thread each time that it changes: of ten visitors it would keep
-    twice as much (`benchmarks/app.py`). See malloc_trim(3); other C libraries do without.
+    Streamlit runs a page in a new thread at each change; for ten visitors glibc would keep twice as
+    much (`benchmarks/app.py`). See malloc_trim(3), which other C libraries lack.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

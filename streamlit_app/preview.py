@@ -1,7 +1,7 @@
-"""A picture that was read, made small enough to show: upright, in colour, as a data URI.
+"""Make a small copy of a picture for display: upright, in colour, as a data URI.
 
-Only for bytes that `digits` has read: it has checked their format and size. That may have been a
-newer one behind the API, so a picture that this one cannot read is shown as an empty sheet.
+Only for bytes that `digits` has read and so has checked. A newer version behind the API may read
+formats that this one cannot decode: such a picture is shown as an empty sheet.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from digits.errors import ImageError
 from digits.results import ImageInfo
 
 SIDE = 640  # pixels of the longer side, enough for a card on a sharp screen
-_EMPTY = 235  # grey of an empty sheet: lighter than ink, darker than the page around it
+_EMPTY = 235  # grey level of an empty sheet: lighter than ink, darker than the page around it
 
 
 def data_uri(data: bytes, info: ImageInfo, side: int = SIDE) -> str:
-    """The picture as a small JPEG in a ``data:`` URI, its longer side at most `side` pixels."""
+    """Return a JPEG in a ``data:`` URI whose longer side has at most `side` pixels."""
     small = _shown(data, info, side)
     small.thumbnail((side, side))
     buffer = io.BytesIO()
@@ -30,19 +30,19 @@ def data_uri(data: bytes, info: ImageInfo, side: int = SIDE) -> str:
 
 
 def png_uri(picture: Image.Image) -> str:
-    """A picture of ours in a ``data:`` URI, every pixel as it is."""
+    """Return an array as a lossless PNG in a ``data:`` URI."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return uri(buffer.getvalue(), "png")
 
 
 def uri(data: bytes, kind: Literal["png", "jpeg"]) -> str:
-    """An image file's bytes as a ``data:`` URI."""
+    """Return an image file's bytes as a ``data:`` URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _shown(data: bytes, info: ImageInfo, side: int) -> Image.Image:
-    """The picture in colour, in grey where only that is certain, or an empty sheet of its shape."""
+    """Return the picture in colour, else in grey, else an empty sheet of its shape."""
     try:
         return image.in_colour(data, side)
     except ImageError:

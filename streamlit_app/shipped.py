@@ -1,4 +1,4 @@
-"""What the bundle that ships with the code tells of itself: its report and its pictures."""
+"""Report and pictures of the model bundle that ships with the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamlit_app import preview
 
 @st.cache_data
 def report() -> dict[str, Any]:
-    """The bundle's report; empty where it has none."""
+    """Return the bundle's report; empty if it has none."""
     try:
         found: dict[str, Any] = json.loads(bundle.in_folder(bundle.SHIPPED)("report.json"))
     except ModelUnavailable:
@@ -24,7 +24,7 @@ def report() -> dict[str, Any]:
 
 @st.cache_data
 def data_uri(name: str) -> str:
-    """A picture of the bundle as a ``data:`` URI; nothing where it has none."""
+    """Return a picture of the bundle as a ``data:`` URI; empty if it is missing."""
     try:
         data = bundle.in_folder(bundle.SHIPPED)(f"images/{name}.png")
     except ModelUnavailable:

@@ -1,7 +1,8 @@
 """The app's own style sheet, beyond what `.streamlit/config.toml` can say.
 
 Colours follow Streamlit's theme: text and lines are mixed from the current colour, and the two
-accents, a blue and an orange that colour-blind people tell apart, have a light and a dark form.
+accents, a blue and an orange that colour-blind people can distinguish, have a light and a dark
+form.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many readings as a table: how they are grouped, how they are shown, and how downloaded."""
+"""Group many readings, and render them as a table, XLSX, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamlit_app.engine import Reading
 Group = Literal["all", "look", "sure", "failed"]
 GROUPS: dict[Group, str] = {
     "all": "All",
-    "look": "Need a look",
+    "look": "To check",
     "sure": "Sure",
     "failed": "Not readable",
 }
@@ -36,14 +36,14 @@ _FRAMES = {"digits": {"__all__": {"explanation"}}}
 
 
 def group_of(row: Reading) -> Group:
-    """Where a reading belongs."""
+    """Return the group of a reading."""
     if row.result is None:
         return "failed"
     return "look" if words.advice(row.result) else "sure"
 
 
 def of_group(rows: Sequence[Reading], group: Group) -> list[tuple[int, Reading]]:
-    """The rows of a group, each with its place; of all, first those that need a look."""
+    """Return the rows of a group with their places; of all rows, those for review first."""
     order = ("look", "failed", "sure") if group == "all" else (group,)
     return [
         (place, row) for kind in order for place, row in enumerate(rows) if group_of(row) == kind
@@ -51,16 +51,16 @@ def of_group(rows: Sequence[Reading], group: Group) -> list[tuple[int, Reading]]
 
 
 def corrected(row: Reading, written: str) -> Reading:
-    """The row with what a person wrote over its answer; writing what was read takes it back."""
+    """Return the row with a person's correction; writing the original answer removes it."""
     text = row.result.text if row.result else None
     truth = correction.truth(written, text)
     return replace(row, truth="" if truth == text else truth)
 
 
 def html(rows: Iterable[tuple[int, Reading]]) -> str:
-    """The rows as a table, with each answer in a field that is named by the row's place.
+    """Render the rows as a table, with each answer in an input named by the row's place.
 
-    What a person wrote is not in it, so that the table stays as it is while they write.
+    It does not hold the corrections, so that it does not change while a person writes.
     """
     body = "".join(_row(place, row) for place, row in rows)
     return (
@@ -70,7 +70,7 @@ def html(rows: Iterable[tuple[int, Reading]]) -> str:
 
 
 def answer(row: Reading) -> str:
-    """What was read, in one line."""
+    """Return the text of a row in one line."""
     return " ".join((row.result.text or "").split()) if row.result else ""
 
 
@@ -100,12 +100,12 @@ def _row(place: int, row: Reading) -> str:
 
 
 def as_xlsx(rows: Iterable[Reading]) -> bytes:
-    """The rows as an Excel workbook, in the order they were given."""
+    """Return the rows as an Excel workbook, in the given order."""
     return _file("xlsx", rows)
 
 
 def as_csv(rows: Iterable[Reading]) -> bytes:
-    """The rows as CSV with a byte-order mark, by which Excel knows UTF-8, in the order given."""
+    """Return the rows as CSV with a byte-order mark, which Excel needs, in the given order."""
     return _file("csv", rows)
 
 
@@ -126,7 +126,7 @@ def _cells(row: Reading) -> tabular.Row:
 
 
 def as_json(rows: Iterable[Reading]) -> str:
-    """The rows as one JSON list, a result or an error each, in the order they were given."""
+    """Return the rows as a JSON list of results or errors, in the given order."""
     return json.dumps([_document(row) for row in rows], ensure_ascii=False, indent=1)
 
 

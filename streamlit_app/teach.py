@@ -1,4 +1,4 @@
-"""Offer to training what was corrected in a table: as a download or, with consent, to the API."""
+"""Offer a table's corrections for training: as a download or, with consent, to the API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamlit_app.words import counted
 
 
 def offer(rows: Sequence[Reading]) -> None:
-    """Say how many rows are corrected and what can be done with that; nothing where none is."""
+    """Show the number of corrected rows, the download and the consent; nothing without any."""
     corrected = [row for row in rows if row.truth]
     if not corrected:
         return
@@ -27,13 +27,13 @@ def offer(rows: Sequence[Reading]) -> None:
     with st.container(border=True, key="corrections"):
         st.html(
             f"<p><b>{counted(len(corrected), 'answer')} corrected.</b> XLSX, CSV and JSON hold what"
-            " was read and what is true.</p>"
+            " was read and your corrections.</p>"
         )
         if unclear := lessons.count([]):
             st.caption(
-                f"In {counted(unclear, 'picture')} the network found more or fewer marks than you"
-                " wrote, or you wrote no digit. Training learns one digit at a time: cut such a"
-                " picture so that it holds one."
+                f"In {counted(unclear, 'picture')} the recogniser found more or fewer marks than"
+                " you wrote, or you wrote no digit. Training learns from single digits: crop such a"
+                " picture to one digit."
             )
         if examples:
             _download(examples)
@@ -49,8 +49,8 @@ def _download(examples: list[Example]) -> None:
         mime="application/zip",
         icon=":material/download:",
         on_click="ignore",
-        help="Unpacked, it is a folder that the training’s --extra-data reads. It holds each digit"
-        " as the network saw it, for the table keeps no more of your pictures.",
+        help="Unpacked, it is a folder for the training’s --extra-data. It holds each digit"
+        " as the classifier’s input of 28 × 28 pixels: the table keeps no larger picture.",
     )
 
 
@@ -62,8 +62,8 @@ def _send(service: Api, wrong: list[Example]) -> None:
         st.success(f"Thank you. {counted(len(wrong), 'digit')} arrived.", icon=":material/check:")
         return
     agreed = st.checkbox(
-        f"I agree that {service.host} keeps {counted(len(left), 'digit')}, as the network saw"
-        " them, and what they truly are, to train on.",
+        f"I agree that {service.host} stores {counted(len(left), 'digit')} of 28 × 28 pixels"
+        " with my corrections, for training.",
         key="agreed",
     )
     if not st.button("Send them", icon=":material/send:", disabled=not agreed, type="primary"):

@@ -1,4 +1,4 @@
-"""Where pictures go to be read: the switch between the two engines, and what a person is told."""
+"""The switch between the two engines, and the note on where pictures go."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENGINES = {"app": ":material/home: This app", "api": ":material/cloud: The API"}
 
 
 def show() -> None:
-    """Offer the switch, where there is an API to switch to, and say what happens to pictures."""
+    """Offer the switch, if an API is configured, and state what happens to pictures."""
     if api.configured():
         st.segmented_control(
             "Who reads it?",
@@ -22,7 +22,7 @@ def show() -> None:
             format_func=ENGINES.__getitem__,
             required=True,
             key="engine",
-            help="The same network: inside this app, or behind the HTTP API.",
+            help="Read with the model inside this app, or with the HTTP API.",
         )
     service = engine.chosen()
     words = (
@@ -34,11 +34,11 @@ def show() -> None:
 
 
 def nobody_reads(error: ModelUnavailable | Away) -> None:
-    """Say why nothing can be read; where the app itself could, offer that."""
+    """Show why no picture can be read; if the app itself can read, offer that."""
     if isinstance(error, ModelUnavailable):
-        st.error(f"There is no model to read with. {error}", icon=":material/error:")
+        st.error(f"The model cannot be loaded. {error}", icon=":material/error:")
         return
-    st.error(f"The API does not answer as it should. {error}", icon=":material/cloud_off:")
+    st.error(f"The API gives no usable answer. {error}", icon=":material/cloud_off:")
     st.button(
         "Read in this app instead",
         icon=":material/home:",

@@ -1,4 +1,4 @@
-"""Say in plain words what a result means, how sure it is and what a person can do about it."""
+"""Describe in plain words a result's meaning, its confidence and what a person can do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from digits.results import Digit, Result
 
-_CLOSE = 0.05  # a second guess less likely than this is not worth a sentence
+_CLOSE = 0.05  # a second guess below this probability is not mentioned
 _SURE = ((0.99, "Practically certain"), (0.95, "Very sure"), (0.8, "Fairly sure"), (0.5, "Unsure"))
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Why a person should look, and what to try."""
+    """The reason for a review, and what to try."""
 
     headline: str
     hint: str
@@ -26,11 +26,11 @@ _ADVICE = {
     ),
     "not_a_digit": Advice(
         "This does not look like a digit",
-        "Only the digits 0 to 9 are known here. Crop the picture to the digit and try again.",
+        "Only the digits 0 to 9 can be read. Crop the picture to the digit and try again.",
     ),
     "low_confidence": Advice(
-        "Better have a look yourself",
-        "The network wavers. A sharper picture in even light, the digit filling half of it, helps.",
+        "Please check this answer",
+        "The confidence is low. A sharper picture in even light, half filled by the digit, helps.",
     ),
     "several_digits": Advice(
         "There is more than one digit here",
@@ -41,33 +41,33 @@ _ADVICE = {
         "Turn it so that the digits stand upright and try again.",
     ),
 }
-# A newer service may answer with pages, say, which are not in the fields that this app reads.
+# A newer service may answer with pages, for example, in fields that this app does not read.
 _NOT_SHOWN = Advice(
     "This app cannot show the whole answer",
-    "The service that answered is newer than this app. Update the app, or ask the service itself.",
+    "The API is newer than this app. Update the app, or call the API directly.",
 )
 
 
 def advice(result: Result) -> Advice | None:
-    """What to say where a person should look; None where there is no need.
+    """Return the advice for a result that needs review; None for others.
 
-    A reason that a newer service gives and this app does not know is shown as itself.
+    A newer service's reason that this app does not know is shown unchanged.
     """
     if result.reason:
         return _ADVICE.get(result.reason) or Advice(
             result.reason,
-            "This app does not know this reason: the service that answered is newer. Have a look.",
+            "This app does not know this reason: the API is newer. Please check the answer.",
         )
     return _NOT_SHOWN if result.needs_review or result.text is None else None
 
 
 def confidence(result: Result) -> float:
-    """How likely the whole text is right, taking its digits for independent of each other."""
+    """Return the probability that the whole text is right, if its digits are independent."""
     return math.prod(digit.confidence for digit in result.digits)
 
 
 def certainty(result: Result) -> str:
-    """How sure the answer is, in words."""
+    """Describe the confidence in words."""
     if result.reason == "several_digits":
         return "Only the largest was read"
     probability = confidence(result)
@@ -75,7 +75,7 @@ def certainty(result: Result) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability in per cent, which never claims to be all or nothing by rounding."""
+    """Format a probability in per cent; rounding never yields 0 % or 100 %."""
     if probability > 0.9995:
         return "over 99.9%"
     if probability < 0.0005:
@@ -84,7 +84,7 @@ def percent(probability: float) -> str:
 
 
 def runner_up(digit: Digit) -> str:
-    """A sentence on the second guess where it is close; otherwise nothing."""
+    """Return a sentence on a probable second guess; otherwise an empty text."""
     second = max((d for d in range(10) if d != digit.digit), key=lambda d: digit.probabilities[d])
     probability = digit.probabilities[second]
     if probability < _CLOSE:
@@ -94,5 +94,5 @@ def runner_up(digit: Digit) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """A number of things: "1 picture", "2 pictures"."""
+    """Return a count with its noun: "1 picture", "2 pictures"."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,7 +1,7 @@
 """The labels bucket: the one place that reads and writes labels and corrections in S3.
 
-It is given its client, so importing it imports no AWS. What S3 refuses is raised as botocore's own
-`ClientError` or `BotoCoreError`: each interface says in its own words what that means.
+The caller passes the client, so this module does not import boto3. Errors of S3 are raised as
+botocore's `ClientError` or `BotoCoreError`; each interface turns them into messages of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from digits.results import read
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# What S3 answers to a conditional write if another one came first, or the old object is gone.
+# S3's error codes for a conditional write if another one came first, or the object was deleted.
 _LOST = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 
@@ -34,7 +34,7 @@ class LabelStore:
     Parameters
     ----------
     s3
-        The client that reads and writes.
+        The client for all requests.
     bucket
         The labels bucket.
     """
@@ -44,21 +44,21 @@ class LabelStore:
         self._bucket = bucket
 
     def label(self, image_key: str) -> Written | None:
-        """The label of an image; None if it has none, empty if what is there is no label."""
+        """Read the label of an image; None if it has none, empty if its object is not a label."""
         return self.label_at(label_key(image_key))
 
     def label_at(self, key: str) -> Written | None:
-        """The label in the object `key`, as a listing names it; otherwise as `label`."""
+        """Read the label in the object `key`, which a listing named; otherwise as `label`."""
         data = self._read(key)
         return None if data is None else Written.read(data)
 
     def label_of(self, image: Source) -> KeptLabel | None:
-        """The label of that version of an image, to be kept; None if it has none."""
+        """Read the label of this version of an image, to be stored again; None if it has none."""
         data = self._read(label_key(image.key))
         return None if data is None else KeptLabel.of(image, data)
 
     def tag(self, image_key: str) -> str | None:
-        """The tag of an image's label, for `replace`; None if it has none."""
+        """Read the ETag of an image's label, for `replace`; None if it has none."""
         try:
             return self._s3.head_object(Bucket=self._bucket, Key=label_key(image_key))["ETag"]
         except self._s3.exceptions.ClientError as error:
@@ -67,18 +67,18 @@ class LabelStore:
             raise
 
     def replace(self, image_key: str, new: Label, *, seen: str | None) -> bool:
-        """Write a label, provided that the one in the bucket is the one that was seen.
+        """Replace the label if it has not changed since its `tag` was read.
 
         Parameters
         ----------
         image_key, new
             The image's key, and its new label.
         seen
-            The `tag` that the label had; None if there was none.
+            The `tag` of the label to replace; None if there was no label.
 
         Returns
         -------
-        Whether it was written; it was not if another write came first.
+        False if another write came first; the label is then as that write left it.
         """
         condition = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"}
         try:
@@ -90,7 +90,7 @@ class LabelStore:
         return True
 
     def correction(self, image_key: str) -> Correction | None:
-        """The correction of an image's label; None if there is none or it is not valid."""
+        """Read the correction of an image's label; None if there is none or it is not valid."""
         data = self._read(correction_key(image_key))
         try:
             return None if data is None else read(Correction, data)
@@ -98,13 +98,13 @@ class LabelStore:
             return None
 
     def correct(self, correction: Correction) -> str:
-        """Write a correction in place of any earlier one; returns the address it is kept at."""
+        """Write a correction in place of any earlier one, and return its address."""
         key = correction_key(correction.source.key)
         self._write(key, correction)
         return f"s3://{self._bucket}/{key}"
 
     def _read(self, key: str) -> bytes | None:
-        """The bytes of an object; None if there is none."""
+        """Read an object; None if it does not exist."""
         try:
             return self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         except self._s3.exceptions.NoSuchKey:

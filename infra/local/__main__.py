@@ -1,8 +1,8 @@
-"""`make run`: train, deploy locally, label real pictures over both interfaces, serve the app.
+"""`make run`: train, deploy locally, label real images over both interfaces, serve the app.
 
 python -m infra.local                 until Ctrl-C
-python -m infra.local --once          stop after the labels; exit 0 if each was right or honest
-python -m infra.local --retrain       train even though nothing changed
+python -m infra.local --once          stop after the labels; exit 0 if none is an accepted error
+python -m infra.local --retrain       train even if nothing changed
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from infra.local.cloud import ROOT, Deployment, LocalCloud, digest_of, files_of,
 from infra.local.pictures import pictures
 from infra.local.processes import Failed, Processes, answers, check_port_is_free, end_once
 
-# In a log the tables get the width that they want; a terminal has its own.
+# Without a terminal, the tables may be as wide as needed.
 console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def main(
     once: Annotated[bool, typer.Option(help="Stop after the labels.")] = False,
-    retrain: Annotated[bool, typer.Option(help="Train though nothing changed.")] = False,
+    retrain: Annotated[bool, typer.Option(help="Train even if nothing changed.")] = False,
     port: Annotated[int, typer.Option(help="Port of the local cloud.")] = 4566,
     app_port: Annotated[int, typer.Option(help="Port of the app.")] = 8501,
     folder: Annotated[
-        Path, typer.Option(help="Where state, logs and the trained model are kept.")
+        Path, typer.Option(help="Folder for state, logs and the trained model.")
     ] = ROOT / ".local-cloud",
 ) -> None:
     """Run the whole chain on this machine."""
@@ -57,7 +57,7 @@ def main(
 def _run(
     processes: Processes, cloud: LocalCloud, folder: Path, app_port: int | None, retrain: bool
 ) -> bool:
-    """The chain, step by step; whether every label was right or honest."""
+    """Run the chain step by step; return whether no answer was an accepted error."""
     if app_port is not None:
         check_port_is_free(app_port, "the app", "APP_PORT")
     with _step(f"Starting the local cloud on {cloud.endpoint}"):
@@ -83,7 +83,7 @@ def _run(
 def _train_if_changed(
     processes: Processes, cloud: LocalCloud, trained: Path, stamp: Path, force: bool
 ) -> None:
-    """Train the quick model, unless the last one was made from the same inputs and is whole."""
+    """Train the quick model, unless a complete one exists that was trained from the same inputs."""
     sources = [*files_of(ROOT / "training_job"), *files_of(ROOT / "digits")]
     digest = digest_of([ROOT / "requirements/training.txt", *sources])
     if not force and stamp.exists() and stamp.read_text() == digest and _is_whole(trained):
@@ -112,9 +112,9 @@ def _publish(cloud: LocalCloud, deployment: Deployment, trained: Path) -> None:
 
 
 def _prove(cloud: LocalCloud, deployment: Deployment) -> bool:
-    """Label the pictures through both interfaces and print the table."""
+    """Label the images through both interfaces and print the table."""
     dropped = pictures()
-    with _step(f"Dropping {len(dropped)} files in s3://{deployment.images_bucket}"):
+    with _step(f"Uploading {len(dropped)} files to s3://{deployment.images_bucket}"):
         proof.drop(cloud.s3(), deployment, dropped)
     with _step("Waiting for their labels"), console.status("") as status:
         seen = 0
@@ -133,14 +133,14 @@ def _prove(cloud: LocalCloud, deployment: Deployment) -> bool:
     console.print(proof.table(rows))
     wrong = [row.picture.key for row in rows if not row.is_right]
     if wrong:
-        console.print(f"[red]Wrong without saying so: {', '.join(wrong)}[/]")
+        console.print(f"[red]Accepted errors: {', '.join(wrong)}[/]")
     else:
-        console.print(f"[green]All {len(rows)} answers are right or honestly marked.[/]")
+        console.print(f"[green]All {len(rows)} answers are right or marked for review.[/]")
     return not wrong
 
 
 def _serve(processes: Processes, cloud: LocalCloud, deployment: Deployment, app_port: int) -> None:
-    """Serve the app beside the API until Ctrl-C, and say how to use both."""
+    """Serve the app beside the API until Ctrl-C, and print how to use both."""
     command = [
         str(tool(".venv", "streamlit")), "run", str(ROOT / "streamlit_app/app.py"),
         "--server.port", str(app_port), "--server.address", "127.0.0.1",
@@ -174,7 +174,7 @@ def _serve(processes: Processes, cloud: LocalCloud, deployment: Deployment, app_
 
 @contextmanager
 def _step(what: str) -> Iterator[None]:
-    """Say what is being done, and how long it took."""
+    """Print a step's name, and its duration at the end."""
     started = time.perf_counter()
     console.print(what)
     yield

@@ -1,4 +1,4 @@
-"""The local AWS, and the real `sam build` and `sam deploy` of the real template into it.
+"""A local AWS, and `sam build` and `sam deploy` of the real template into it.
 
 `LocalCloud` names every difference between this deployment and one to AWS: the endpoint with its
 made-up credentials, the interpreter and CPU that the build targets (the local cloud runs functions
@@ -34,7 +34,7 @@ CPU = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"  # as 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where the deployed stack is to be found."""
+    """Addresses, buckets and key of the deployed stack."""
 
     api_url: str
     api_key: str
@@ -45,14 +45,14 @@ class Deployment:
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """A local AWS on one address of this machine; all that differs from AWS is here.
+    """A local AWS on one address of this machine; it holds every difference from AWS.
 
     Attributes
     ----------
     port
-        Where it listens.
+        The port that it listens on.
     host
-        The address that it listens on; the loopback interface's, unless containers must reach it.
+        The address that it listens on: the loopback interface's, unless containers must reach it.
     engine
         ``DOCKER_HOST`` of the container engine that runs its tasks; None for the machine's.
     """
@@ -68,7 +68,7 @@ class LocalCloud:
 
     @property
     def env(self) -> dict[str, str]:
-        """This process's environment, pointed at the local cloud and at nothing else."""
+        """Return this process's environment with the local cloud as the only endpoint."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return own | {
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -80,7 +80,7 @@ class LocalCloud:
 
     @property
     def build_env(self) -> dict[str, str]:
-        """What `sam build` builds for: the interpreter and CPU that the functions meet here."""
+        """Return what `sam build` builds for: the interpreter and CPU of this machine."""
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return self.env | {
             "DIGITS_BUILD_ARCHITECTURE": "host",
@@ -90,16 +90,16 @@ class LocalCloud:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Parameters of the template that are not at their defaults."""
+        """Return the template's parameters that differ from their defaults."""
         return {"Architecture": CPU, "SnapStart": "None", "MetricMathAlarms": "false"}
 
     def api_url(self, aws_url: str) -> str:
-        """The local address of an API whose address on AWS would be `aws_url`."""
+        """Return the local address of an API whose address on AWS would be `aws_url`."""
         host, _, stage = aws_url.removeprefix("https://").partition("/")
         return f"{self.endpoint}/_aws/execute-api/{host.partition('.')[0]}/{stage}"
 
     def client(self, service: Any) -> Any:
-        """A boto3 client of the local cloud, whatever the environment says."""
+        """Create a boto3 client of the local cloud, whatever the environment says."""
         return boto3.client(
             service,
             endpoint_url=self.endpoint,
@@ -114,7 +114,7 @@ class LocalCloud:
         return client
 
     def start(self, processes: Processes, state: Path) -> None:
-        """Start it, with nothing in it.
+        """Start it empty.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class LocalCloud:
             "S3_DATA_DIR": str(state / "s3"),
             "TMPDIR": str(state),
             "PERSIST_STATE": "0",
-            "IOT_MTLS_ENABLED": "0",  # else it listens on every interface
+            "IOT_MTLS_ENABLED": "0",  # by default it listens on every interface
         }
         if self.engine is not None:
             env["DOCKER_HOST"] = self.engine
@@ -142,10 +142,10 @@ class LocalCloud:
         )
 
     def build(self, processes: Processes, out: Path, root: Path = ROOT) -> bool:
-        """Run `sam build` into `out`, unless nothing that goes into it changed; whether it ran.
+        """Run `sam build` into `out`, unless its inputs are unchanged; return whether it ran.
 
-        `root` is the folder with the template and all that it names: this checkout, or that of
-        another release.
+        `root` is the folder with the template and its files: this checkout, or one of another
+        release.
         """
         stamp = out.with_name(f"{out.name}-from")
         inputs = [root / "template.yaml", root / "samconfig.toml", root / "infra/slim.py"]
@@ -167,9 +167,9 @@ class LocalCloud:
     def deploy(
         self, processes: Processes, built: Path, parameters: Mapping[str, str] | None = None
     ) -> Deployment:
-        """Run `sam deploy` on what `build` made, and find what became of it.
+        """Run `sam deploy` on the output of `build`, and return the deployment.
 
-        `parameters` of the template are set beside those that the local cloud needs.
+        `parameters` are set in addition to those that the local cloud needs.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class LocalCloud:
         )
 
     def _make_numbers_numbers(self) -> None:
-        """Give the queues' concurrency anew: a number by a parameter is text to the local cloud."""
+        """Set the queues' concurrency again: the local cloud keeps a parameter's number as text."""
         functions = self.client("lambda")
         for it in functions.list_event_source_mappings()["EventSourceMappings"]:
             concurrency = int(it["ScalingConfig"]["MaximumConcurrency"])
@@ -211,12 +211,12 @@ class LocalCloud:
 
 
 def tool(environment: str, name: str) -> Path:
-    """A program of one of the environments that `make setup` makes."""
+    """Return the path of a program in an environment of `make setup`."""
     return ROOT / environment / "bin" / name
 
 
 def files_of(package: Path) -> list[Path]:
-    """Every file of a package and its subpackages, model files included, but what Python caches."""
+    """List every file of a package and its subpackages, with model files, without caches."""
     files = (path for path in package.rglob("*") if path.is_file())
     return [path for path in files if path.parent.name != "__pycache__"]
 

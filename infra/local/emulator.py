@@ -1,9 +1,9 @@
 """Lambda's own runtime interface emulator, without a container: a function as Lambda starts it.
 
-The emulator comes with SAM's command line and listens on a port; the first event that is posted
-there starts the function's process, the next ones find it warm. What the real runtime does and a
-plain call of the handler does not: it imports the module in an empty process, hands over events as
-bytes, refuses answers that are no JSON, and keeps the process.
+The emulator is part of SAM's command line and listens on a port; the first event that is posted
+there starts the function's process, which then stays warm. Unlike a plain call of the handler, it
+imports the module in an empty process, passes events as bytes, refuses answers that are not JSON,
+and keeps the process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from infra.local.cloud import CPU, ROOT
 from infra.local.processes import Failed, Processes, answers
 
 SAM = ROOT / ".venvs/sam/lib"
-# What runs a handler: on AWS it lies in /var/runtime, here among the packages for development.
+# The runtime's client: on AWS in /var/runtime, here among the development packages.
 _RUNTIME = ("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py")
 
 
@@ -35,7 +35,7 @@ class Function:
     port: int
 
     def invoke(self, event: Mapping[str, Any]) -> Any:
-        """Its answer to an event. Raises `HTTPError` with what it said where it failed."""
+        """Return the answer to an event. Raises `HTTPError` with the error's description."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations",
             json.dumps(event).encode(),
@@ -61,7 +61,7 @@ class Emulator:
     def __init__(self, scratch: Path) -> None:
         found = list(SAM.glob(f"python*/site-packages/samcli/local/rapid/aws-lambda-rie-{CPU}"))
         if not found:
-            raise Failed("The emulator is not installed; run `make setup`")
+            raise Failed("The emulator is not installed: run `make setup`")
         self._emulator, self._runtime = found[0], scratch
         for name in _RUNTIME:
             path = _installed(name)
@@ -75,20 +75,20 @@ class Emulator:
         folders: Sequence[Path],
         env: Mapping[str, str],
     ) -> Function:
-        """Start the emulator of a function: a free port is found, nothing of it is imported yet.
+        """Start the emulator of a function on a free port; the function is not imported yet.
 
         Parameters
         ----------
         processes
             Stops it in the end.
         name
-            What the function is called, in `env` and in the logs.
+            The function's name, in `env` and in the logs.
         handler
             Module and function, with dots.
         folders
-            Where its modules and packages are; the first is its task's root.
+            Folders of its modules and packages; the first is the task's root.
         env
-            What its environment holds besides what Lambda sets.
+            Environment variables in addition to Lambda's.
         """
         port, runtime_port = free_port(), free_port()
         processes.start(
@@ -123,13 +123,13 @@ def _installed(name: str) -> Path:
     """The folder of a package, or the file of a module."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise Failed(f"{name} is not installed; run `make setup`")
+        raise Failed(f"{name} is not installed: run `make setup`")
     path = Path(spec.origin)
     return path.parent if path.name == "__init__.py" else path
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a free port of this machine."""
     with closing(socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,8 +1,8 @@
-"""A container engine of our own, and a base image, where no image registry can be reached.
+"""A container engine and a base image for machines that cannot reach an image registry.
 
-Root on Debian can have one. Debian's containerd and dockerd run on sockets, a bridge and folders of
-their own; an engine that the machine has already shares nothing with it: no image, no container, no
-firewall rule. What was built is kept in the folder, so that the next time is quick.
+It needs root on Debian. Debian's containerd and dockerd run with sockets, a bridge and folders of
+their own, and share no image, container or firewall rule with an engine that the machine already
+runs. Built images stay in the folder, so that the next start is quick.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from infra.local.processes import Failed, Processes
 FOLDER = ROOT / ".local-cloud/engine"
 
 _PACKAGES = {"dockerd": "docker.io", "debootstrap": "debootstrap", "ip": "iproute2"}
-# Where Debian's package puts it. Another client, earlier in PATH, may lack the builder.
+# The path of Debian's package: another client, earlier in PATH, may lack the builder.
 _DOCKER = "/usr/bin/docker"
-_SUITE = "trixie"  # its Python is 3.13, as the functions' runtime is
+_SUITE = "trixie"  # its Python is 3.13, like the functions' runtime
 _INCLUDED = ("ca-certificates", "python3", "python3-pip", "python3-venv")
 _LEFT_OUT = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./var/log/*", "./dev/*")
 
@@ -36,7 +36,7 @@ Say = Callable[[str], object]
 
 
 class NoEngine(Exception):
-    """None can be set up here; the message is one line that says why."""
+    """No engine can be set up here; the message gives the reason in one line."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Engine:
     Attributes
     ----------
     address
-        What ``DOCKER_HOST`` must be to use it.
+        The value of ``DOCKER_HOST`` for this engine.
     folder
-        Its images, and whatever else outlives it.
+        The folder of its images and other persistent data.
     bridge
         The name of its network.
     processes
-        What runs here, and where its logs are.
+        Its processes and their logs.
     """
 
     address: str
@@ -67,7 +67,7 @@ class Engine:
 
     @property
     def gateway(self) -> str:
-        """This machine's address as its containers see it, and they alone."""
+        """Return this machine's address on the containers' network."""
         (link,) = json.loads(_ip("-json", "-4", "address", "show", "dev", self.bridge))
         return str(link["addr_info"][0]["local"])
 
@@ -83,7 +83,7 @@ class Engine:
         )
 
     def build(self, dockerfile: Path, context: Path, tag: str, **arguments: str) -> str:
-        """Build an image with this machine's pip settings, none of which stays in it; its tag.
+        """Build an image with this machine's pip settings as build secrets; return its tag.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Engine:
         return tag
 
     def debian(self, say: Say) -> str:
-        """The tag of an image of Debian with Python 3.13 and pip; made at its first use.
+        """Return the tag of an image of Debian with Python 3.13 and pip; build it at its first use.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class Engine:
 
 @contextmanager
 def running(say: Say, folder: Path = FOLDER) -> Iterator[Engine]:
-    """An engine for as long as the block runs; `say` is told what takes long.
+    """Run an engine for the duration of the block; `say` is called with slow steps.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def running(say: Say, folder: Path = FOLDER) -> Iterator[Engine]:
             _install(processes, say)
         with (
             _bridge() as bridge,
-            # A socket's path may have 107 bytes, fewer than a checkout's.
+            # A socket's path may have 107 bytes; a path in the checkout may be longer.
             TemporaryDirectory(prefix="digits-engine-", ignore_cleanup_errors=True) as sockets,
             Processes(folder / "logs") as processes,
         ):
@@ -163,13 +163,13 @@ def running(say: Say, folder: Path = FOLDER) -> Iterator[Engine]:
 
 def _check_machine() -> None:
     if platform.system() != "Linux" or os.geteuid() != 0:
-        raise NoEngine("no container engine: only root on Linux can start one of its own")
+        raise NoEngine("no container engine: only root on Linux can start one")
     if shutil.which("apt-get") is None:
-        raise NoEngine("no container engine: it is set up from Debian's packages (apt-get)")
+        raise NoEngine("no container engine: starting one needs Debian's packages (apt-get)")
 
 
 def _install(processes: Processes, say: Say) -> None:
-    """Install the packages whose programs are not there."""
+    """Install the packages of missing programs."""
     missing = [package for program, package in _PACKAGES.items() if not shutil.which(program)]
     if not missing:
         return
@@ -192,15 +192,15 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise NoEngine(f"no container engine: another one runs in {folder}") from error
+            raise NoEngine(f"no container engine: another one is running in {folder}") from error
         yield
 
 
 @contextmanager
 def _bridge() -> Iterator[str]:
-    """The name of a network bridge of our own; dockerd gives it an address that is free.
+    """Create a network bridge and return its name; dockerd assigns a free address.
 
-    Its usual one, docker0, belongs to the machine's engine.
+    The default bridge, docker0, belongs to the machine's engine.
     """
     name = f"digits{os.getpid()}"
     _ip("link", "add", name, "type", "bridge")
@@ -218,7 +218,7 @@ def _ip(*arguments: str) -> str:
 
 
 def _start(engine: Engine, sockets: Path) -> None:
-    """Start containerd and dockerd with settings of their own: none of the machine's are read."""
+    """Start containerd and dockerd with settings of their own, not with the machine's."""
     containerd = sockets / "containerd.sock"
     settings = {
         "containerd": containerd,
@@ -229,7 +229,7 @@ def _start(engine: Engine, sockets: Path) -> None:
         "cgroup-parent": "/digits",
         "builder": {"gc": {"enabled": True, "defaultKeepStorage": "5GB"}},
         "bridge": engine.bridge,
-        # Published ports are served by dockerd's own proxy; the firewall stays as it is.
+        # dockerd's proxy serves published ports; the firewall is not changed.
         "iptables": False,
         "ip6tables": False,
         "ip-forward": False,

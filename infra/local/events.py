@@ -1,4 +1,4 @@
-"""Events as AWS hands them to the functions, for whoever calls a handler without AWS."""
+"""Build the events that AWS passes to the functions, for calls of a handler without AWS."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def of_gateway(
     as_base64: bool = True,
     base_path: str = "",
 ) -> dict[str, Any]:
-    """What the function is given for one request of the REST API, by Lambda proxy integration.
+    """Build the event of one request of the REST API, by Lambda proxy integration.
 
     Parameters
     ----------
     base_path
-        Of a custom domain's mapping, such as ``/digits``: the gateway leaves it in the path.
+        Path of a custom domain's mapping, such as ``/digits``; it stays in the event's path.
     """
     resource = resource or (_LABELS if path.startswith("/labels/") else path)
     greedy = re.search(r"\{(\w+)\+\}$", resource)
@@ -60,7 +60,7 @@ def of_gateway(
 
 
 def of_queue(bucket: str, keys: Sequence[str]) -> dict[str, Any]:
-    """What the labels function is given for messages of S3, one for each key."""
+    """Build the labels function's event of S3's messages, one for each key."""
     return {
         "Records": [
             {

@@ -1,7 +1,7 @@
-"""Twenty real digits, and one file that is no image, in the forms and under the names people use.
+"""Twenty images of real digits in common formats and under usual names, and one text file.
 
-Each is one of MNIST's test images, which no training saw: some as they are, some drawn as ink on
-paper.
+Each is one of MNIST's test images, which are not in the training data: some unchanged, some
+rendered as ink on paper.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Grey = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Picture:
-    """A file to be labelled, under its key in the bucket; `truth` is None where it is no image."""
+    """A file to label, with its key in the bucket; `truth` is None if it is not an image."""
 
     key: str
     data: bytes
@@ -31,7 +31,7 @@ class Picture:
 
 
 def pictures() -> list[Picture]:
-    """The files that `make run` drops in the bucket and posts to the API."""
+    """Return the files that `make run` uploads to the bucket and posts to the API."""
     with np.load(MNIST, allow_pickle=False) as arrays:
         images, truths = arrays["x_test"][: len(_FORMS)], arrays["y_test"][: len(_FORMS)]
     made = [
@@ -53,17 +53,17 @@ def _saved(
 
 
 def _as_is(image: Grey) -> Image.Image:
-    """White on black, 28×28: as MNIST has it."""
+    """Return the digit white on black, 28×28, as in MNIST."""
     return Image.fromarray(image)
 
 
 def _inverted(image: Grey) -> Image.Image:
-    """Black on white, 28×28."""
+    """Return the digit black on white, 28×28."""
     return Image.fromarray(255 - image)
 
 
 def _coverage(image: Grey) -> NDArray[np.float64]:
-    """Ink in 0..1, 280×280, somewhere on a page of 480×360."""
+    """Place the digit's ink (0 to 1, 280×280) on a page of 480×360."""
     large = np.asarray(Image.fromarray(image).resize((280, 280), Image.Resampling.BICUBIC))
     page = np.zeros((480, 360))
     page[80:360, 40:320] = large / 255
@@ -71,7 +71,7 @@ def _coverage(image: Grey) -> NDArray[np.float64]:
 
 
 def _drawn(paper: tuple[int, int, int], ink: tuple[int, int, int]) -> Callable[[Grey], Image.Image]:
-    """The digit in a colour of ink on a colour of paper, with the light falling off to one side."""
+    """Render the digit in an ink colour on a paper colour, darker towards one side."""
 
     def draw(image: Grey) -> Image.Image:
         coverage = _coverage(image)[..., np.newaxis]
@@ -87,7 +87,7 @@ def _grey_page(image: Grey) -> Image.Image:
 
 
 def _transparent(image: Grey) -> Image.Image:
-    """Black ink on nothing."""
+    """Render the digit in black on a transparent background."""
     alpha = Image.fromarray((_coverage(image) * 255).round().astype(np.uint8))
     picture = Image.new("RGBA", alpha.size, (0, 0, 0, 0))
     picture.putalpha(alpha)

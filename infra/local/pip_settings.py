@@ -1,4 +1,4 @@
-"""What pip is told on this machine, in the form that an image build can be given as secrets."""
+"""Write this machine's pip settings as secrets for an image build."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 import subprocess
 from pathlib import Path
 
-# Where a build finds the certificates: BuildKit mounts the secret `ca.crt` there.
+# Path of the certificates in a build: BuildKit mounts the secret `ca.crt` there.
 _MOUNTED_CERTIFICATES = "/run/secrets/ca.crt"
-# How pip reaches its index; what else it may be told is about this machine's own disk.
+# Settings for the package index; the others concern this machine's own disk.
 _KEPT = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 
 
 def secrets(python: Path, folder: Path) -> dict[str, Path]:
-    """Write this machine's settings to `folder`; gives the file of each secret's id.
+    """Write this machine's settings to `folder`; return the file of each secret by its id.
 
     Parameters
     ----------
     python
         An interpreter that has pip.
     folder
-        For the files; they may hold a password, so remove it after the build.
+        Folder for the files; they may hold a password, so remove it after the build.
     """
     told = _told(python)
     lines = [f"{name} = {told[name]}" for name in _KEPT if name in told]
@@ -34,7 +34,7 @@ def secrets(python: Path, folder: Path) -> dict[str, Path]:
 
 
 def _told(python: Path) -> dict[str, str]:
-    """Pip's settings by name, from its files and, above them, the environment."""
+    """Return pip's settings by name, from its files and the environment, which has priority."""
     command = [str(python), "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
     # Lines such as  global.index-url='https://…'  and  :env:.index-url='https://…'.
@@ -42,7 +42,7 @@ def _told(python: Path) -> dict[str, str]:
     pairs.sort(key=lambda pair: pair[0].startswith(":env:"))
     told = {key.rpartition(".")[2]: str(ast.literal_eval(value)) for key, value in pairs}
     for name in ("index-url", "extra-index-url"):
-        # A folder of this machine is not in the container.
+        # A folder of this machine does not exist in the container.
         reachable = [url for url in told.get(name, "").split() if url.startswith("http")]
         told[name] = " ".join(reachable)
     return {name: value for name, value in told.items() if value}

@@ -1,4 +1,4 @@
-"""Start other programs and be sure to stop them, and only them."""
+"""Start other programs, and stop exactly those."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _GRACE_SECONDS = 5.0
 
 
 class Failed(Exception):
-    """A step did not work; the message is one line that says what to do."""
+    """A step failed; the message says in one line what to do."""
 
 
 class Processes:
-    """Everything that was started here; leaving the `with` block stops it all.
+    """The processes that were started here; leaving the `with` block stops them.
 
-    Each program leads a process group of its own, so that Ctrl-C reaches only this one, which then
-    stops the groups with all that they started themselves.
+    Each program leads its own process group, so that Ctrl-C reaches only this process, which then
+    stops the groups with their children.
 
     Parameters
     ----------
     logs
-        The folder for what the programs print.
+        Folder for the programs' output.
     """
 
     def __init__(self, logs: Path) -> None:
@@ -53,9 +53,9 @@ class Processes:
     def run(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], show: bool = False
     ) -> str:
-        """Run a program to its end and return what it printed.
+        """Run a program to its end and return its output.
 
-        `show` lets it print to the terminal instead, for one that has its own progress bar.
+        With `show` it prints to the terminal instead, for programs with a progress bar.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class Processes:
         Raises
         ------
         Failed
-            If it stops by itself or does not answer within that many seconds.
+            If it exits, or does not answer within that many seconds.
         """
         log = self._log(name)
         with log.open("wb") as stream:
@@ -128,15 +128,15 @@ class Processes:
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            raise Failed(f"{command[0]} is not installed; run `make setup`") from error
+            raise Failed(f"{command[0]} is not installed: run `make setup`") from error
         self._running.append((name, process))
         return process
 
 
 def end_once() -> None:
-    """Let the first signal that asks this process to end raise, and the next ones do nothing.
+    """Let the first signal to end this process raise, and ignore the next ones.
 
-    A second, impatient Ctrl-C must not keep what was started from being stopped.
+    A second Ctrl-C must not interrupt the stopping of the programs.
     """
     signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -159,7 +159,7 @@ def check_port_is_free(port: int, what: str, setting: str, host: str = "127.0.0.
             probe.bind((host, port))
         except OSError as error:
             raise Failed(
-                f"Port {port} for {what} is in use; stop what uses it or choose another:"
+                f"Port {port} for {what} is in use: stop its program, or choose another port:"
                 f" `make run {setting}={port + 1000}`"
             ) from error
 
@@ -172,7 +172,7 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:
-    """End the group politely, then by force; members that outlive their leader are ended too."""
+    """End the group by SIGTERM, then by SIGKILL, with members that outlive their leader."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, sign)

@@ -1,4 +1,4 @@
-"""Drop pictures in the bucket, post them to the API, and compare what comes back with the truth."""
+"""Upload images to the bucket, post them to the API, and compare the answers with the truth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LABELS_WITHIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Row:
-    """One picture, and the JSON that each interface answered with."""
+    """One image, and the JSON answer of each interface."""
 
     picture: Picture
     label: dict[str, Any]
@@ -33,12 +33,12 @@ class Row:
 
     @property
     def is_right(self) -> bool:
-        """Whether both answers are right or honest: marked for review, or refused if no image."""
+        """Whether both answers are right or marked for review; errors, for a file without image."""
         return all(_is_right(self.picture, json) for json in (self.label, self.answer))
 
 
 def drop(s3: S3Client, deployment: Deployment, pictures: Sequence[Picture]) -> None:
-    """Put every picture in the images bucket."""
+    """Upload every image to the images bucket."""
     for picture in pictures:
         s3.put_object(Bucket=deployment.images_bucket, Key=picture.key, Body=picture.data)
 
@@ -49,7 +49,7 @@ def wait_for_labels(
     pictures: Sequence[Picture],
     seen: Callable[[], None],
 ) -> dict[str, dict[str, Any]]:
-    """The label of each key; `seen` is called as each one arrives.
+    """Wait for the label of each key; `seen` is called as each one arrives.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def wait_for_labels(
 
 
 def post(deployment: Deployment, picture: Picture) -> tuple[dict[str, Any], float]:
-    """Post one picture to the API: the JSON that came back, and how many milliseconds it took."""
+    """Post one image to the API; return the JSON answer, and the time in milliseconds."""
     headers = {"x-api-key": deployment.api_key, "Content-Type": "application/octet-stream"}
     started = time.perf_counter()
     answer = urllib3.request(
@@ -86,12 +86,12 @@ def post(deployment: Deployment, picture: Picture) -> tuple[dict[str, Any], floa
     try:
         body: dict[str, Any] = answer.json()
     except ValueError as error:
-        raise Failed(f"the API answered {answer.status} with no JSON for {picture.key}") from error
+        raise Failed(f"the API answered {answer.status} without JSON for {picture.key}") from error
     return body, milliseconds
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """One line a picture, as `make run` shows them."""
+    """Build the table of `make run`, one row an image."""
     drawn = Table(title="Labels by S3 and by HTTP", title_justify="left")
     for name in ("image", "truth", "label by S3", "label by HTTP", "confidence", "ms (HTTP)", ""):
         drawn.add_column(name, justify="right" if name in ("confidence", "ms (HTTP)") else "left")
@@ -125,6 +125,6 @@ def _shown(answer: dict[str, Any]) -> str:
 
 
 def _error_code(answer: dict[str, Any]) -> str | None:
-    """The code of a label's error or of an API's problem."""
+    """Return the code of a label's error or of an API's problem."""
     code: str | None = answer.get("code") or answer.get("error", {}).get("code")
     return code

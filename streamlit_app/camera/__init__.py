@@ -1,7 +1,7 @@
-"""A camera for paper: `camera.js` in the browser, a JPEG here.
+"""A camera component for paper: `camera.js` in the browser returns a JPEG.
 
-Streamlit's own takes pictures as wide as it is shown, by the camera that looks at the person, and
-mirrors them. Its looks are part of the app's style sheet.
+Streamlit's own camera takes pictures only as wide as its widget, from the front camera, and mirrors
+them. The styles are in the app's style sheet.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _SCRIPT = Path(__file__).with_name("camera.js").read_text(encoding="utf-8")
 
 
 def photo(key: str) -> bytes | None:
-    """Show what the camera sees; returns the photo as a JPEG, None while none is taken."""
-    # Made known here, to the server that runs now: on import there may be none, or another one.
+    """Show the camera; return the photo as a JPEG, None until one is taken."""
+    # Registered here, with the running server: on import there may be none, or another one.
     component = st.components.v2.component("camera", html=_HTML, js=_SCRIPT, isolate_styles=False)
     return decoded(component(key=key, on_photo_change=lambda: None).get("photo"))
 
 
 def decoded(photo: object) -> bytes | None:
-    """The JPEG that the browser sent as a data URI; None for whatever else it may have sent."""
+    """Decode the JPEG that the browser sent as a data URI; None for anything else."""
     if not (isinstance(photo, str) and photo.startswith(_MARK)):
         return None
     try:

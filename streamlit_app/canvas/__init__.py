@@ -1,6 +1,6 @@
-"""A sheet to draw on, with a pen, an eraser and undo: `canvas.js` in the browser, a PNG here.
+"""A drawing component with a pen, an eraser and undo: `canvas.js` in the browser returns a PNG.
 
-Its looks are part of the app's style sheet.
+The styles are in the app's style sheet.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _SCRIPT = Path(__file__).with_name("canvas.js").read_text(encoding="utf-8")
 
 
 def sheet(key: str) -> bytes | None:
-    """Show a sheet; returns the drawing as a PNG, None while nothing is drawn."""
-    # Made known here, to the server that runs now: on import there may be none, or another one.
+    """Show a sheet; return the drawing as a PNG, None while it is empty."""
+    # Registered here, with the running server: on import there may be none, or another one.
     component = st.components.v2.component("canvas", html=_HTML, js=_SCRIPT, isolate_styles=False)
     return decoded(component(key=key, on_drawing_change=lambda: None).get("drawing"))
 
 
 def decoded(drawing: object) -> bytes | None:
-    """The PNG that the browser sent as a data URI; None for whatever else it may have sent."""
+    """Decode the PNG that the browser sent as a data URI; None for anything else."""
     if not (isinstance(drawing, str) and drawing.startswith(_MARK)):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Pictures to try with one click; `python -m streamlit_app.samples.paint` made them."""
+"""Sample pictures, which `python -m streamlit_app.samples.paint` renders."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture, whose `file` stands in this folder, and the name on its button."""
+    """One picture: its `file` in this folder, and the label of its button."""
 
     file: str
     label: str
 
     @property
     def data(self) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         return (_FOLDER / self.file).read_bytes()
 
 

@@ -1,8 +1,8 @@
-"""Paint the sample pictures: MNIST test digits as ink, chalk and pencil on paper and slate.
+"""Render the sample pictures: MNIST test digits as ink, chalk and pencil on paper and slate.
 
     python -m streamlit_app.samples.paint
 
-Nothing at run time needs this module; it stands here so that the pictures can be made again.
+The app does not import this module: it makes the pictures reproducible.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture is made of.
+    """Parameters of a rendered picture.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class Scene:
     size
         Width and height in pixels.
     height
-        Of the writing, as a share of the picture's height.
+        Height of the writing, as a share of the picture's height.
     grain
-        How much the ground's roughness shows through the stroke, 0 to 1.
+        How much the texture of the background shows through the stroke, 0 to 1.
     thin
         How much finer the pen is than MNIST's, 0 to 0.4.
     rules
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def paint(scene: Scene, images: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
-    """Paint one picture from MNIST images, uint8 (n, 28, 28) white on black."""
+    """Render one picture from MNIST images, uint8 (n, 28, 28) white on black."""
     width, height = scene.size
     stroke = _placed(_written([images[index] for index in scene.digits], rng), scene)
     rough = _texture(height, width, rng)
@@ -88,7 +88,7 @@ def paint(scene: Scene, images: NDArray[np.uint8], rng: np.random.Generator) -> 
 
 
 def _written(digits: list[NDArray[np.uint8]], rng: np.random.Generator) -> Image.Image:
-    """Set digits side by side with a writer's uneven gaps, as one grey picture."""
+    """Place digits side by side with uneven gaps, as one grey picture."""
     columns: list[NDArray[np.uint8]] = []
     for digit in digits:
         inked = np.flatnonzero(digit.max(axis=0) > 40)
@@ -100,7 +100,7 @@ def _written(digits: list[NDArray[np.uint8]], rng: np.random.Generator) -> Image
 
 
 def _placed(row: Image.Image, scene: Scene) -> Plane:
-    """The writing as ink coverage in 0..1, (h, w), turned, in the middle, its edges a pen's."""
+    """Return the writing's ink coverage in 0..1, (h, w), rotated and centred, with soft edges."""
     width, height = scene.size
     scale = scene.height * height / (row.height - 6)
     size = (round(row.width * scale), round(row.height * scale))
@@ -114,7 +114,7 @@ def _placed(row: Image.Image, scene: Scene) -> Plane:
 
 
 def _texture(height: int, width: int, rng: np.random.Generator) -> Plane:
-    """Roughness of paper or slate, (h, w), about 0, mostly within ±1."""
+    """Return the texture of paper or slate, (h, w), with mean 0 and mostly within ±1."""
     total = np.zeros((height, width))
     for cell in (2, 5, 16):
         noise = rng.normal(0, 1, (height // cell + 2, width // cell + 2)).astype(np.float32)
@@ -124,7 +124,7 @@ def _texture(height: int, width: int, rng: np.random.Generator) -> Plane:
 
 
 def _light(height: int, width: int) -> Plane:
-    """A window to the upper left, (h, w), 1 where it is brightest."""
+    """Return the light of a window at the upper left, (h, w), at most 1."""
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     return np.asarray(1 - 0.13 * (0.6 * x + 0.4 * y) - 0.05 * ((x - 0.5) ** 2 + (y - 0.5) ** 2))
 

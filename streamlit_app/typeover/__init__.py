@@ -1,6 +1,6 @@
-"""A table whose answers can be typed over: `typeover.js` in the browser, the rows' places here.
+"""A table with editable answers: `typeover.js` in the browser returns row and new text.
 
-Its looks are part of the app's style sheet.
+The styles are in the app's style sheet.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ def shown(
     Parameters
     ----------
     html
-        The table, with fields whose names are the rows' places. Nothing in it may be a stranger's
-        that is not escaped.
+        The table, with inputs whose names are the rows' places. Untrusted text must be escaped.
     truths
-        What stands in a field in place of its own value, by the row's place; its lines, as those of
-        the value, are separated by blanks.
+        The corrections that replace an input's value, by the row's place; blanks separate lines,
+        as in the value.
     on_written
-        Is told a row's place and what was written there, before the script runs again.
+        Called with a row's place and the new text, before the script runs again.
     """
 
     def changed() -> None:
         if (told := decoded(st.session_state[key].get("written"))) is not None:
             on_written(*told)
 
-    # Made known here, to the server that runs now: on import there may be none, or another one.
+    # Registered here, with the running server: on import there may be none, or another one.
     table = st.components.v2.component("typeover", html=_HTML, js=_SCRIPT, isolate_styles=False)
     data = {
         "html": html,
@@ -48,7 +47,7 @@ def shown(
 
 
 def decoded(told: object) -> tuple[int, str] | None:
-    """A row's place and what was written there; None for whatever else a browser may have sent."""
+    """Parse a row's place and new text from the browser's message; None for anything else."""
     match told:
         case {"place": int(place), "written": str(written)}:
             return place, written

@@ -1,1 +1,1 @@
-"""The app's pages, one a module; Streamlit runs the module as a script."""
+"""The app's pages, one module each; Streamlit runs the module as a script."""

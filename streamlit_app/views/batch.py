@@ -27,8 +27,8 @@ def show() -> None:
     """Draw the page."""
     st.title("Many at once", anchor=False)
     st.html(
-        '<p class="lead">Drop a pile of pictures, or a zip of them. Each gets its answer; those'
-        " that need your eye come first.</p>"
+        '<p class="lead">Drop many pictures, or a zip of them. Each gets an answer; those'
+        " for you to check come first.</p>"
     )
     st.session_state.setdefault("rows", [])
     st.session_state.setdefault("pile", 0)
@@ -38,14 +38,14 @@ def show() -> None:
         type=[*SUFFIXES, ".zip"],
         accept_multiple_files=True,
         key=f"pile-{st.session_state.pile}",
-        help=f"Up to 20 MB a file; at once, {archive.MOST:,} pictures that take"
+        help=f"Up to 20 MB a file, and {archive.MOST:,} pictures at once of together"
         f" {archive.MOST_BYTES // 2**20} MB unpacked.",
     )
     try:
         if files:
             names = tuple(file.file_id for file in files)
             _read(names, ((file.name, file.getvalue()) for file in files))
-            # Only the table is kept: a new uploader, and Streamlit lets go of the files.
+            # A new uploader makes Streamlit free the files; only the table is kept.
             st.session_state.pile += 1
             st.rerun()
         elif not st.session_state.rows and st.button("Try it with the samples"):
@@ -59,7 +59,7 @@ def show() -> None:
 
 
 def _read(pile: tuple[str, ...], files: Iterator[tuple[str, bytes]]) -> None:
-    """Read a pile into the session's rows; if it is cut off, it goes on where it was."""
+    """Read files into the session's rows; after an interruption, continue where it stopped."""
     if st.session_state.piled != pile:
         st.session_state.update(piled=pile, rows=[], shown=A_PAGE, group="all")
     rows: list[Reading] = st.session_state.rows
@@ -68,7 +68,7 @@ def _read(pile: tuple[str, ...], files: Iterator[tuple[str, bytes]]) -> None:
     for count, item in enumerate(archive.pictures(files), start=1):
         if count > done:
             rows.append(_reading(item))
-            # How many a zip holds is not known before it is read; the bar fills, and never ends.
+            # The number of pictures in a zip is unknown: the bar only approaches its end.
             progress.progress(count / (count + 20), f"{count:,} read")
 
 
@@ -79,7 +79,7 @@ def _reading(item: Item) -> Reading:
 
 
 def _results(rows: list[Reading]) -> None:
-    """The figures, the filter, the table and the downloads."""
+    """Show the figures, the filter, the table and the downloads."""
     st.session_state.setdefault("group", "all")  # forgotten while another page is open
     counts = Counter(map(table.group_of, rows))
     counts["all"] = len(rows)
@@ -125,7 +125,7 @@ def _results(rows: list[Reading]) -> None:
 
 
 def _correct(place: int, written: str) -> None:
-    """Take what a person wrote over a row's answer."""
+    """Store a person's correction of a row."""
     rows: list[Reading] = st.session_state.rows
     if 0 <= place < len(rows):
         rows[place] = table.corrected(rows[place], written)
@@ -135,7 +135,7 @@ def _figures(counts: Counter[Group]) -> str:
     words: dict[Group, str] = {
         "all": "pictures",
         "sure": "sure",
-        "look": "need a look",
+        "look": "to check",
         "failed": "not readable",
     }
     tiles = "".join(

@@ -1,4 +1,4 @@
-"""The third page: what the model is, how good it is and where it ends, from its bundle."""
+"""The third page: the model's architecture, accuracy and limits, from its bundle."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from digits.registry.bundle import Manifest
 from streamlit_app import engine, shipped
 
 KINDS = {
-    "Conv2D": ("Convolution", "looks for small patterns, everywhere"),
+    "Conv2D": ("Convolution", "finds small patterns everywhere"),
     "MaxPooling2D": ("Pooling", "keeps the largest of each 2 × 2"),
-    "BatchNormalization": ("Normalisation", "brings every map to one scale"),
-    "ReLU": ("ReLU", "keeps what is positive"),
-    "Flatten": ("Flatten", "makes one list of numbers"),
-    "GlobalAveragePooling2D": ("Average", "one number a map"),
-    "Dense": ("Dense", "weighs everything against everything"),
-    "Dropout": ("Dropout", "silences some neurons, in training only"),
-    "Softmax": ("Softmax", "turns ten scores into ten probabilities"),
+    "BatchNormalization": ("Normalisation", "scales every map alike"),
+    "ReLU": ("ReLU", "sets negative numbers to zero"),
+    "Flatten": ("Flatten", "puts all numbers in one list"),
+    "GlobalAveragePooling2D": ("Average", "averages each map to one number"),
+    "Dense": ("Dense", "weighs every input for each output"),
+    "Dropout": ("Dropout", "drops random inputs, in training only"),
+    "Softmax": ("Softmax", "turns ten logits into ten probabilities"),
 }
 PLOTS = (
     (
@@ -29,22 +29,22 @@ PLOTS = (
         "Confusion matrix",
         "Each row is a digit, each column what was read.",
     ),
-    ("reliability", "Confidence and truth", "How often it is right, by how sure it is."),
+    ("reliability", "Confidence and accuracy", "How often an answer is right, by its confidence."),
     ("reliability_photos", "… on photos", "The same, on photos of digits on paper and slate."),
-    ("precision_and_recall", "Digit by digit", "Which digits it mistakes, and which it misses."),
-    ("filters", "The first filters", "What the first layer looks for in each corner of a picture."),
+    ("precision_and_recall", "Digit by digit", "Precision and recall of each digit."),
+    ("filters", "The first filters", "The patterns that the first layer responds to."),
     (
         "feature_maps_layer1",
-        "What the first layer sees",
-        "Filters that answer to edges and strokes.",
+        "First layer",
+        "Feature maps that respond to edges and strokes.",
     ),
     (
         "feature_maps_layer2",
-        "What the second layer sees",
-        "Filters that answer to bends and corners.",
+        "Second layer",
+        "Feature maps that respond to bends and corners.",
     ),
-    ("training_curves", "Training", "Loss and accuracy, pass by pass over the training digits."),
-    ("errors", "Where it errs", "Test digits that it reads wrongly."),
+    ("training_curves", "Training", "Loss and accuracy after each epoch."),
+    ("errors", "Errors", "Test digits that are read wrongly."),
 )
 SETS = {
     "photos easy": "Photos, easy",
@@ -55,9 +55,9 @@ SETS = {
 OUTLIERS = {
     "signs": "Signs such as + or %",
     "merged": "Two digits in one",
-    "stacked": "Two digits, one upon the other",
+    "stacked": "Two overlapping digits",
     "cut": "Half a digit",
-    "mirrored": "A digit in a mirror",
+    "mirrored": "A mirrored digit",
     "lying": "A digit on its side",
     "crossed out": "A digit crossed out",
     "textures": "Gravel, stains, leaves",
@@ -68,12 +68,12 @@ OUTLIERS = {
 }
 LIMITS = """
 - It knows the digits 0 to 9 and nothing else. A letter may be read as the digit it resembles.
-- It learnt from American census workers and students of the 1990s: a crossed 7 or a 1 with a long
-  upstroke is rarer there than in Europe.
+- Its training digits are by American census workers and students of the 1990s: a crossed 7 or a 1
+  with a long upstroke is rarer there than in Europe.
 - It reads dark strokes on something light, or light on dark. Busy backgrounds, touching digits and
   strong shadows are hard.
-- The photos that it was measured on are synthetic. Expect less of a hasty photo, and mind
-  its doubts.
+- The photos that it was measured on are synthetic. Expect a lower accuracy on real photos, and
+  check the answers that ask for it.
 """
 
 
@@ -96,9 +96,9 @@ def show() -> None:
         st.subheader("How well it reads", anchor=False)
         st.html(rows)
     if refused := _refused(report):
-        st.subheader("What it takes for no digit", anchor=False)
+        st.subheader("What it rejects", anchor=False)
         st.html(refused)
-    st.subheader("What it learnt", anchor=False)
+    st.subheader("What it learned", anchor=False)
     st.html(_plots())
     if layers := report.get("layers"):
         with st.expander("How it is built, layer by layer", icon=":material/layers:"):
@@ -111,7 +111,7 @@ def show() -> None:
 
 
 def _measured(report: dict[str, Any]) -> str:
-    """Accuracy on all that it was measured on, as a table."""
+    """Render the accuracy on each test set as a table."""
     sets = {"MNIST, test images": report.get("test"), **report.get("outside", {})}
     rows = "".join(
         f"<tr><td>{escape(SETS.get(name, name))}</td>"
@@ -128,29 +128,29 @@ def _measured(report: dict[str, Any]) -> str:
     return (
         '<div class="wide"><table class="layers"><thead><tr><th>Pictures</th>'
         '<th class="number">How many</th><th class="number">Read right</th>'
-        '<th class="number">Sure of</th><th class="number">Right, where sure</th>'
-        '<th class="number">Confidence off by</th></tr></thead>'
+        '<th class="number">Coverage</th><th class="number">Selective accuracy</th>'
+        '<th class="number">Calibration error</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
 
 def _refused(report: dict[str, Any]) -> str:
-    """How much of what is no digit is told from one, as bars."""
+    """Render the share of rejected negatives of each kind as bars."""
     rows = "".join(
         f"<dt>{escape(OUTLIERS.get(kind, kind.capitalize()))}</dt>"
         f'<dd><i style="width:{100 * found["refused"]:.1f}%"></i></dd>'
         f"<dd>{found['refused']:.1%}</dd>"
         for kind, found in report.get("outliers", {}).items()
     )
-    return f'<dl class="refused" aria-label="How many are refused">{rows}</dl>' if rows else ""
+    return f'<dl class="refused" aria-label="Share that is rejected">{rows}</dl>' if rows else ""
 
 
 def _trained(manifest: Manifest) -> str:
-    """The recipe as the manifest has it."""
+    """Render the training recipe of the manifest."""
     training = manifest.training
     facts = {
         "Recipe": f"{manifest.recipe}, architecture {manifest.architecture}",
-        "Passes over the data": f"{training.epochs}, {training.batch_size} digits a step",
+        "Epochs": f"{training.epochs}, {training.batch_size} digits a step",
         "Seed": str(training.seed),
         "Data": f"{manifest.data.name}, checked by SHA-256",
         "Code": (manifest.git_commit or "unknown")[:12],
@@ -164,13 +164,13 @@ def _trained(manifest: Manifest) -> str:
 
 
 def _figures(manifest: Manifest) -> str:
-    """The headline figures as tiles."""
+    """Render the headline figures as tiles."""
     metrics = manifest.metrics
     size = manifest.files[bundle.TFLITE].bytes / 1e6
     figures = {
         "of the test digits read right": f"{metrics.test_accuracy:.2%}",
         "between confidence and truth, on average": f"{metrics.expected_calibration_error:.1%}",
-        "sure, or it asks for a second look": f"{manifest.decision.threshold:.0%}",
+        "confidence; below it asks you to check": f"{manifest.decision.threshold:.0%}",
         "to download; no graphics card needed": f"{size:.1f} MB",
     }
     tiles = "".join(
@@ -180,13 +180,13 @@ def _figures(manifest: Manifest) -> str:
 
 
 def _layers(layers: list[dict[str, Any]]) -> str:
-    """The architecture as a table."""
+    """Render the architecture as a table."""
     rows = "".join(_layer(layer) for layer in layers)
     total = sum(layer["parameters"] for layer in layers)
     return (
-        '<table class="layers"><thead><tr><th>Layer</th><th>What it does</th><th>Gives</th>'
+        '<table class="layers"><thead><tr><th>Layer</th><th>What it does</th><th>Output</th>'
         f'<th class="number">Parameters</th></tr></thead><tbody>{rows}</tbody><tfoot><tr>'
-        f'<th colspan="3">Together</th><th class="number">{total:,}</th></tr></tfoot></table>'
+        f'<th colspan="3">Total</th><th class="number">{total:,}</th></tr></tfoot></table>'
     )
 
 
@@ -201,7 +201,7 @@ def _layer(layer: dict[str, Any]) -> str:
 
 
 def _plots() -> str:
-    """The bundle's pictures; one that is missing is left out."""
+    """Render the bundle's pictures; missing ones are left out."""
     figures = "".join(
         f'<figure class="{name}"><img src="{uri}" alt="{title}. {text}">'
         f"<figcaption><b>{title}.</b> {text}</figcaption></figure>"

@@ -1,8 +1,9 @@
-"""The first page: draw, upload, photograph or pick a picture, and see what is read in it."""
+"""The first page: draw, upload, photograph or choose a picture, and see its digits."""
 
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import NamedTuple
 
 import streamlit as st
@@ -28,7 +29,7 @@ from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES, Sample
 from streamlit_app.words import counted
 
-MOST = 12  # cards; more belong into the table of the batch page
+MOST = 12  # cards, at most; the batch page has a table for more pictures
 DRAW, UPLOAD, CAMERA = "draw", "upload", "camera"
 WAYS = {
     DRAW: ":material/draw: Draw",
@@ -38,7 +39,7 @@ WAYS = {
 
 
 class Picture(NamedTuple):
-    """Something to read; its identity stays while it is shown."""
+    """A picture to read; its identity stays the same while it is shown."""
 
     identity: str
     name: str
@@ -48,7 +49,7 @@ class Picture(NamedTuple):
 def show() -> None:
     """Draw the page."""
     st.title("Which digit is it?", anchor=False)
-    st.html('<p class="lead">A small neural network reads what you write.</p>')
+    st.html('<p class="lead">A small neural network reads your handwritten digits.</p>')
     ask, answer = st.columns([5, 8], gap="large")
     with ask:
         pictures = _ask()
@@ -60,12 +61,12 @@ def show() -> None:
 
 
 def _ask() -> list[Picture]:
-    """The ways to give pictures; returns what is to be read, a sample where nothing was given."""
+    """Show the inputs; return the pictures to read, a sample if there are none."""
     st.session_state.setdefault("sample", SAMPLES[0])
     st.session_state.setdefault("given", 0)
     with st.container(key="ways"):
         way = st.segmented_control(
-            "How do you want to give it?",
+            "How do you want to enter it?",
             list(WAYS),
             format_func=WAYS.__getitem__,
             default=DRAW,
@@ -89,7 +90,7 @@ def _ask() -> list[Picture]:
 
 
 def _given(way: str) -> list[Picture]:
-    """What was given in one way. A new number in the key is a new, empty widget."""
+    """Return the pictures of one input. A new number in the key makes a new, empty widget."""
     key = f"{way}-{st.session_state.given}"
     if way == DRAW:
         with st.container(key="sheet"):
@@ -105,7 +106,7 @@ def _given(way: str) -> list[Picture]:
         type=formats.SUFFIXES,
         accept_multiple_files=True,
         key=key,
-        # What an API reads, it says itself.
+        # The API reports the formats that it does not read.
         help=f"{'Pictures' if engine.chosen() else formats.readable()}, up to 20 MB each; JPEG up"
         " to 50 megapixels, the others up to 16.",
     )
@@ -123,7 +124,7 @@ def _identity(data: bytes) -> str:
 
 
 def _answer(pictures: list[Picture]) -> None:
-    """The cards, each drawn as soon as its picture is read."""
+    """Show the cards, each as soon as its picture is read."""
     for place, picture in enumerate(pictures):
         reading = _read(picture, "frame")
         st.html(cards.card(reading))
@@ -133,7 +134,7 @@ def _answer(pictures: list[Picture]) -> None:
 
 
 def _go_on(place: int, picture: Picture, result: Result) -> None:
-    """What can be done with an answer: look inside the network, or correct it."""
+    """Offer what can be done with an answer: look inside the classifier, or correct it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         look = bool(result.digits) and st.toggle("See inside", key=f"inside-{place}")
         with st.popover("Not right?", icon=":material/edit:", type="tertiary"):
@@ -144,7 +145,7 @@ def _go_on(place: int, picture: Picture, result: Result) -> None:
 
 
 def _correct(picture: Picture, result: Result) -> None:
-    """Take a correction, to be downloaded or, with consent, sent."""
+    """Let the person write a correction, to download or, with consent, to send."""
     written = st.text_input(
         "What does it say?",
         max_chars=MAX_CHARACTERS,
@@ -154,33 +155,34 @@ def _correct(picture: Picture, result: Result) -> None:
         key=f"truth-{picture.identity}",
     )
     no_digit = st.checkbox(
-        "This is no digit" if len(result.digits) < 2 else "None of these is a digit",
+        "This is not a digit" if len(result.digits) < 2 else "None of these is a digit",
         key=f"no-digit-{picture.identity}",
     )
     truth = correction.no_digit(result) if no_digit else correction.truth(written, result.text)
     if not truth:
-        st.caption("Write the right digits, and the next network can learn from them.")
+        st.caption("Write the right digits: the next training can use them.")
         return
     if examples := correction.examples(result, truth, picture.data):
         st.download_button(
             "Download for training",
-            correction.archive(examples),
+            partial(correction.archive, examples),
             file_name="correction.zip",
             mime="application/zip",
             icon=":material/download:",
             on_click="ignore",
-            help="Unpacked, it is a folder that the training’s --extra-data reads.",
+            help="Unpacked, it is a folder for the training’s --extra-data.",
         )
     elif (marks := len(correction.marks(truth))) != len(result.digits):
         st.caption(
-            f"The network found {counted(len(result.digits), 'mark')}, not {marks}. Training learns"
-            " one digit at a time: cut the picture so that it holds one."
+            f"The recogniser found {counted(len(result.digits), 'mark')}, not {marks}. Training"
+            " learns from single digits: crop the picture to one digit."
         )
     else:
-        st.caption("Training learns digits, not signs and other marks.")
+        st.caption("Training learns from digits, not from signs and other marks.")
     if service := engine.chosen():
         agreed = st.checkbox(
-            f"I agree that {service.host} keeps this picture, in grey, and “{truth}” to train on.",
+            f"I agree that {service.host} stores this picture, in grey, and “{truth}”"
+            " for training.",
             key=f"agreed-{picture.identity}",
         )
         if st.button("Send it", icon=":material/send:", disabled=not agreed, type="primary"):
@@ -191,11 +193,11 @@ def _correct(picture: Picture, result: Result) -> None:
             except (ImageError, Away) as error:
                 st.error(f"It was not sent. {error}", icon=":material/cloud_off:")
             else:
-                st.success(f"Thank you. It arrived as {receipt}.", icon=":material/check:")
+                st.success(f"Thank you. It was stored as {receipt}.", icon=":material/check:")
 
 
 def _layers(reading: Reading) -> list[dict[str, object]]:
-    """The layers of the network that read it, where the shipped report speaks of that one."""
+    """Return the layers of the reading's classifier, if it is the one of the shipped report."""
     result = reading.result
     try:
         shipped_version = engine.classifier().manifest.version
@@ -207,7 +209,7 @@ def _layers(reading: Reading) -> list[dict[str, object]]:
 
 
 def _read(picture: Picture, explain: Explain) -> Reading:
-    """Read each picture once: this session remembers what it read as long as it shows it."""
+    """Read each picture once: the session caches readings while they are shown."""
     readings: dict[tuple[str, Explain, bool], Reading]
     readings = st.session_state.setdefault("readings", {})
     key = (picture.identity, explain, engine.chosen() is None)
@@ -223,7 +225,7 @@ def _forget_all_but(pictures: list[Picture]) -> None:
 
 
 def _choose(sample: Sample) -> None:
-    """Show a sample in place of what was given."""
+    """Show a sample in place of other pictures."""
     st.session_state.sample = sample
     st.session_state.given += 1
 
@@ -234,7 +236,7 @@ def _key(sample: Sample) -> str:
 
 @st.cache_data
 def _sample_pictures() -> str:
-    """The rules that put each sample's picture on its button."""
+    """Return the CSS rules that show each sample's picture on its button."""
     return style.picture_buttons(
         {_key(sample): preview.uri(sample.data, "jpeg") for sample in SAMPLES}
     )

@@ -86,11 +86,11 @@ def first_run(folder: Path) -> subprocess.CompletedProcess[str]:
     return run_once(folder, free_port())
 
 
-def test_every_label_comes_by_both_interfaces_and_is_right_or_honest(first_run):
+def test_every_answer_of_both_interfaces_is_right_or_marked_for_review(first_run):
     assert first_run.returncode == 0, first_run.stdout + first_run.stderr
     dropped = pictures()
     assert first_run.stdout.count("✓") == len(dropped) == 21
-    assert "All 21 answers are right or honestly marked." in first_run.stdout
+    assert "All 21 answers are right or marked for review." in first_run.stdout
 
 
 def test_the_quick_model_is_as_good_as_promised(first_run, folder):
@@ -291,7 +291,7 @@ def test_a_busy_port_is_one_clear_line(served, folder, tmp_path):
     done = run_once(tmp_path, cloud.port, within=60)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [
-        f"Failed: Port {cloud.port} for the local cloud is in use; stop what uses it or choose"
+        f"Failed: Port {cloud.port} for the local cloud is in use: stop its program, or choose"
         f" another: `make run PORT={cloud.port + 1000}`"
     ]
     assert processes_in(tmp_path) == []

@@ -94,7 +94,7 @@ def test_what_was_cut_off_after_the_stack_is_done_by_running_it_again(cloud):
     assert run("--stack", "digits", "--yes").exit_code == 0
     assert buckets(cloud) == {"somebody-elses"}
     again = run("--stack", "digits", "--yes")
-    assert "no bucket that it left behind" in str(again.exception)
+    assert "no bucket of one" in str(again.exception)
 
 
 def version(s3) -> str:

@@ -531,7 +531,8 @@ def test_no_base64_makes_the_function_fail(http_api, context, text):
 
 
 @pytest.mark.parametrize(
-    ("filename", "says"), [(b'; filename="b"', "at most 32"), (b"", "more than 32 other fields")]
+    ("filename", "says"),
+    [(b'; filename="b"', "at most 32"), (b"", "more than 32 fields that are not files")],
 )
 def test_a_form_of_very_many_parts_is_given_up_early(http_api, context, filename, says):
     """32 of 60,000 parts are looked at, and then no more."""

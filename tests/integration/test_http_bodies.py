@@ -269,11 +269,11 @@ def test_a_scheduled_ping_is_answered_with_nothing(http_api, context, source):
     [{}, [], None, "ping", {"warmup": True}, {"version": "2.0"}, {"Records": []},
      {"httpMethod": "GET"}, {"resource": "/health"}, {"version": "2.0", "requestContext": {}}],
 )  # fmt: skip
-def test_what_is_no_request_is_told_what_would_be_one(http_api, context, event):
+def test_an_event_that_is_not_a_request_is_answered_with_how_to_send_one(http_api, context, event):
     response = http_api.handler(event, context)
     body = json.loads(response["body"])
     assert (response["statusCode"], body["code"]) == (400, "bad_request")
-    assert "no HTTP request" in body["detail"]
+    assert "not an HTTP request" in body["detail"]
 
 
 def test_a_load_balancers_request_is_answered(http_api, context):

@@ -215,7 +215,7 @@ def test_an_idle_stack_costs_two_dollars_a_month_at_most():
         ("README.md", f"costs {total:.2f} "),
     ):
         assert told in (ROOT / document).read_text(), document
-    assert set(lines) == {"alarms", "SQS, asked by Lambda"}
+    assert set(lines) == {"alarms", "SQS, polled by Lambda"}
 
 
 @pytest.mark.parametrize(
