@@ -87,7 +87,7 @@ def _columns(architecture: str, recipe: str) -> dict[str, list[Record]]:
 
 
 def _settings(architecture: str, recipe: str) -> Record:
-    from training_job.recipes import RECIPES  # noqa: PLC0415 - slow: it brings TensorFlow
+    from training_job.classifier.recipes import RECIPES  # noqa: PLC0415 - slow: it brings TensorFlow
 
     return _without_precision(json.loads(json.dumps(asdict(RECIPES[architecture, recipe]))))
 

@@ -1,6 +1,6 @@
 """Draw a row of photos with what the network saw of each and what was said, for the README.
 
-    python -m benchmarks.gallery docs/images/photos.png
+    python -m benchmarks.gallery docs/images/synthetic_photos.png
 
 The photos are rendered from what no training saw; they are chosen for variety, one a kind, and not
 for being read rightly.
@@ -20,7 +20,7 @@ from digits import Classifier, explain, image
 from digits.quiet import nothing_on_stderr
 from digits.registry import bundle
 from digits.results import Result
-from training_job import glyphs, photos, strokes
+from training_job import glyphs, strokes, synthetic_photos
 
 _WIDTH, _HEIGHT, _GAP, _FRAME = 190, 190, 14, 84
 _INK, _FAINT = (30, 34, 42), (110, 116, 128)
@@ -40,35 +40,40 @@ def main(path: Annotated[Path, typer.Argument(help="The PNG to write.")]) -> Non
     sheet.save(path)
 
 
-def _samples() -> list[photos.Sample]:
-    pixels, truths = photos.load(held_out=True)
+def _samples() -> list[synthetic_photos.Sample]:
+    pixels, truths = synthetic_photos.load(held_out=True)
     rng = np.random.default_rng(7)
     letters = glyphs.load(held_out=True, digits=False)
-    letter = photos.stroke(letters.images[int(np.flatnonzero(letters.characters == "R")[2])])
+    letter = synthetic_photos.stroke(
+        letters.images[int(np.flatnonzero(letters.characters == "R")[2])]
+    )
     several = [strokes.digit(digit, rng) for digit in (2, 0, 4, 7)]
     return [
         _first("coloured", pixels[3], int(truths[3]), "easy"),
         _first("squared", pixels[11], int(truths[11]), "medium"),
         _first("board", pixels[25], int(truths[25]), "medium"),
         _first("cast shadow", strokes.digit(5, rng), 5, "hard"),
-        photos.number(several, [2, 0, 4, 7], level="medium", seed=5),
-        photos.photo(letter, "", level="easy", seed=2),
-        photos.blank(level="medium", seed=4),
+        synthetic_photos.number(several, [2, 0, 4, 7], level="medium", seed=5),
+        synthetic_photos.photo(letter, "", level="easy", seed=2),
+        synthetic_photos.blank(level="medium", seed=4),
     ]
 
 
 def _first(
-    condition: str, digit: photos.Digits28 | photos.Plane, truth: int, level: photos.Level
-) -> photos.Sample:
+    condition: str,
+    digit: synthetic_photos.Digits28 | synthetic_photos.Plane,
+    truth: int,
+    level: synthetic_photos.Level,
+) -> synthetic_photos.Sample:
     """The first photo of a digit that has a certain paper or light."""
     for seed in range(1_000):
-        sample = photos.photo(digit, truth, level=level, seed=seed)
+        sample = synthetic_photos.photo(digit, truth, level=level, seed=seed)
         if condition in sample.conditions.values():
             return sample
     raise ValueError(f"No photo of a thousand has {condition}.")
 
 
-def _draw(sheet: Image.Image, left: int, sample: photos.Sample, result: Result) -> None:
+def _draw(sheet: Image.Image, left: int, sample: synthetic_photos.Sample, result: Result) -> None:
     """The photo, the frames below it, and below these what was said."""
     draw = ImageDraw.Draw(sheet)
     picture = Image.open(io.BytesIO(sample.data)).convert("RGB")

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from benchmarks import mnist
 from benchmarks.samples import LARGE_JPEG
 from digits.results import Mode
-from training_job import photos, strokes
+from training_job import strokes, synthetic_photos
 from training_job.synthesis import marks, printed
 from training_job.synthesis.marks import Mark
 from training_job.synthesis.pages import Page
@@ -440,7 +440,9 @@ def _photographed(page: Page, camera: _Camera, rng: Rng) -> Image.Image:
     if camera.grain:
         ink = ink * rng.uniform(1 - camera.grain, 1, ink.shape).astype(np.float32)
     kind = rng.choice(list(_LIGHTS), p=list(_LIGHTS.values()))
-    light = photos.light(height // _COARSER + 1, width // _COARSER + 1, kind, "medium", rng)
+    light = synthetic_photos.light(
+        height // _COARSER + 1, width // _COARSER + 1, kind, "medium", rng
+    )
     lit = _resized(light.astype(np.float32), width, height)
     table = _table_top(height, width, rng)
     tone = rng.uniform(0.8, 1, 3)

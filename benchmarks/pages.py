@@ -46,7 +46,7 @@ from digits.errors import DigitsError
 from digits.quiet import nothing_on_stderr
 from digits.recognition.pipeline import Recogniser, only_digit
 from digits.registry import bundle
-from training_job.tile_segmenter import kept
+from training_job.tile_segmenter import trained
 
 ROOT = Path(__file__).parents[1]
 OURS, IN_DEVELOPMENT, REFERENCE = "ours", "in development", "PP-OCRv6"
@@ -118,7 +118,7 @@ def main(
         classifier = Classifier(bundle.load(folder))
     readers: dict[str, Reader] = {OURS: lambda sample: _read(classifier, sample)}
     if in_development:
-        pages = kept.recogniser(classifier.judge)
+        pages = trained.recogniser(classifier.judge)
         readers[IN_DEVELOPMENT] = lambda sample: _read_in_development(pages, sample)
     with _pp_ocr() if reference else nullcontext() as other:
         if other:

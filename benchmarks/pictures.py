@@ -35,9 +35,9 @@ from digits import Classifier
 from digits.quiet import nothing_on_stderr
 from digits.registry import bundle
 from digits.results import Mode
-from training_job import glyphs, photos, strokes
-from training_job.outside import LEVELS
-from training_job.photos import Level
+from training_job import glyphs, strokes, synthetic_photos
+from training_job.external_evaluation import LEVELS
+from training_job.synthetic_photos import Level
 
 _OWN, _TYPED = 0.25, 0.15  # shares of digits drawn stroke by stroke, and of typefaces
 _ENLARGED = (
@@ -53,7 +53,7 @@ _MOST = 160  # pictures on the contact sheet
 class Case:
     """One picture, what is in it, and where it belongs.
 
-    `text` is empty where there is no digit; `conditions` are those of `photos.Sample`.
+    `text` is empty where there is no digit; `conditions` are those of `synthetic_photos.Sample`.
     """
 
     group: str
@@ -130,13 +130,13 @@ def _cases(kind: str, number: int, *, held_out: bool) -> Iterator[Case]:
     what, _, level = kind.partition(" ")
     if what == "photo":
         plane, truth = _digit(rng, held_out=held_out)
-        sample = photos.photo(plane, truth, level=_level(level), seed=seed)
+        sample = synthetic_photos.photo(plane, truth, level=_level(level), seed=seed)
         yield Case(f"one digit, {level}", sample.data, sample.text, "single", sample.conditions)
         yield Case(f"the same as a number, {level}", sample.data, sample.text, "multiple")
     elif what == "number":
         pairs = [_digit(rng, held_out=held_out) for _ in range(int(rng.integers(2, 7)))]
         lines = 2 if len(pairs) > 3 and rng.random() < 0.4 else 1
-        sample = photos.number(
+        sample = synthetic_photos.number(
             [plane for plane, _ in pairs],
             [digit for _, digit in pairs],
             level=_level(level),
@@ -145,7 +145,7 @@ def _cases(kind: str, number: int, *, held_out: bool) -> Iterator[Case]:
         )
         yield Case(f"numbers, {level}", sample.data, sample.text, "multiple", sample.conditions)
     elif what == "mnist":
-        images, truths = mnist.test_images() if held_out else photos.load(held_out=False)
+        images, truths = mnist.test_images() if held_out else synthetic_photos.load(held_out=False)
         pixels, label = images[number], str(truths[number])
         yield Case("MNIST's test images", mnist.png(pixels), label)
         yield Case("MNIST, black on white", mnist.png(255 - pixels), label)
@@ -155,25 +155,25 @@ def _cases(kind: str, number: int, *, held_out: bool) -> Iterator[Case]:
         yield from _nothing(number, seed, rng)
     else:
         plane = _letter(rng, held_out=held_out) if what == "letter" else strokes.scribble(rng)
-        sample = photos.photo(plane, "", level=LEVELS[number % 2], seed=seed)
+        sample = synthetic_photos.photo(plane, "", level=LEVELS[number % 2], seed=seed)
         yield Case({"letter": "letters and signs", "scribble": "scribbles"}[what], sample.data, "")
 
 
 def _digit(
     rng: np.random.Generator, *, held_out: bool
-) -> tuple[photos.Digits28 | photos.Plane, int]:
+) -> tuple[synthetic_photos.Digits28 | synthetic_photos.Plane, int]:
     """A digit, one that no training saw where it is to be held out, and which."""
     chance = rng.random()
     if chance < _TYPED:
         drawing, truth = glyphs.any_digit(rng, held_out=held_out)
-        return photos.stroke(drawing), truth
-    drawing, truth = photos.any_digit(rng, held_out=held_out)
+        return synthetic_photos.stroke(drawing), truth
+    drawing, truth = synthetic_photos.any_digit(rng, held_out=held_out)
     return (strokes.digit(truth, rng) if chance < _TYPED + _OWN else drawing), truth
 
 
-def _letter(rng: np.random.Generator, *, held_out: bool) -> photos.Plane:
+def _letter(rng: np.random.Generator, *, held_out: bool) -> synthetic_photos.Plane:
     letters = glyphs.load(held_out=held_out, digits=False)
-    return photos.stroke(letters.images[rng.integers(len(letters))])
+    return synthetic_photos.stroke(letters.images[rng.integers(len(letters))])
 
 
 def _uci(number: int) -> Iterator[Case]:
@@ -192,7 +192,7 @@ def _uci(number: int) -> Iterator[Case]:
 def _nothing(number: int, seed: int, rng: np.random.Generator) -> Iterator[Case]:
     """Pages without writing, and pictures of one shade, of noise and of gradients."""
     level = LEVELS[number % 3]
-    sample = photos.blank(level=level, seed=seed)
+    sample = synthetic_photos.blank(level=level, seed=seed)
     yield Case(f"blank pages, {level}", sample.data, "", "single", sample.conditions)
     height, width = (int(side) for side in rng.integers(8, 700, 2))
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]

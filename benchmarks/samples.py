@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from benchmarks import mnist
-from training_job import photos
+from training_job import synthetic_photos
 
 LARGE_JPEG = (4032, 3024)  # a telephone's 12 megapixels
 
@@ -41,7 +41,9 @@ def photo_png(number: int, size: tuple[int, int]) -> bytes:
 
 def _photo(number: int, size: tuple[int, int], grain: float) -> Image.Image:
     images, truths = mnist.test_images()
-    sample = photos.photo(images[number], int(truths[number]), level="medium", seed=number)
+    sample = synthetic_photos.photo(
+        images[number], int(truths[number]), level="medium", seed=number
+    )
     with Image.open(io.BytesIO(sample.data)) as picture:
         upright = ImageOps.exif_transpose(picture).convert("RGB")
     long, short = max(size), min(size)

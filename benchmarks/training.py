@@ -27,11 +27,11 @@ from rich.table import Table
 
 from benchmarks import machine
 from training_job import data
-from training_job.augment import Ranges, augmented
+from training_job.classifier.augment import Ranges, augmented
+from training_job.classifier.fit import Run
+from training_job.classifier.model import deep, reference
+from training_job.classifier.recipes import RECIPES, Recipe
 from training_job.data import Split
-from training_job.fit import Run
-from training_job.model import deep, reference
-from training_job.recipes import RECIPES, Recipe
 
 _BATCH = 128
 _RANGES = Ranges()

@@ -35,8 +35,8 @@ from digits.registry.bundle import (
     Metrics,
     Training,
 )
+from training_job.classifier.model import reference, up_to
 from training_job.errors import TrainingError
-from training_job.model import reference, up_to
 
 _ROOT = Path(__file__).parents[1]
 _PARITY = 1e-5  # the most that a probability may differ between Keras and LiteRT

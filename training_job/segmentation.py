@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from digits.finder import Segmenter
 from digits.registry import bundle
 from digits.registry.bundle import CONFIG, MANIFEST, SEGMENTER
-from training_job import scenes
-from training_job.scenes import Scene
+from training_job import rendered_pages
+from training_job.rendered_pages import Scene
 
 Mask = NDArray[np.bool_]
 
@@ -127,7 +127,7 @@ def _scores(common: int, found: int, true: int) -> tuple[float, float, float]:
 
 
 def _page(segmenter: Segmenter, seed: int) -> Counts:
-    scene = scenes.scene(seed, held_out=True)
+    scene = rendered_pages.scene(seed, held_out=True)
     ink, instances = _segmented(segmenter, scene)
     return count(scene, ink, instances)
 

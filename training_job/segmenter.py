@@ -33,9 +33,9 @@ from digits import finder
 from digits.finder import CELL, HALF, UNIT
 from digits.registry import bundle
 from digits.registry.bundle import CONFIG, SEGMENTER
-from training_job import scenes, segmentation
-from training_job.fit import OneCycle
-from training_job.model import FusedBatchNormalization
+from training_job import rendered_pages, segmentation
+from training_job.classifier.fit import OneCycle
+from training_job.classifier.model import FusedBatchNormalization
 from training_job.progress import Progress
 
 _BATCH = 16
@@ -133,7 +133,7 @@ class Lesson:
 
 def lesson(seed: int) -> Lesson:
     """Paint a scene and say what is right about it; n is 1."""
-    scene = scenes.scene(seed)
+    scene = rendered_pages.scene(seed)
     picture, (height, width) = finder.fitted(scene.grey)
     ink, owner = np.zeros_like(picture), np.zeros_like(picture)
     small = Image.fromarray(scene.ink).resize((width, height), Image.Resampling.BILINEAR)

@@ -25,26 +25,25 @@ from digits.registry.bundle import CONFIG, SEGMENTER, TFLITE, Decision, Manifest
 from digits.registry.object_store import Store
 from training_job import (
     data,
-    elsewhere,
     evaluate,
     export,
-    extra,
-    outliers,
-    outside,
+    external_evaluation,
+    extra_data,
     plots,
     report,
     segmentation,
 )
 from training_job.checkpoint import Checkpoint
+from training_job.classifier import auxiliary, negatives
+from training_job.classifier.fit import Row, fit
+from training_job.classifier.model import ARCHITECTURES, activation_of, described, up_to
+from training_job.classifier.recipes import RECIPES, Precision, Recipe
 from training_job.data import Mnist, Split
 from training_job.draft import new_folder
 from training_job.errors import NotPromoted, TrainingError
 from training_job.evaluate import Probabilities
-from training_job.fit import Row, fit
-from training_job.model import ARCHITECTURES, activation_of, described, up_to
-from training_job.outside import Outside
+from training_job.external_evaluation import Outside
 from training_job.progress import Progress
-from training_job.recipes import RECIPES, Precision, Recipe
 
 _SHOWN = (0, 1, 2, 3)  # the test images, a 7, 2, 1 and 0, whose feature maps are drawn
 _ACCEPTED_SHARE = 0.998  # of held-out digits that are to be taken for digits
@@ -139,7 +138,7 @@ def _make(
     files = segmentation.files_in(job.segmenter)
     config = bundle.parse_config(files[CONFIG])
     segmenter = Segmenter(files[SEGMENTER], config.segmentation)
-    shown = data.joined(mnist.train, elsewhere.shown(recipe, job.seed, segmenter, progress))
+    shown = data.joined(mnist.train, auxiliary.shown(recipe, job.seed, segmenter, progress))
     if own is not None:
         shown = data.joined(shown, own.split)
     origin = data.DIGESTS | ({} if own is None else {"extra": own.sha256})
@@ -226,13 +225,13 @@ def measured(
 
     Draws ``reliability_photos.png`` in the folder `images`.
     """
-    others = outside.sets(mnist, judge, segmenter, _PHOTOS[recipe])
+    others = external_evaluation.sets(mnist, judge, segmenter, _PHOTOS[recipe])
     _draw_photos(others, images)
-    with elsewhere.workers(segmenter) as pool:
+    with auxiliary.workers(segmenter) as pool:
         segmented = segmentation.figures(segmenter, segmentation.PAGES, pool)
     return {
         "outside": {name: _outside(other) for name, other in others.items()},
-        "outliers": outliers.refused(judge, mnist, _OUTLIERS[recipe]),
+        "outliers": negatives.refused(judge, mnist, _OUTLIERS[recipe]),
         "segmentation": segmented,
     }
 
@@ -292,10 +291,10 @@ def _draw_photos(others: dict[str, Outside], folder: Path) -> None:
     plots.reliability(groups, title, folder / "reliability_photos.png")
 
 
-def _own_pictures(job: Job, progress: Progress) -> extra.Extra | None:
+def _own_pictures(job: Job, progress: Progress) -> extra_data.Extra | None:
     if job.extra_data is None:
         return None
-    own = extra.load(job.extra_data)
+    own = extra_data.load(job.extra_data)
     said = f"{len(own.split)} pictures of {job.extra_data} train beside MNIST"
     if own.left_out:
         said += f"; {own.left_out} are left out, for their truth is not one digit"
@@ -319,8 +318,12 @@ def _checkpoint(job: Job, recipe: Recipe, target: Store | None, inputs: list[Any
 def _sources() -> str:
     """SHA-256 over the code that decides the weights."""
     folder = Path(__file__).parent
-    names = ("augment.py", "elsewhere.py", "fit.py", "found.py", "glyphs.py", "hands.py",
-             "model.py", "outliers.py", "photos.py", "scenes.py", "strokes.py")  # fmt: skip
+    names = (
+        *("classifier/augment.py", "classifier/auxiliary.py", "classifier/fit.py"),
+        *("classifier/model.py", "classifier/negatives.py", "classifier/page_frames.py"),
+        *("classifier/synthetic_digits.py", "glyphs.py", "rendered_pages.py", "strokes.py"),
+        "synthetic_photos.py",
+    )
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
 
 

@@ -15,7 +15,7 @@ from digits.activations import Activations
 from digits.classifier import Network
 from digits.registry import bundle
 from training_job import export
-from training_job.model import ARCHITECTURES, activation_of, up_to, with_opinion
+from training_job.classifier.model import ARCHITECTURES, activation_of, up_to, with_opinion
 
 
 @pytest.fixture

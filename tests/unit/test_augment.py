@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training_job.augment import Ranges, augmented, transforms
+from training_job.classifier.augment import Ranges, augmented, transforms
 
 SIDE = 28
 STILL = Ranges(rotation=0, zoom=0, width_shift=0, height_shift=0)

@@ -9,11 +9,11 @@ import pytest
 
 from digits.registry.object_store import FolderStore
 from training_job.checkpoint import Checkpoint
+from training_job.classifier.fit import fit
+from training_job.classifier.model import deep, reference
+from training_job.classifier.recipes import Recipe
 from training_job.data import Split
-from training_job.fit import fit
-from training_job.model import deep, reference
 from training_job.progress import Progress
-from training_job.recipes import Recipe
 
 ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)]
 HISTORY = [{"epoch": 1, "loss": 0.5}]

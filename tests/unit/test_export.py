@@ -13,8 +13,8 @@ from scipy.special import expit
 from digits.classifier import softmax
 from digits.registry.bundle import TFLITE
 from training_job import export
+from training_job.classifier.model import reference, up_to, with_opinion
 from training_job.errors import TrainingError
-from training_job.model import reference, up_to, with_opinion
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from digits import finder, image
 from digits.errors import ModelUnavailable
 from digits.finder import Segmenter
 from digits.registry import bundle
-from training_job import photos, strokes
+from training_job import strokes, synthetic_photos
 from training_job.segmenter import HALF, lesson
 
 SHIPPED = bundle.load()
@@ -23,7 +23,7 @@ RNG = np.random.default_rng(20261126)
 
 def test_the_ink_is_where_it_was_painted_on_a_ruled_page_in_shadow():
     digit = strokes.digit(2, RNG)
-    sample = photos.photo(digit, 2, level="hard", seed=3)
+    sample = synthetic_photos.photo(digit, 2, level="hard", seed=3)
     ink = SEGMENTER.find(image.decode(sample.data).grey)[0].ink
     rows, columns = np.flatnonzero(ink.mask.any(1)), np.flatnonzero(ink.mask.any(0))
     x, y, width, height = sample.box
@@ -35,15 +35,15 @@ def test_the_ink_is_where_it_was_painted_on_a_ruled_page_in_shadow():
 
 
 def test_paper_has_no_ink():
-    for level in photos._STYLES:
+    for level in synthetic_photos._STYLES:
         for seed in range(5):
-            grey = image.decode(photos.blank(level=level, seed=seed).data).grey
+            grey = image.decode(synthetic_photos.blank(level=level, seed=seed).data).grey
             ways = SEGMENTER.find(grey)
             assert sum(piece.area for seen in ways for piece in seen.parts) < 0.01 * grey.size
 
 
 def test_neighbours_that_touch_are_two_things_and_small_ones_are_looked_at_closely():
-    rows = [photos.row([strokes.digit(digit, RNG) for digit in (3, 8)], 1.0, RNG)]
+    rows = [synthetic_photos.row([strokes.digit(digit, RNG) for digit in (3, 8)], 1.0, RNG)]
     page = np.full((600, 800), 230, np.uint8)
     small = Image.fromarray((rows[0] * 255).astype(np.uint8)).resize((70, 50))
     page[200:250, 300:370] -= (np.asarray(small) * 0.7).astype(np.uint8)

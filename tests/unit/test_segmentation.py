@@ -13,8 +13,9 @@ import typer
 
 from digits.finder import Segmenter
 from digits.registry import bundle
-from training_job import elsewhere, glyphs, photos, scenes, segmentation, segmenter
-from training_job.scenes import Scene
+from training_job import glyphs, rendered_pages, segmentation, segmenter, synthetic_photos
+from training_job.classifier import auxiliary
+from training_job.rendered_pages import Scene
 
 SHIPPED = bundle.load()
 SEGMENTER = Segmenter(SHIPPED.segmenter, SHIPPED.config.segmentation)
@@ -63,7 +64,7 @@ def test_the_digest_is_of_the_page_and_of_its_truth():
 
 def test_figures_are_the_same_each_time_and_worse_for_a_worse_network():
     blind = SHIPPED.config.segmentation.model_copy(update={"ink": 0.999})
-    with elsewhere.workers(SEGMENTER) as pool:
+    with auxiliary.workers(SEGMENTER) as pool:
         first, again = (segmentation.figures(SEGMENTER, 12, pool) for _ in range(2))
         worse = segmentation.figures(Segmenter(SHIPPED.segmenter, blind), 12, pool)
     assert json.dumps(first) == json.dumps(again)
@@ -76,7 +77,7 @@ def test_figures_are_the_same_each_time_and_worse_for_a_worse_network():
 @pytest.mark.parametrize("held_out", [False, True])
 def test_a_page_holds_either_what_is_held_out_or_what_is_trained_with(held_out, monkeypatch):
     asked = set()
-    for module, name in ((glyphs, "load"), (photos, "any_digit"), (glyphs, "any_digit")):
+    for module, name in ((glyphs, "load"), (synthetic_photos, "any_digit"), (glyphs, "any_digit")):
         draw = getattr(module, name)
 
         def noted(*args, held_out, draw=draw, name=name, **kwargs):
@@ -85,7 +86,7 @@ def test_a_page_holds_either_what_is_held_out_or_what_is_trained_with(held_out, 
 
         monkeypatch.setattr(module, name, noted)
     for seed in range(20):
-        scenes.scene(seed, held_out=held_out)
+        rendered_pages.scene(seed, held_out=held_out)
     assert asked == {("load", held_out), ("any_digit", held_out)}
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from digits.morphology import extreme, padded
 from digits.recognition.outputs import BACKGROUND, DIGIT, KINDS, MARK, PAPER, PRINT
-from training_job import glyphs, photos
+from training_job import glyphs, synthetic_photos
 from training_job.synthesis import __main__ as command
 from training_job.synthesis import marks, pages, photographs, printed
 from training_job.synthesis.photographs import Scene, scene
@@ -124,7 +124,7 @@ def test_a_scene_holds_either_what_is_held_out_or_what_is_trained_with(held_out,
 
     monkeypatch.setattr(marks, "_bank", bank)
     for module, name in (
-        (glyphs, "load"), (photos, "any_digit"), (glyphs, "by_typeface"),
+        (glyphs, "load"), (synthetic_photos, "any_digit"), (glyphs, "by_typeface"),
     ):  # fmt: skip
         draw = getattr(module, name)
 

@@ -23,7 +23,7 @@ from training_job.progress import Progress
 from training_job.segmenter import litert
 from training_job.synthesis.photographs import Scene
 from training_job.tile_segmenter import __main__ as command
-from training_job.tile_segmenter import fit, kept, targets
+from training_job.tile_segmenter import fit, targets
 from training_job.tile_segmenter.network import network
 from training_job.tile_segmenter.targets import FINE, Targets
 
@@ -123,7 +123,7 @@ def test_the_recogniser_runs_what_training_writes():
     keras.utils.set_random_seed(1)
     trained = network(training=False)
     written = litert(trained)
-    segmenter = pickle.loads(pickle.dumps(Segmenter(written, kept.config().segmentation)))
+    segmenter = pickle.loads(pickle.dumps(Segmenter(written, trained.config().segmentation)))
     grey = two_marks().grey[:48]
     kind, heat, offsets, sizes = segmenter(grey)
     given = trained(grey[None, ..., None].astype(np.float32) / 255, training=False)

@@ -27,14 +27,14 @@ from digits.errors import ModelUnavailable
 from digits.registry import bundle, object_store, registry
 from digits.registry.object_store import S3Store
 from tests.bundles import make_schema_1, tampered
-from training_job import assemble, data, outside, segmentation, train
+from training_job import assemble, data, external_evaluation, segmentation, train
 from training_job.__main__ import app
+from training_job.classifier.fit import OneCycle, Run
+from training_job.classifier.model import ARCHITECTURES, activation_of, deep, reference
+from training_job.classifier.recipes import RECIPES, Precision, Recipe
 from training_job.data import Mnist, Split
 from training_job.errors import NotPromoted, TrainingError
-from training_job.fit import OneCycle, Run
-from training_job.model import ARCHITECTURES, activation_of, deep, reference
 from training_job.progress import Progress
-from training_job.recipes import RECIPES, Precision, Recipe
 from training_job.train import Job
 
 ROOT = Path(__file__).parents[2]
@@ -146,10 +146,10 @@ def run(little, tmp_path_factory):
     """One run from end to end in seconds: the folder of its bundle, and what it printed."""
     out = tmp_path_factory.mktemp("run") / "bundle"
     lines: list[str] = []
-    uci = outside._uci
+    uci = external_evaluation._uci
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda source: little)
-        patch.setattr(outside, "_uci", lambda: itertools.islice(uci(), 30))
+        patch.setattr(external_evaluation, "_uci", lambda: itertools.islice(uci(), 30))
         patch.setattr(train, "_PHOTOS", dict.fromkeys(train._PHOTOS, 10))
         patch.setattr(segmentation, "PAGES", 6)
         patch.setattr("builtins.print", lambda line, **_: lines.append(line))
@@ -220,9 +220,9 @@ def test_the_segmentation_network_is_the_shipped_one_and_measured_anew(run):
 @pytest.fixture
 def quick_figures(little, monkeypatch):
     """Figures on few pictures, so that a bundle is assembled in seconds."""
-    uci = outside._uci
+    uci = external_evaluation._uci
     monkeypatch.setattr(data, "load", lambda source: little)
-    monkeypatch.setattr(outside, "_uci", lambda: itertools.islice(uci(), 30))
+    monkeypatch.setattr(external_evaluation, "_uci", lambda: itertools.islice(uci(), 30))
     monkeypatch.setattr(train, "_PHOTOS", dict.fromkeys(train._PHOTOS, 10))
     monkeypatch.setattr(segmentation, "PAGES", 6)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from training_job import glyphs, photos, strokes
+from training_job import glyphs, strokes, synthetic_photos
 from training_job.synthesis.printed import is_print
 
 Plane = NDArray[np.float32]
@@ -149,7 +149,7 @@ def digit(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
     """A digit whose longer side is about `height` pixels."""
     source = rng.choice(3, p=_SOURCES)
     if source == 0:
-        drawing, which = photos.any_digit(rng, held_out=held_out)
+        drawing, which = synthetic_photos.any_digit(rng, held_out=held_out)
     elif source == 1:
         digits = _bank(held_out).digits
         drawing, which = digits[rng.integers(len(digits))]

@@ -1,6 +1,6 @@
 """Snapshots of a digit, or of a few lines, on ruled, squared or coloured paper, at any size.
 
-They are the pages of `training_job.scenes`, enlarged or reduced and cut to one size.
+They are the pages of `training_job.rendered_pages`, enlarged or reduced and cut to one size.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from digits.recognition.outputs import DIGIT, MARK, PAPER
-from training_job import scenes
+from training_job import rendered_pages
 from training_job.synthesis.pages import INKED
 from training_job.synthesis.photographs import Scene
 
@@ -22,7 +22,7 @@ _SIDES = (90, 900)
 def snapshot(seed: int, side: int = 256, held_out: bool = False) -> Scene:
     """Take one snapshot and cut `side` by `side` pixels out of it.
 
-    Printed lines count as paper: `training_job.scenes` does not say where they are.
+    Printed lines count as paper: `training_job.rendered_pages` does not say where they are.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def snapshot(seed: int, side: int = 256, held_out: bool = False) -> Scene:
     held_out
         Whether its digits and typefaces are those that are held out of training.
     """
-    taken = scenes.scene(seed, held_out=held_out)
+    taken = rendered_pages.scene(seed, held_out=held_out)
     rng = np.random.default_rng([seed, 0x54A9, held_out])
     height, longer = float(np.exp(rng.uniform(*np.log(_HEIGHTS)))), max(taken.grey.shape)
     scale, middle = float(np.exp(rng.uniform(*np.log(_SIDES)))) / longer, (0.5, 0.5)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from digits.recognition.outputs import DIGIT, MARK, UNIT
 from training_job.checkpoint import Checkpoint
-from training_job.fit import OneCycle
+from training_job.classifier.fit import OneCycle
 from training_job.progress import Progress
 from training_job.tile_segmenter.network import network
 from training_job.tile_segmenter.targets import FINE, Targets

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from digits.recognition.outputs import KINDS
-from training_job.model import FusedBatchNormalization
+from training_job.classifier.model import FusedBatchNormalization
 from training_job.segmenter import DepthToSpace, SpaceToDepth
 
 # Feature maps at a half, a quarter, an eighth and a sixteenth of the size, as in

@@ -20,13 +20,13 @@ from digits.finder import Segmenter
 from digits.image import Picture
 from digits.layout import Piece
 from digits.preprocess import Mark, Page
-from training_job import photos, scenes
+from training_job import rendered_pages, synthetic_photos
 from training_job.data import Split
-from training_job.scenes import Scene
+from training_job.rendered_pages import Scene
 
 Frames = NDArray[np.float32]
 
-_LEVELS: tuple[photos.Level, ...] = ("medium", "hard")
+_LEVELS: tuple[synthetic_photos.Level, ...] = ("medium", "hard")
 _MOST = 12  # pieces looked at in each reading of a page
 _SMALLEST = 10  # pixels; what is smaller shows no more than a speck
 _SLIM = 0.5  # width over height up to which what is no digit may pass for a 1
@@ -79,7 +79,7 @@ def frames(pages: int, blanks: int, seed: int, segmenter: Segmenter, workers: Ex
 
 
 def _on_scene(segmenter: Segmenter, seed: int) -> list[tuple[Frames, int]]:
-    scene = scenes.scene(seed)
+    scene = rendered_pages.scene(seed)
     height, width = scene.grey.shape
     picture = Picture(scene.grey, width, height, "PNG")
     areas = _areas(scene)
@@ -95,7 +95,7 @@ def _on_scene(segmenter: Segmenter, seed: int) -> list[tuple[Frames, int]]:
 
 def _on_blank(segmenter: Segmenter, seed: int, number: int) -> list[tuple[Frames, int]]:
     rng = np.random.default_rng([seed, number, 0xB1A])
-    sample = photos.blank(level=_LEVELS[number % 2], seed=int(rng.integers(2**31)))
+    sample = synthetic_photos.blank(level=_LEVELS[number % 2], seed=int(rng.integers(2**31)))
     marks = _marks(image.decode(sample.data), segmenter)
     return [(mark.frame, _OTHER) for mark in marks if not _slim(*mark.box[2:])]
 

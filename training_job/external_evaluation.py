@@ -19,11 +19,11 @@ from sklearn.datasets import load_digits
 from digits import image, reading
 from digits.finder import Segmenter
 from digits.reading import Judge
-from training_job import photos
+from training_job import synthetic_photos
 from training_job.data import HELD_OUT, Mnist
 from training_job.evaluate import Labels, Probabilities
 
-LEVELS: tuple[photos.Level, ...] = ("easy", "medium", "hard")
+LEVELS: tuple[synthetic_photos.Level, ...] = ("easy", "medium", "hard")
 UCI = "uci 8x8"
 
 
@@ -65,12 +65,12 @@ def sets(
     return found | {UCI: _read(_uci(), judge, segmenter)}
 
 
-def _photos(mnist: Mnist, level: photos.Level, count: int) -> Iterator[tuple[bytes, int]]:
+def _photos(mnist: Mnist, level: synthetic_photos.Level, count: int) -> Iterator[tuple[bytes, int]]:
     chosen = np.random.default_rng(LEVELS.index(level)).permutation(HELD_OUT)[:count]
     for index in chosen:
         digit = np.round(mnist.held_out.x[index, ..., 0] * 255).astype(np.uint8)
         truth = int(mnist.held_out.y[index])
-        yield photos.photo(digit, truth, level=level, seed=int(index)).data, truth
+        yield synthetic_photos.photo(digit, truth, level=level, seed=int(index)).data, truth
 
 
 def _uci() -> Iterator[tuple[bytes, int]]:

@@ -1,7 +1,7 @@
 """Renders pages of writing with the truth of every pixel, for the segmentation network.
 
 Seeded, from the digits and typefaces that are trained with, or from those that are held out.
-Pages are photographed as `training_job.photos` does it, and then spoilt further.
+Pages are photographed as `training_job.synthetic_photos` does it, and then spoilt further.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from digits import image
-from training_job import glyphs, photos, strokes
-from training_job.photos import Level, Plane
+from training_job import glyphs, strokes, synthetic_photos
+from training_job.synthetic_photos import Level, Plane
 
 _LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
 _SHARES = (0.2, 0.35, 0.45)
@@ -71,7 +71,7 @@ def scene(seed: int, *, held_out: bool = False) -> Scene:
         ink, owner, things = _scattered(height, width, held_out, rng)
     else:
         ink, owner, things = np.zeros((height, width)), np.zeros((height, width), np.uint8), []
-    sample = photos.photograph(ink, "", level, {}, rng)
+    sample = synthetic_photos.photograph(ink, "", level, {}, rng)
     grey = _spoilt(image.decode(sample.data).grey, rng)
     owner = np.where(ink > 0.05, owner, 0).astype(np.uint8)
     return Scene(grey, ink.astype(np.float32), owner, tuple(things))
@@ -91,15 +91,15 @@ def _thing(held_out: bool, rng: np.random.Generator, odd: float) -> Thing:
         if kind == 0:
             letters = glyphs.load(held_out=held_out, digits=False)
             letter = letters.images[rng.integers(len(letters))]
-            return photos.stroke(letter, rng.uniform(0.3, 0.7)), None
+            return synthetic_photos.stroke(letter, rng.uniform(0.3, 0.7)), None
         return strokes.sign(rng) if kind == 1 else strokes.scribble(rng), None
     kind = rng.choice(3, p=(0.6, 0.28, 0.12))
     if kind == 1:
         digit = int(rng.integers(10))
         return strokes.digit(digit, rng), digit
-    source = photos if kind == 0 else glyphs
+    source = synthetic_photos if kind == 0 else glyphs
     drawing, digit = source.any_digit(rng, held_out=held_out)
-    return photos.stroke(drawing, rng.uniform(0.3, 0.7)), digit
+    return synthetic_photos.stroke(drawing, rng.uniform(0.3, 0.7)), digit
 
 
 Layer = tuple[Plane, NDArray[np.uint8]]
@@ -109,7 +109,7 @@ Written = tuple[Plane, NDArray[np.uint8], list[int | None]]
 def _one(height: int, width: int, held_out: bool, rng: np.random.Generator) -> Written:
     plane, digit = _thing(held_out, rng, odd=0.25)
     if rng.random() < 0.12:
-        plane = photos.cut(photos.skipped(plane, rng))
+        plane = synthetic_photos.cut(synthetic_photos.skipped(plane, rng))
     share = np.exp(rng.uniform(np.log(0.12), np.log(0.92)))
     scale = share * min(height, width) / max(plane.shape)
     layer = _on_page(plane, np.ones(plane.shape, np.uint8), scale, 15, height, width, rng)
@@ -123,9 +123,12 @@ def _lines(height: int, width: int, held_out: bool, rng: np.random.Generator) ->
     digits: list[int | None] = []
     for _ in range(int(rng.choice((1, 2, 3), p=(0.6, 0.3, 0.1)))):
         things = [_thing(held_out, rng, odd) for _ in range(max(1, most - int(rng.integers(0, 2))))]
-        placed = photos.placed([plane for plane, _ in things], touching, rng)
+        placed = synthetic_photos.placed([plane for plane, _ in things], touching, rng)
         total = max(start + plane.shape[1] for start, plane in placed)
-        ink, owner = np.zeros((photos.ROW, total)), np.zeros((photos.ROW, total), np.uint8)
+        ink, owner = (
+            np.zeros((synthetic_photos.ROW, total)),
+            np.zeros((synthetic_photos.ROW, total), np.uint8),
+        )
         for (start, plane), (_, digit) in zip(placed, things, strict=True):
             digits.append(digit)
             _lay(plane, len(digits), start, ink, owner)
@@ -141,9 +144,9 @@ def _lines(height: int, width: int, held_out: bool, rng: np.random.Generator) ->
         owners.append(np.pad(owner, margins))
     ink, owner = np.concatenate(inks), np.concatenate(owners)
     room = min(width / ink.shape[1], height / ink.shape[0])
-    scale = min(room * rng.uniform(0.4, 0.95), min(height, width) / photos.ROW)
+    scale = min(room * rng.uniform(0.4, 0.95), min(height, width) / synthetic_photos.ROW)
     if rng.random() < 0.12:
-        ink = photos.skipped(ink, rng)
+        ink = synthetic_photos.skipped(ink, rng)
     return *_on_page(ink, owner, scale, 9, height, width, rng), digits
 
 
@@ -205,7 +208,7 @@ def _spoilt(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
         picture *= 1 + rng.uniform(0.01, 0.06) * (cloud - cloud.mean()) / (cloud.std() + 1e-6)
     if rng.random() < 0.2:
         kind = str(rng.choice(["lamp", "gradient", "soft shadow", "cast shadow"]))
-        picture *= photos.light(height, width, kind, "hard", rng)
+        picture *= synthetic_photos.light(height, width, kind, "hard", rng)
     if rng.random() < 0.15:
         picture *= 1 - _lattice(height, width, rng)
     if rng.random() < 0.1:

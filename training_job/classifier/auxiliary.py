@@ -14,12 +14,13 @@ import numpy as np
 from digits import finder
 from digits.finder import Segmenter
 from digits.quiet import nothing_on_stderr
-from training_job import found, hands, outliers, photos
+from training_job import synthetic_photos
+from training_job.classifier import negatives, page_frames, synthetic_digits
 from training_job.data import NONE, Split, joined
 
 if TYPE_CHECKING:  # the workers do without TensorFlow, which these bring
+    from training_job.classifier.recipes import Recipe
     from training_job.progress import Progress
-    from training_job.recipes import Recipe
 
 _AT_ONCE = 500  # drawn by one process before the next takes its turn
 
@@ -32,7 +33,7 @@ def shown(recipe: Recipe, seed: int, segmenter: Segmenter, progress: Progress) -
     """
     with workers(segmenter) as pool:
         progress.say("painting pages")
-        pages = found.frames(recipe.pages, recipe.blanks, seed, segmenter, pool)
+        pages = page_frames.frames(recipe.pages, recipe.blanks, seed, segmenter, pool)
         progress.say("drawing digits of other hands, and what is no digit")
         drawn = [
             *pool.map(partial(_hands, seed), *_parts(recipe.hands)),
@@ -71,14 +72,14 @@ def _parts(count: int) -> tuple[list[int], list[int]]:
 
 
 def _hands(seed: int, part: int, count: int) -> Split:
-    return hands.frames(count, np.random.default_rng([seed, part, 0x4A]))
+    return synthetic_digits.frames(count, np.random.default_rng([seed, part, 0x4A]))
 
 
 def _outliers(seed: int, part: int, count: int) -> Split:
     rng = np.random.default_rng([seed, part, 0x0D])
-    drawn = outliers.frames(count, *photos.load(held_out=False), rng)
+    drawn = negatives.frames(count, *synthetic_photos.load(held_out=False), rng)
     return _none(np.concatenate(list(drawn.values())))
 
 
-def _none(frames: outliers.Frames) -> Split:
+def _none(frames: negatives.Frames) -> Split:
     return Split(frames[..., np.newaxis], np.full(len(frames), NONE, np.uint8))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from digits import preprocess
 from digits.image import COARSE, MIN_SIDE, Picture
-from training_job import glyphs, photos, strokes
+from training_job import glyphs, strokes, synthetic_photos
 from training_job.data import Split
 
 _TYPED = 0.5  # share that is of typefaces
@@ -29,16 +29,16 @@ def frames(count: int, rng: np.random.Generator, *, held_out: bool = False) -> S
     for number in range(count):
         coarse = rng.random() < _COARSE
         if coarse and rng.random() < _MNIST:
-            drawing, truth = photos.any_digit(rng, held_out=held_out)
-            plane = photos.stroke(drawing)
+            drawing, truth = synthetic_photos.any_digit(rng, held_out=held_out)
+            plane = synthetic_photos.stroke(drawing)
         elif rng.random() < _TYPED:
             drawing, truth = glyphs.any_digit(rng, held_out=held_out)
-            plane = photos.stroke(drawing, rng.uniform(0.3, 0.7))
+            plane = synthetic_photos.stroke(drawing, rng.uniform(0.3, 0.7))
         else:
             truth = int(rng.integers(10))
             plane = strokes.digit(truth, rng)
         if rng.random() < _SKIPPED:
-            plane = photos.cut(photos.skipped(plane, rng))
+            plane = synthetic_photos.cut(synthetic_photos.skipped(plane, rng))
         frame = _coarse(plane, rng) if coarse else None
         if frame is None:
             frame = preprocess.frame_of(plane.astype(np.float32))
@@ -47,7 +47,7 @@ def frames(count: int, rng: np.random.Generator, *, held_out: bool = False) -> S
     return Split(x, y)
 
 
-def _coarse(plane: photos.Plane, rng: np.random.Generator) -> NDArray[np.float32] | None:
+def _coarse(plane: synthetic_photos.Plane, rng: np.random.Generator) -> NDArray[np.float32] | None:
     """The frame of a picture 8 to 14 pixels high, filled by the digit; None if it is lost."""
     height = int(rng.integers(8, 15))
     shape = plane.shape[1] / plane.shape[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from training_job.augment import Ranges
+from training_job.classifier.augment import Ranges
 
 Precision = Literal["float32", "bfloat16"]
 

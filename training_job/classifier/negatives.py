@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from digits import preprocess
 from digits.reading import Judge
-from training_job import glyphs, photos, strokes
+from training_job import glyphs, strokes, synthetic_photos
 from training_job.data import Mnist
 from training_job.glyphs import Glyphs
 
@@ -39,7 +39,7 @@ class _Source:
             if str(truth) not in only:
                 continue
             if rng.random() < 0.75:
-                return photos.stroke(self.digits[place], rng.uniform(0.35, 0.65))
+                return synthetic_photos.stroke(self.digits[place], rng.uniform(0.35, 0.65))
             return strokes.digit(truth, rng)
 
 
@@ -89,7 +89,7 @@ def refused(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[str, float
 
 def _letter(source: _Source, rng: np.random.Generator) -> Plane:
     glyph = source.letters.images[rng.integers(len(source.letters))]
-    return _turned(photos.stroke(glyph, rng.uniform(0.3, 0.7)), 12, rng)
+    return _turned(synthetic_photos.stroke(glyph, rng.uniform(0.3, 0.7)), 12, rng)
 
 
 def _sign(source: _Source, rng: np.random.Generator) -> Plane:
@@ -103,7 +103,7 @@ def _scribble(source: _Source, rng: np.random.Generator) -> Plane:
 def _merged(source: _Source, rng: np.random.Generator) -> Plane:
     """Two to four digits that touch, or nearly, as one mark."""
     count = int(rng.choice([2, 3, 4], p=[0.75, 0.17, 0.08]))
-    return photos.row([source.digit(rng) for _ in range(count)], 0.7, rng)
+    return synthetic_photos.row([source.digit(rng) for _ in range(count)], 0.7, rng)
 
 
 def _stacked(source: _Source, rng: np.random.Generator) -> Plane:
@@ -131,7 +131,7 @@ def _cut(source: _Source, rng: np.random.Generator) -> Plane:
                 if rng.random() < 0.5
                 else whole[:, int(share * width) :]
             )
-        part = photos.cut(part)
+        part = synthetic_photos.cut(part)
         if part.shape[1] / part.shape[0] > 0.55:
             return part
 
@@ -179,7 +179,7 @@ def _texture(source: _Source, rng: np.random.Generator) -> Plane:
     if rng.random() < 0.5:  # one spot of it
         y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
         plane = plane * (np.hypot(y / rng.uniform(0.5, 1), x / rng.uniform(0.5, 1)) < 1)
-    return photos.cut(plane) if plane.max() > 0.6 else _texture(source, rng)
+    return synthetic_photos.cut(plane) if plane.max() > 0.6 else _texture(source, rng)
 
 
 def _shade(source: _Source, rng: np.random.Generator) -> Plane:
@@ -200,7 +200,7 @@ def _shade(source: _Source, rng: np.random.Generator) -> Plane:
         )
     if plane.max() < 0.6 or (plane > 0.5).mean() < 0.01:
         return _shade(source, rng)
-    return _no_bar(photos.cut(plane), lambda: _shade(source, rng))
+    return _no_bar(synthetic_photos.cut(plane), lambda: _shade(source, rng))
 
 
 def _grid(source: _Source, rng: np.random.Generator) -> Plane:
@@ -217,7 +217,7 @@ def _grid(source: _Source, rng: np.random.Generator) -> Plane:
     plane = plane[window[0], window[1]]
     if plane.max() < 0.5:
         return _grid(source, rng)
-    return _no_bar(photos.cut(plane), lambda: _grid(source, rng))
+    return _no_bar(synthetic_photos.cut(plane), lambda: _grid(source, rng))
 
 
 def _spots(source: _Source, rng: np.random.Generator) -> Plane:
@@ -231,7 +231,7 @@ def _spots(source: _Source, rng: np.random.Generator) -> Plane:
         if rng.random() < 0.3:
             far = np.maximum(np.abs(y - row), np.abs(x - column) * rng.uniform(0.4, 1))
         plane = np.maximum(plane, np.clip((radius - far) / rng.uniform(1, 6) + 0.5, 0, 1))
-    return _no_bar(photos.cut(plane), lambda: _spots(source, rng))
+    return _no_bar(synthetic_photos.cut(plane), lambda: _spots(source, rng))
 
 
 def _bar(source: _Source, rng: np.random.Generator) -> Plane:
@@ -240,7 +240,7 @@ def _bar(source: _Source, rng: np.random.Generator) -> Plane:
     y, x = np.mgrid[: width // 2, :width]
     middle = width / 4 + rng.uniform(-0.18, 0.18) * (x - width / 2)
     plane = np.clip((rng.uniform(0.015, 0.1) * width - np.abs(y - middle)) / 2 + 0.5, 0, 1)
-    return photos.cut(plane)
+    return synthetic_photos.cut(plane)
 
 
 def _no_bar(plane: Plane, again: Callable[[], Plane]) -> Plane:
@@ -251,7 +251,7 @@ def _no_bar(plane: Plane, again: Callable[[], Plane]) -> Plane:
 def _turned(plane: Plane, most: float, rng: np.random.Generator) -> Plane:
     image = Image.fromarray(np.pad(plane, 2).astype(np.float32))
     turned = image.rotate(rng.uniform(-most, most), Image.Resampling.BILINEAR, expand=True)
-    return photos.cut(np.asarray(turned, np.float64))
+    return synthetic_photos.cut(np.asarray(turned, np.float64))
 
 
 # Their shares among all outliers.

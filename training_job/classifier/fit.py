@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from digits.classifier import softmax
 from training_job import evaluate
-from training_job.augment import augmented
 from training_job.checkpoint import Checkpoint
+from training_job.classifier.augment import augmented
+from training_job.classifier.model import Architecture, with_opinion
+from training_job.classifier.recipes import Precision, Recipe
 from training_job.data import Split
-from training_job.model import Architecture, with_opinion
 from training_job.progress import Progress
-from training_job.recipes import Precision, Recipe
 
 _STRETCHES = 10  # an epoch; between them the bar moves and a signal is heard
 _OPINION = 0.5  # of the loss, beside that of the digits
@@ -61,7 +61,7 @@ def fit(
         From images, float32 (n, 28, 28, 1), to the probabilities of ten digits, (n, 10).
     keras.Model
         The same network to its logits, with the opinion beside them; see
-        `training_job.model.with_opinion`.
+        `training_job.classifier.model.with_opinion`.
     list of dict
         Loss and accuracy by epoch.
 
