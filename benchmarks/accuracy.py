@@ -108,7 +108,7 @@ def _missing(chosen: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], i
 
 def _trained(architecture: str, recipe: str, seed: int) -> Record:
     """Run the job, unless its bundle is there already, and take its own figures."""
-    from training_job.progress import Progress  # noqa: PLC0415 - slow: it brings TensorFlow
+    from training_job.progress import RunProgress  # noqa: PLC0415 - slow: it brings TensorFlow
     from training_job.train import Job, train  # noqa: PLC0415
 
     settings = _settings(architecture, recipe)
@@ -116,7 +116,7 @@ def _trained(architecture: str, recipe: str, seed: int) -> Record:
     manifest = _made(out)
     if manifest is None or _without_precision(manifest.training.settings) != settings:
         out.parent.mkdir(parents=True, exist_ok=True)
-        manifest = train(Job(architecture, recipe, seed=seed, out=out), Progress())
+        manifest = train(Job(architecture, recipe, seed=seed, out=out), RunProgress())
     report = json.loads((out / "report.json").read_text())
     kept = ("accuracy", "negative_log_likelihood", "expected_calibration_error", "images")
     sets = {"test": report["test"], "held_out": report["held_out"], **report["outside"]}

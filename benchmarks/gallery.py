@@ -40,7 +40,7 @@ def main(path: Annotated[Path, typer.Argument(help="The PNG to write.")]) -> Non
     sheet.save(path)
 
 
-def _samples() -> list[synthetic_photos.Sample]:
+def _samples() -> list[synthetic_photos.SyntheticPhoto]:
     pixels, truths = synthetic_photos.load(held_out=True)
     rng = np.random.default_rng(7)
     letters = glyphs.load(held_out=True, digits=False)
@@ -64,7 +64,7 @@ def _first(
     digit: synthetic_photos.Digits28 | synthetic_photos.Plane,
     truth: int,
     level: synthetic_photos.Level,
-) -> synthetic_photos.Sample:
+) -> synthetic_photos.SyntheticPhoto:
     """The first photo of a digit that has a certain paper or light."""
     for seed in range(1_000):
         sample = synthetic_photos.photo(digit, truth, level=level, seed=seed)
@@ -73,7 +73,9 @@ def _first(
     raise ValueError(f"No photo of a thousand has {condition}.")
 
 
-def _draw(sheet: Image.Image, left: int, sample: synthetic_photos.Sample, result: Result) -> None:
+def _draw(
+    sheet: Image.Image, left: int, sample: synthetic_photos.SyntheticPhoto, result: Result
+) -> None:
     """The photo, the frames below it, and below these what was said."""
     draw = ImageDraw.Draw(sheet)
     picture = Image.open(io.BytesIO(sample.data)).convert("RGB")

@@ -21,11 +21,11 @@ from benchmarks.samples import LARGE_JPEG
 from digits.results import Mode
 from training_job import strokes, synthetic_photos
 from training_job.synthesis import marks, printed
-from training_job.synthesis.marks import Mark
-from training_job.synthesis.pages import Page
+from training_job.synthesis.marks import DrawnMark
+from training_job.synthesis.pages import PageLayers
 
 Rng = np.random.Generator
-Drawn = tuple[Page, str]
+Drawn = tuple[PageLayers, str]
 """A page, and what is written on it, line by line."""
 Span = tuple[float, float]
 
@@ -112,9 +112,9 @@ def _strip(rng: Rng) -> Sample:
     return Sample(_STRIP, mnist.png(np.hstack(list(images[chosen]))), text)
 
 
-def _sheet(height: int, width: int) -> Page:
+def _sheet(height: int, width: int) -> PageLayers:
     ink, print_ = np.zeros((2, height, width), np.float32)
-    return Page(ink, np.zeros((height, width), np.uint16), print_, np.ones_like(ink))
+    return PageLayers(ink, np.zeros((height, width), np.uint16), print_, np.ones_like(ink))
 
 
 def _sides(rng: Rng, shortest: float, longest: float) -> tuple[int, int]:
@@ -131,7 +131,7 @@ class _Hand:
         self._rng = rng
         self._pen = np.exp(rng.uniform(*np.log(_PENS)))
 
-    def digit(self, height: float) -> Mark:
+    def digit(self, height: float) -> DrawnMark:
         """A digit in strokes about as wide as the pen."""
         pen = max(self._pen * height, _THINNEST)
         while True:
@@ -139,7 +139,7 @@ class _Hand:
             if pen / _LIKE < _stroke_width(mark.plane) < pen * _LIKE:
                 return mark
 
-    def sign(self, height: float) -> Mark:
+    def sign(self, height: float) -> DrawnMark:
         """A sign, no smaller than a dot of the pen."""
         pen = max(self._pen * height, _THINNEST)
         while True:
@@ -147,7 +147,7 @@ class _Hand:
             if mark.plane.sum() > 0.6 * pen**2:
                 return mark
 
-    def digits(self, height: float, count: int) -> list[Mark]:
+    def digits(self, height: float, count: int) -> list[DrawnMark]:
         """As many of them."""
         return [self.digit(height) for _ in range(count)]
 
@@ -160,7 +160,13 @@ def _stroke_width(plane: NDArray[np.float32]) -> float:
 
 
 def _row(
-    page: Page, items: Sequence[Mark], left: float, base: float, height: float, gap: float, rng: Rng
+    page: PageLayers,
+    items: Sequence[DrawnMark],
+    left: float,
+    base: float,
+    height: float,
+    gap: float,
+    rng: Rng,
 ) -> str:
     """Write marks side by side on a baseline, `gap` apart; gives their text."""
     for mark in items:
@@ -170,7 +176,7 @@ def _row(
     return "".join(mark.text for mark in items)
 
 
-def _rows(page: Page, rows: Sequence[Sequence[Mark]], height: float, rng: Rng) -> str:
+def _rows(page: PageLayers, rows: Sequence[Sequence[DrawnMark]], height: float, rng: Rng) -> str:
     """Write a block of lines somewhere on the page, each beginning near the left of the block."""
     tall, wide = page.ink.shape
     gap = rng.uniform(0.08, 0.35) * height
@@ -346,7 +352,7 @@ def _doodles(rng: Rng, most: int = 4) -> Drawn:
         side = rng.uniform(0.35, 0.75) * min(tall, wide / count)
         size = [max(8, round(length * side / max(plane.shape))) for length in plane.shape[::-1]]
         image = Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-        mark = Mark(np.asarray(image).clip(0, 1), "", 0)
+        mark = DrawnMark(np.asarray(image).clip(0, 1), "", 0)
         left = (place + 0.5) * wide / count - size[0] / 2
         page.write(mark, left, rng.uniform(0.12, 0.88) * (tall - size[1]))
     return page, ""
@@ -429,7 +435,7 @@ _PAGES = {
 KINDS = ("a4", _STRIP, *[kind for kind in _PAGES if kind != "a4"])
 
 
-def _photographed(page: Page, camera: _Camera, rng: Rng) -> Image.Image:
+def _photographed(page: PageLayers, camera: _Camera, rng: Rng) -> Image.Image:
     """A picture in colours, as large as the page."""
     drawn = _seen(page, camera, rng)
     height, width = drawn.ink.shape
@@ -458,7 +464,7 @@ def _photographed(page: Page, camera: _Camera, rng: Rng) -> Image.Image:
     return Image.fromarray((np.asarray(blurred) + noise).clip(0, 255).astype(np.uint8))
 
 
-def _seen(page: Page, camera: _Camera, rng: Rng) -> Page:
+def _seen(page: PageLayers, camera: _Camera, rng: Rng) -> PageLayers:
     """The page as it lies before the camera: turned, a little in perspective, wholly in view."""
     height, width = page.ink.shape
     angle = np.radians(rng.uniform(-camera.turn, camera.turn))
@@ -475,7 +481,7 @@ def _seen(page: Page, camera: _Camera, rng: Rng) -> Page:
         how = Image.Resampling.BILINEAR
         return np.asarray(image.transform(image.size, Image.Transform.QUAD, quad, how), np.float32)
 
-    return Page(seen(page.ink), page.owner, seen(page.printed), seen(page.sheet), page.texts)
+    return PageLayers(seen(page.ink), page.owner, seen(page.printed), seen(page.sheet), page.texts)
 
 
 def _table_top(height: int, width: int, rng: Rng) -> NDArray[np.float32]:

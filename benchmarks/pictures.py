@@ -53,7 +53,7 @@ _MOST = 160  # pictures on the contact sheet
 class Case:
     """One picture, what is in it, and where it belongs.
 
-    `text` is empty where there is no digit; `conditions` are those of `synthetic_photos.Sample`.
+    `text` is empty where there is no digit; `conditions` are those of `synthetic_photos.SyntheticPhoto`.
     """
 
     group: str
@@ -165,9 +165,9 @@ def _digit(
     """A digit, one that no training saw where it is to be held out, and which."""
     chance = rng.random()
     if chance < _TYPED:
-        drawing, truth = glyphs.any_digit(rng, held_out=held_out)
+        drawing, truth = glyphs.random_digit(rng, held_out=held_out)
         return synthetic_photos.stroke(drawing), truth
-    drawing, truth = synthetic_photos.any_digit(rng, held_out=held_out)
+    drawing, truth = synthetic_photos.random_digit(rng, held_out=held_out)
     return (strokes.digit(truth, rng) if chance < _TYPED + _OWN else drawing), truth
 
 

@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks import machine
 from training_job import data
 from training_job.classifier.augment import Ranges, augmented
-from training_job.classifier.fit import Run
+from training_job.classifier.fit import ClassifierTrainer
 from training_job.classifier.model import deep, reference
 from training_job.classifier.recipes import RECIPES, Recipe
 from training_job.data import Split
@@ -77,7 +77,9 @@ def main(
 
 
 def _ours(split: Split, recipe: Recipe) -> Epoch:
-    run = Run(deep if recipe is RECIPES["deep", "release"] else reference, recipe, len(split))
+    run = ClassifierTrainer(
+        deep if recipe is RECIPES["deep", "release"] else reference, recipe, len(split)
+    )
     truths = keras.utils.to_categorical(split.y, 10)
     generator = np.random.default_rng(0)
 

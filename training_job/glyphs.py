@@ -71,7 +71,7 @@ def by_typeface(*, held_out: bool) -> dict[str, dict[str, NDArray[np.uint8]]]:
     return found
 
 
-def any_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[NDArray[np.uint8], int]:
+def random_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[NDArray[np.uint8], int]:
     """A digit of some typeface, uint8 (40, 40), and which; see `load`."""
     typed = load(held_out=held_out, digits=True)
     place = int(rng.integers(len(typed)))

@@ -18,13 +18,13 @@ from training_job import glyphs, strokes, synthetic_photos
 from training_job.synthetic_photos import Level, Plane
 
 _LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
-_SHARES = (0.2, 0.35, 0.45)
+_LEVEL_SHARES = (0.2, 0.35, 0.45)
 _LONG_SIDE = (150, 480)  # pixels
 _TOUCHING = (0.0, 0.1, 0.3, 0.8)  # how likely two neighbours of a page touch; one is drawn
 
 
 @dataclass(frozen=True)
-class Scene:
+class RenderedPage:
     """One photographed page.
 
     Attributes
@@ -42,10 +42,10 @@ class Scene:
     grey: NDArray[np.uint8]
     ink: NDArray[np.float32]
     owner: NDArray[np.uint8]
-    things: tuple[int | None, ...]
+    glyphs: tuple[int | None, ...]
 
 
-def scene(seed: int, *, held_out: bool = False) -> Scene:
+def render(seed: int, *, held_out: bool = False) -> RenderedPage:
     """Render one page: a digit, lines of digits, some of them letters or scribbles, or nothing.
 
     Parameters
@@ -56,7 +56,7 @@ def scene(seed: int, *, held_out: bool = False) -> Scene:
         Whether its digits and typefaces are those that are held out of training.
     """
     rng = np.random.default_rng([seed, 0x5CE, 1] if held_out else [seed, 0x5CE])
-    level = _LEVELS[rng.choice(3, p=_SHARES)]
+    level = _LEVELS[rng.choice(3, p=_LEVEL_SHARES)]
     long = np.exp(rng.uniform(*np.log(_LONG_SIDE)))
     short = long * rng.uniform(0.5, 1.0)
     height, width = (
@@ -64,7 +64,7 @@ def scene(seed: int, *, held_out: bool = False) -> Scene:
     )
     kind = rng.choice(4, p=(0.36, 0.5, 0.07, 0.07))  # one thing, lines, things anywhere, blank
     if kind == 0:
-        ink, owner, things = _one(height, width, held_out, rng)
+        ink, owner, things = _single_glyph(height, width, held_out, rng)
     elif kind == 1:
         ink, owner, things = _lines(height, width, held_out, rng)
     elif kind == 2:
@@ -72,21 +72,21 @@ def scene(seed: int, *, held_out: bool = False) -> Scene:
     else:
         ink, owner, things = np.zeros((height, width)), np.zeros((height, width), np.uint8), []
     sample = synthetic_photos.photograph(ink, "", level, {}, rng)
-    grey = _spoilt(image.decode(sample.data).grey, rng)
+    grey = _degraded(image.decode(sample.data).grey, rng)
     owner = np.where(ink > 0.05, owner, 0).astype(np.uint8)
-    return Scene(grey, ink.astype(np.float32), owner, tuple(things))
+    return RenderedPage(grey, ink.astype(np.float32), owner, tuple(things))
 
 
-Thing = tuple[Plane, int | None]
+Glyph = tuple[Plane, int | None]
 
 
-def _thing(held_out: bool, rng: np.random.Generator, odd: float) -> Thing:
-    """A digit, and which, or with a chance of `odd` a letter, a sign or a scribble.
+def _glyph(held_out: bool, rng: np.random.Generator, other_share: float) -> Glyph:
+    """A digit, and which, or with a chance of `other_share` a letter, a sign or a scribble.
 
     It is float64 (h, w) in 0..1.
     """
     chance = rng.random()
-    if chance < odd:
+    if chance < other_share:
         kind = rng.choice(3, p=(0.6, 0.15, 0.25))
         if kind == 0:
             letters = glyphs.load(held_out=held_out, digits=False)
@@ -98,40 +98,43 @@ def _thing(held_out: bool, rng: np.random.Generator, odd: float) -> Thing:
         digit = int(rng.integers(10))
         return strokes.digit(digit, rng), digit
     source = synthetic_photos if kind == 0 else glyphs
-    drawing, digit = source.any_digit(rng, held_out=held_out)
+    drawing, digit = source.random_digit(rng, held_out=held_out)
     return synthetic_photos.stroke(drawing, rng.uniform(0.3, 0.7)), digit
 
 
 Layer = tuple[Plane, NDArray[np.uint8]]
-Written = tuple[Plane, NDArray[np.uint8], list[int | None]]
+LabelledInk = tuple[Plane, NDArray[np.uint8], list[int | None]]
 
 
-def _one(height: int, width: int, held_out: bool, rng: np.random.Generator) -> Written:
-    plane, digit = _thing(held_out, rng, odd=0.25)
+def _single_glyph(height: int, width: int, held_out: bool, rng: np.random.Generator) -> LabelledInk:
+    plane, digit = _glyph(held_out, rng, other_share=0.25)
     if rng.random() < 0.12:
-        plane = synthetic_photos.cut(synthetic_photos.skipped(plane, rng))
+        plane = synthetic_photos.crop_to_ink(synthetic_photos.with_pen_skip(plane, rng))
     share = np.exp(rng.uniform(np.log(0.12), np.log(0.92)))
     scale = share * min(height, width) / max(plane.shape)
-    layer = _on_page(plane, np.ones(plane.shape, np.uint8), scale, 15, height, width, rng)
+    layer = _placed(plane, np.ones(plane.shape, np.uint8), scale, 15, height, width, rng)
     return *layer, [digit]
 
 
-def _lines(height: int, width: int, held_out: bool, rng: np.random.Generator) -> Written:
-    touching, odd = rng.choice(_TOUCHING), rng.choice((0.0, 0.0, 0.15, 0.6))
+def _lines(height: int, width: int, held_out: bool, rng: np.random.Generator) -> LabelledInk:
+    touching, other_share = rng.choice(_TOUCHING), rng.choice((0.0, 0.0, 0.15, 0.6))
     most = int(rng.integers(1, 7))
     rows: list[Layer] = []
     digits: list[int | None] = []
     for _ in range(int(rng.choice((1, 2, 3), p=(0.6, 0.3, 0.1)))):
-        things = [_thing(held_out, rng, odd) for _ in range(max(1, most - int(rng.integers(0, 2))))]
-        placed = synthetic_photos.placed([plane for plane, _ in things], touching, rng)
+        things = [
+            _glyph(held_out, rng, other_share)
+            for _ in range(max(1, most - int(rng.integers(0, 2))))
+        ]
+        placed = synthetic_photos.row_layout([plane for plane, _ in things], touching, rng)
         total = max(start + plane.shape[1] for start, plane in placed)
         ink, owner = (
-            np.zeros((synthetic_photos.ROW, total)),
-            np.zeros((synthetic_photos.ROW, total), np.uint8),
+            np.zeros((synthetic_photos.ROW_HEIGHT, total)),
+            np.zeros((synthetic_photos.ROW_HEIGHT, total), np.uint8),
         )
         for (start, plane), (_, digit) in zip(placed, things, strict=True):
             digits.append(digit)
-            _lay(plane, len(digits), start, ink, owner)
+            _overlay(plane, len(digits), start, ink, owner)
         inked = ink.max(axis=1) > 0.1
         rows.append((ink[inked], owner[inked]))
     starts = [int(rng.integers(0, 40)) for _ in rows]
@@ -144,25 +147,25 @@ def _lines(height: int, width: int, held_out: bool, rng: np.random.Generator) ->
         owners.append(np.pad(owner, margins))
     ink, owner = np.concatenate(inks), np.concatenate(owners)
     room = min(width / ink.shape[1], height / ink.shape[0])
-    scale = min(room * rng.uniform(0.4, 0.95), min(height, width) / synthetic_photos.ROW)
+    scale = min(room * rng.uniform(0.4, 0.95), min(height, width) / synthetic_photos.ROW_HEIGHT)
     if rng.random() < 0.12:
-        ink = synthetic_photos.skipped(ink, rng)
-    return *_on_page(ink, owner, scale, 9, height, width, rng), digits
+        ink = synthetic_photos.with_pen_skip(ink, rng)
+    return *_placed(ink, owner, scale, 9, height, width, rng), digits
 
 
-def _scattered(height: int, width: int, held_out: bool, rng: np.random.Generator) -> Written:
+def _scattered(height: int, width: int, held_out: bool, rng: np.random.Generator) -> LabelledInk:
     ink, owner = np.zeros((height, width)), np.zeros((height, width), np.uint8)
     digits: list[int | None] = []
     for number in range(1, int(rng.integers(2, 9))):
-        plane, digit = _thing(held_out, rng, odd=0.3)
+        plane, digit = _glyph(held_out, rng, other_share=0.3)
         digits.append(digit)
         scale = rng.uniform(0.08, 0.35) * min(height, width) / max(plane.shape)
-        alone, _ = _on_page(plane, np.ones(plane.shape, np.uint8), scale, 20, height, width, rng)
-        _lay(alone, number, 0, ink, owner)
+        alone, _ = _placed(plane, np.ones(plane.shape, np.uint8), scale, 20, height, width, rng)
+        _overlay(alone, number, 0, ink, owner)
     return ink, owner, digits
 
 
-def _lay(plane: Plane, number: int, left: int, ink: Plane, owner: NDArray[np.uint8]) -> None:
+def _overlay(plane: Plane, number: int, left: int, ink: Plane, owner: NDArray[np.uint8]) -> None:
     """Lay a thing over what is there; where they cross, the pixel belongs to the darker one."""
     window = (slice(None), slice(left, left + plane.shape[1]))
     stronger = plane > ink[window]
@@ -170,7 +173,7 @@ def _lay(plane: Plane, number: int, left: int, ink: Plane, owner: NDArray[np.uin
     ink[window][stronger] = plane[stronger]
 
 
-def _on_page(
+def _placed(
     ink: Plane, owner: NDArray[np.uint8], scale: float, most: float, height: int, width: int,
     rng: np.random.Generator,
 ) -> Layer:  # fmt: skip
@@ -197,7 +200,7 @@ def _on_page(
     return page, owners
 
 
-def _spoilt(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _degraded(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """What photographs have besides: texture, more shadows, other rules, borders, other tones."""
     height, width = grey.shape
     picture: NDArray[Any] = grey.astype(np.float64)
@@ -210,7 +213,7 @@ def _spoilt(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
         kind = str(rng.choice(["lamp", "gradient", "soft shadow", "cast shadow"]))
         picture *= synthetic_photos.light(height, width, kind, "hard", rng)
     if rng.random() < 0.15:
-        picture *= 1 - _lattice(height, width, rng)
+        picture *= 1 - _ruling_lines(height, width, rng)
     if rng.random() < 0.1:
         border = rng.uniform(0.01, 0.12) * max(height, width)
         y, x = np.mgrid[:height, :width]
@@ -225,7 +228,7 @@ def _spoilt(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
     return np.round(picture).clip(0, 255).astype(np.uint8)
 
 
-def _lattice(height: int, width: int, rng: np.random.Generator) -> Plane:
+def _ruling_lines(height: int, width: int, rng: np.random.Generator) -> Plane:
     """Printed lines of any slope, thickness and distance, as the share of light that they take."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     angle = rng.uniform(-0.15, 0.15) + (np.pi / 2 if rng.random() < 0.3 else 0)

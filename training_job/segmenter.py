@@ -36,7 +36,7 @@ from digits.registry.bundle import CONFIG, SEGMENTER
 from training_job import rendered_pages, segmentation
 from training_job.classifier.fit import OneCycle
 from training_job.classifier.model import FusedBatchNormalization
-from training_job.progress import Progress
+from training_job.progress import RunProgress
 
 _BATCH = 16
 _PEAK_RATE = 3e-3
@@ -106,7 +106,7 @@ class DepthToSpace(layers.Layer):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Examples:
     """Scenes of one shape, and what the network should say of them, as small whole numbers.
 
     Attributes
@@ -131,9 +131,9 @@ class Lesson:
         return len(self.picture)
 
 
-def lesson(seed: int) -> Lesson:
+def example(seed: int) -> Examples:
     """Paint a scene and say what is right about it; n is 1."""
-    scene = rendered_pages.scene(seed)
+    scene = rendered_pages.render(seed)
     picture, (height, width) = finder.fitted(scene.grey)
     ink, owner = np.zeros_like(picture), np.zeros_like(picture)
     small = Image.fromarray(scene.ink).resize((width, height), Image.Resampling.BILINEAR)
@@ -141,11 +141,11 @@ def lesson(seed: int) -> Lesson:
     owned = Image.fromarray(scene.owner).resize((width, height), Image.Resampling.NEAREST)
     owner[:height, :width] = np.asarray(owned)
     centre, way, size = _targets(ink, owner)
-    return Lesson(picture[None], ink[None], centre[None], way[None], size[None])
+    return Examples(picture[None], ink[None], centre[None], way[None], size[None])
 
 
 def _targets(ink: Bytes, owner: Bytes) -> tuple[Bytes, NDArray[np.int16], Bytes]:
-    """Centres, ways and sizes, as a `Lesson` has them."""
+    """Centres, ways and sizes, as a `Examples` has them."""
     height, width = ink.shape
     inks, owners = _blocks(ink), _blocks(owner)
     darkest = inks.argmax(-1)[..., None]
@@ -227,12 +227,12 @@ def main(
             " with `python -m training_job.assemble`.",
             param_hint="--out",
         )
-    progress = Progress()
+    progress = RunProgress()
     keras.utils.set_random_seed(seed)
-    lessons = _painted(count, progress)
+    lessons = _rendered_examples(count, progress)
     rng = np.random.default_rng(seed)
     steps = epochs * sum(len(one) // _BATCH for one in lessons)
-    run = _Run(steps)
+    run = _SegmenterTrainer(steps)
     shown: Queue[list[NDArray[Any]]] = Queue(8)
     Thread(target=_feed, args=(lessons, shown, rng), daemon=True).start()
     with progress.bar(steps) as advance:
@@ -261,24 +261,24 @@ def save(trained: keras.Model, out: Path) -> None:
     (out / CONFIG).write_bytes((bundle.SHIPPED / CONFIG).read_bytes())
 
 
-def _painted(count: int, progress: Progress) -> list[Lesson]:
+def _rendered_examples(count: int, progress: RunProgress) -> list[Examples]:
     """Paint scenes in all processes; the upright and the lying ones apart."""
-    painted: dict[tuple[int, ...], list[Lesson]] = {}
+    painted: dict[tuple[int, ...], list[Examples]] = {}
     with ProcessPoolExecutor() as pool, progress.bar(count) as advance:
-        for one in pool.map(lesson, range(_FIRST, _FIRST + count), chunksize=50):
+        for one in pool.map(example, range(_FIRST, _FIRST + count), chunksize=50):
             painted.setdefault(one.picture.shape, []).append(one)
             advance()
     return [
-        Lesson(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, several), strict=True)))
+        Examples(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, several), strict=True)))
         for several in painted.values()
     ]
 
 
-def _arrays(one: Lesson) -> tuple[NDArray[Any], ...]:
+def _arrays(one: Examples) -> tuple[NDArray[Any], ...]:
     return one.picture, one.ink, one.centre, one.way, one.size
 
 
-class _Run:
+class _SegmenterTrainer:
     """The network in training; a step is compiled once for each shape of pictures."""
 
     def __init__(self, steps: int) -> None:
@@ -301,7 +301,7 @@ class _Run:
 
 
 def _feed(
-    lessons: list[Lesson], shown: Queue[list[NDArray[Any]]], rng: np.random.Generator
+    lessons: list[Examples], shown: Queue[list[NDArray[Any]]], rng: np.random.Generator
 ) -> None:
     for one, places in _batches(lessons, rng):
         picture, *right = (array[places] for array in _arrays(one))
@@ -309,8 +309,8 @@ def _feed(
 
 
 def _batches(
-    lessons: list[Lesson], rng: np.random.Generator
-) -> Iterator[tuple[Lesson, NDArray[np.intp]]]:
+    lessons: list[Examples], rng: np.random.Generator
+) -> Iterator[tuple[Examples, NDArray[np.intp]]]:
     """Batches of one shape each, in an order of chance, for ever."""
     while True:
         batches = []

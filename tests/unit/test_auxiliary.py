@@ -21,8 +21,8 @@ from training_job.classifier import auxiliary, negatives, page_frames, synthetic
 from training_job.classifier.fit import fit
 from training_job.classifier.model import reference
 from training_job.classifier.recipes import RECIPES, Recipe
-from training_job.data import NONE, Split
-from training_job.progress import Progress
+from training_job.data import NOT_A_DIGIT, Split
+from training_job.progress import RunProgress
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = bundle.load()
@@ -95,7 +95,7 @@ def test_a_photo_tells_where_its_ink_is():
         strokes.digit(0, np.random.default_rng(0)), 0, level="easy", seed=3
     )
     assert sample.box is not None
-    boxes = [mark.box for mark in page_frames._marks(image.decode(sample.data), SEGMENTER)]
+    boxes = [mark.box for mark in page_frames._all_marks(image.decode(sample.data), SEGMENTER)]
     assert min(np.abs(np.subtract(box, sample.box)).max() for box in boxes) < 0.05 * max(sample.box)
     assert synthetic_photos.blank(level="easy", seed=0).box is None
 
@@ -104,12 +104,12 @@ def test_what_is_found_on_pages_are_frames_of_digits_and_of_others():
     with auxiliary.workers(SEGMENTER) as pool:
         pages, again = (page_frames.frames(24, 6, 3, SEGMENTER, pool) for _ in range(2))
     assert sound(pages.digits.x[..., 0])
-    assert sound(pages.others)
+    assert sound(pages.negatives)
     assert len(pages.digits) > 60
     assert len(set(pages.digits.y)) == 10
-    assert len(pages.others) > 20
+    assert len(pages.negatives) > 20
     np.testing.assert_array_equal(pages.digits.x, again.digits.x)
-    np.testing.assert_array_equal(pages.others, again.others)
+    np.testing.assert_array_equal(pages.negatives, again.others)
 
 
 def test_the_processes_that_draw_do_without_tensorflow():
@@ -124,19 +124,19 @@ def test_a_piece_is_the_thing_that_it_holds_and_no_digit_where_it_holds_two():
     for number, left in enumerate((5, 25, 45), start=1):
         ink[4:16, left : left + 8] = 1
         owner[4:16, left : left + 8] = number
-    scene = rendered_pages.Scene(np.zeros((20, 60), np.uint8), ink, owner, (7, 3, None))
+    scene = rendered_pages.RenderedPage(np.zeros((20, 60), np.uint8), ink, owner, (7, 3, None))
 
     def truth(top: int, bottom: int, left: int, right: int) -> int | None:
         mask = ink[top:bottom, left:right] > 0
         mask |= ~mask.any()  # on bare paper, whatever was taken for ink
-        return page_frames._truth(Piece(left, top, mask), scene, page_frames._areas(scene))
+        return page_frames._label(Piece(left, top, mask), scene, page_frames._glyph_areas(scene))
 
     assert truth(4, 16, 5, 13) == 7
     assert truth(4, 16, 25, 33) == 3
-    assert truth(4, 16, 45, 53) == page_frames._OTHER  # a letter
-    assert truth(4, 16, 5, 33) == page_frames._OTHER  # two that touch
+    assert truth(4, 16, 45, 53) == page_frames._NOT_A_DIGIT  # a letter
+    assert truth(4, 16, 5, 33) == page_frames._NOT_A_DIGIT  # two that touch
     assert truth(4, 9, 5, 13) is None  # half of one may be another
-    assert truth(0, 3, 0, 30) == page_frames._OTHER  # a shadow
+    assert truth(0, 3, 0, 30) == page_frames._NOT_A_DIGIT  # a shadow
     assert truth(0, 3, 0, 1) is None  # that may pass for a 1
 
 
@@ -144,11 +144,11 @@ def test_the_opinion_learns_along_with_the_digits():
     mnist = data.load()
     recipe = replace(RECIPES["reference", "quick"], epochs=1, hands=50, pages=8, blanks=4,
                      outliers=3_000)  # fmt: skip
-    shown = auxiliary.shown(recipe, 1, SEGMENTER, Progress())
-    assert set(shown.y) == {*range(10), NONE}
+    shown = auxiliary.auxiliary_data(recipe, 1, SEGMENTER, RunProgress())
+    assert set(shown.y) == {*range(10), NOT_A_DIGIT}
     some = Split(mnist.train.x[:5_000], mnist.train.y[:5_000])
     _, whole, history = fit(
-        reference, data.joined(some, shown), mnist.held_out, recipe, 1, Progress()
+        reference, data.joined(some, shown), mnist.held_out, recipe, 1, RunProgress()
     )
     assert history[-1]["held_out_accuracy"] > 0.9
     rng = np.random.default_rng(2)
@@ -165,9 +165,9 @@ def test_the_opinion_learns_along_with_the_digits():
 def test_what_is_no_digit_says_nothing_to_the_logits():
     recipe = Recipe(epochs=1, batch_size=16, weight_decay=0)
     x = np.random.default_rng(0).random((32, 28, 28, 1), np.float32)
-    shown = Split(x, np.full(32, NONE, np.uint8))
+    shown = Split(x, np.full(32, NOT_A_DIGIT, np.uint8))
     held_out = Split(x, np.zeros(32, np.uint8))
-    network, whole, _ = fit(reference, shown, held_out, recipe, 1, Progress())
+    network, whole, _ = fit(reference, shown, held_out, recipe, 1, RunProgress())
 
     def bias(model: keras.Model, layer: str) -> np.ndarray:  # all are zero at birth
         return model.get_layer(layer).get_weights()[1]

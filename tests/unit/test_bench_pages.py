@@ -206,7 +206,9 @@ def test_marks_are_those_that_are_held_out(monkeypatch):
 
     def digit(height, rng, held_out):
         held.append(held_out)
-        return marks.Mark(np.ones((round(height), max(2, round(height / 8))), np.float32), "1", 0)
+        return marks.DrawnMark(
+            np.ones((round(height), max(2, round(height / 8))), np.float32), "1", 0
+        )
 
     monkeypatch.setattr(page_samples, "_LIKE", 100)
     monkeypatch.setattr(marks, "digit", digit)

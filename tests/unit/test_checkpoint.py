@@ -13,7 +13,7 @@ from training_job.classifier.fit import fit
 from training_job.classifier.model import deep, reference
 from training_job.classifier.recipes import Recipe
 from training_job.data import Split
-from training_job.progress import Progress
+from training_job.progress import RunProgress
 
 ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)]
 HISTORY = [{"epoch": 1, "loss": 0.5}]
@@ -68,7 +68,7 @@ class _Killed(BaseException):
     """What ends a run from outside."""
 
 
-class _KilledAfter(Progress):
+class _KilledAfter(RunProgress):
     """Kills the run once it tells of this epoch."""
 
     def __init__(self, epoch: int) -> None:
@@ -93,12 +93,12 @@ def test_a_run_that_was_killed_ends_with_the_weights_that_it_would_have(
 ):
     recipe = Recipe(epochs=3, batch_size=64)
     run = (architecture, some_digits, some_digits, recipe, 5)
-    _, straight, history = fit(*run, Progress())
+    _, straight, history = fit(*run, RunProgress())
 
     with pytest.raises(_Killed):
         fit(*run, _KilledAfter(2), checkpoint)
     assert checkpoint.load().epoch == 2
-    _, resumed, resumed_history = fit(*run, Progress(), checkpoint)
+    _, resumed, resumed_history = fit(*run, RunProgress(), checkpoint)
 
     assert resumed_history == history
     for one, other in zip(straight.get_weights(), resumed.get_weights(), strict=True):
@@ -108,6 +108,6 @@ def test_a_run_that_was_killed_ends_with_the_weights_that_it_would_have(
 def test_another_seed_gives_other_weights(some_digits):
     recipe = Recipe(epochs=1, batch_size=64)
     one, other = (
-        fit(reference, some_digits, some_digits, recipe, seed, Progress())[0] for seed in (1, 2)
+        fit(reference, some_digits, some_digits, recipe, seed, RunProgress())[0] for seed in (1, 2)
     )
     assert not np.array_equal(one.get_weights()[0], other.get_weights()[0])

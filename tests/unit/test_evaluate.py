@@ -105,9 +105,9 @@ def test_a_known_temperature_is_found_again(drawn, temperature):
 def test_the_threshold_accepts_the_share_that_was_asked_for():
     generator = np.random.default_rng(0)
     likely = generator.uniform(0.2, 1, 1_000)
-    threshold = evaluate.threshold_for(likely, share=0.9)
+    threshold = evaluate.acceptance_threshold(likely, share=0.9)
     assert (likely >= threshold).mean() == pytest.approx(0.9, abs=0.001)
-    assert evaluate.threshold_for(likely) < threshold  # by default nearly all
+    assert evaluate.acceptance_threshold(likely) < threshold  # by default nearly all
 
 
 def test_a_report_agrees_with_scikit_learn(drawn):

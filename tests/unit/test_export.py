@@ -13,7 +13,7 @@ from scipy.special import expit
 from digits.classifier import softmax
 from digits.registry.bundle import TFLITE
 from training_job import export
-from training_job.classifier.model import reference, up_to, with_opinion
+from training_job.classifier.model import reference, up_to, with_ood_output
 from training_job.errors import TrainingError
 
 
@@ -31,7 +31,7 @@ def model(images) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def whole(model) -> keras.Model:
-    return with_opinion(model)
+    return with_ood_output(model)
 
 
 @pytest.fixture(scope="module")

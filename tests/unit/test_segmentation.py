@@ -15,20 +15,20 @@ from digits.finder import Segmenter
 from digits.registry import bundle
 from training_job import glyphs, rendered_pages, segmentation, segmenter, synthetic_photos
 from training_job.classifier import auxiliary
-from training_job.rendered_pages import Scene
+from training_job.rendered_pages import RenderedPage
 
 SHIPPED = bundle.load()
 SEGMENTER = Segmenter(SHIPPED.segmenter, SHIPPED.config.segmentation)
 
 
-def two_glyphs() -> Scene:
+def two_glyphs() -> RenderedPage:
     """Two squares of 100 pixels, apart."""
     ink = np.zeros((40, 60), np.float32)
     owner = np.zeros((40, 60), np.uint8)
     for number, left in enumerate((5, 35), start=1):
         ink[10:20, left : left + 10] = 1
         owner[10:20, left : left + 10] = number
-    return Scene(np.zeros((40, 60), np.uint8), ink, owner, (7, None))
+    return RenderedPage(np.zeros((40, 60), np.uint8), ink, owner, (7, None))
 
 
 def box(left: int, width: int) -> np.ndarray:
@@ -77,7 +77,11 @@ def test_figures_are_the_same_each_time_and_worse_for_a_worse_network():
 @pytest.mark.parametrize("held_out", [False, True])
 def test_a_page_holds_either_what_is_held_out_or_what_is_trained_with(held_out, monkeypatch):
     asked = set()
-    for module, name in ((glyphs, "load"), (synthetic_photos, "any_digit"), (glyphs, "any_digit")):
+    for module, name in (
+        (glyphs, "load"),
+        (synthetic_photos, "random_digit"),
+        (glyphs, "random_digit"),
+    ):
         draw = getattr(module, name)
 
         def noted(*args, held_out, draw=draw, name=name, **kwargs):
@@ -86,8 +90,8 @@ def test_a_page_holds_either_what_is_held_out_or_what_is_trained_with(held_out, 
 
         monkeypatch.setattr(module, name, noted)
     for seed in range(20):
-        rendered_pages.scene(seed, held_out=held_out)
-    assert asked == {("load", held_out), ("any_digit", held_out)}
+        rendered_pages.render(seed, held_out=held_out)
+    assert asked == {("load", held_out), ("random_digit", held_out)}
 
 
 def test_what_training_writes_is_what_a_bundle_takes(tmp_path):
@@ -102,7 +106,9 @@ def test_what_training_writes_is_what_a_bundle_takes(tmp_path):
 
 @pytest.mark.parametrize("where", [bundle.SHIPPED, bundle.SHIPPED / "segmenter.tflite"])
 def test_training_never_writes_over_what_ships(where, monkeypatch):
-    monkeypatch.setattr(segmenter, "_painted", lambda *_: pytest.fail("it began to train"))
+    monkeypatch.setattr(
+        segmenter, "_rendered_examples", lambda *_: pytest.fail("it began to train")
+    )
     before = {path: path.stat().st_mtime_ns for path in bundle.SHIPPED.rglob("*")}
     with pytest.raises(typer.BadParameter, match="in the bundle that ships"):
         segmenter.main(out=where)

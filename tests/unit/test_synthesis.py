@@ -12,7 +12,7 @@ from digits.recognition.outputs import BACKGROUND, DIGIT, KINDS, MARK, PAPER, PR
 from training_job import glyphs, synthetic_photos
 from training_job.synthesis import __main__ as command
 from training_job.synthesis import marks, pages, photographs, printed
-from training_job.synthesis.photographs import Scene, scene
+from training_job.synthesis.photographs import SyntheticScene, scene
 from training_job.synthesis.snapshots import snapshot
 
 
@@ -29,7 +29,7 @@ def _small_banks():
 
 
 @pytest.fixture(scope="module")
-def scenes(_small_banks) -> list[Scene]:
+def scenes(_small_banks) -> list[SyntheticScene]:
     return [scene(seed, 128) for seed in range(80)]
 
 
@@ -92,7 +92,7 @@ def test_ink_and_print_lie_on_the_sheet_and_ink_has_its_owner(layout, monkeypatc
 
 def test_more_marks_than_a_byte_counts_keep_their_owners():
     page = pages.Page.blank(384)
-    dot = marks.Mark(np.ones((3, 3), np.float32), "1", 0)
+    dot = marks.DrawnMark(np.ones((3, 3), np.float32), "1", 0)
     for number in range(600):
         page.write(dot, 12 * (number % 30) + 10, 12 * (number // 30) + 10)
     for seed in range(20):
@@ -106,7 +106,7 @@ def test_more_marks_than_a_byte_counts_keep_their_owners():
 @pytest.mark.parametrize(("left", "top"), [(-9, 5), (5, -9), (70, 5), (5, 70), (-30, -30)])
 def test_what_lies_beyond_a_page_is_cut_off(left, top):
     page = pages.Page.blank(64)
-    page.write(marks.Mark(np.ones((10, 10), np.float32), "1", 0), left, top)
+    page.write(marks.DrawnMark(np.ones((10, 10), np.float32), "1", 0), left, top)
     page.print(np.ones((10, 10), np.float32), left, top)
     inside = max(0, min(10 + left, 10, 64 - left)) * max(0, min(10 + top, 10, 64 - top))
     assert np.count_nonzero(page.ink) == np.count_nonzero(page.printed) == inside
@@ -124,7 +124,7 @@ def test_a_scene_holds_either_what_is_held_out_or_what_is_trained_with(held_out,
 
     monkeypatch.setattr(marks, "_bank", bank)
     for module, name in (
-        (glyphs, "load"), (synthetic_photos, "any_digit"), (glyphs, "by_typeface"),
+        (glyphs, "load"), (synthetic_photos, "random_digit"), (glyphs, "by_typeface"),
     ):  # fmt: skip
         draw = getattr(module, name)
 
@@ -138,7 +138,7 @@ def test_a_scene_holds_either_what_is_held_out_or_what_is_trained_with(held_out,
     for seed in range(40):
         scene(seed, 96, held_out)
     assert {flag for _, flag in asked} == {held_out}
-    assert {name.rpartition(".")[2] for name, _ in asked} == {"bank", "any_digit", "by_typeface"}
+    assert {name.rpartition(".")[2] for name, _ in asked} == {"bank", "random_digit", "by_typeface"}
 
 
 def test_banks_and_typefaces_of_both_kinds_have_nothing_in_common():
@@ -185,7 +185,7 @@ def test_a_contact_sheet_shows_each_scene_beside_its_truth(tmp_path):
 def test_the_truth_is_in_colours_and_neighbours_differ():
     kind = np.array([[PAPER, DIGIT, DIGIT, MARK, PRINT, BACKGROUND]], np.uint8)
     owner = np.array([[0, 1, 2, 3, 0, 0]], np.uint16)
-    picture = command.truth(Scene(np.zeros_like(kind), kind, owner, ("1", "2", "+")))
+    picture = command.truth(SyntheticScene(np.zeros_like(kind), kind, owner, ("1", "2", "+")))
     assert len(set(picture.getdata())) == 6
 
 

@@ -29,12 +29,12 @@ from digits.registry.object_store import S3Store
 from tests.bundles import make_schema_1, tampered
 from training_job import assemble, data, external_evaluation, segmentation, train
 from training_job.__main__ import app
-from training_job.classifier.fit import OneCycle, Run
+from training_job.classifier.fit import ClassifierTrainer, OneCycle
 from training_job.classifier.model import ARCHITECTURES, activation_of, deep, reference
 from training_job.classifier.recipes import RECIPES, Precision, Recipe
 from training_job.data import Mnist, Split
 from training_job.errors import NotPromoted, TrainingError
-from training_job.progress import Progress
+from training_job.progress import RunProgress
 from training_job.train import Job
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_the_rate_has_one_summit():
 
 def test_training_follows_the_schedule():
     recipe = Recipe(epochs=2, batch_size=16)
-    run = Run(reference, recipe, 64)
+    run = ClassifierTrainer(reference, recipe, 64)
     images = np.zeros((64, 28, 28, 1), np.float32)
     run.epoch(images, np.eye(10)[np.zeros(64, int)], np.arange(64), lambda: None)
     expected = OneCycle(recipe.peak_rate, 8, recipe.warm_up)(4)
@@ -115,7 +115,9 @@ def test_half_the_bits_teach_the_same(architecture):
     losses, answers = {}, {}
     for precision in get_args(Precision):
         keras.utils.set_random_seed(5)
-        run = Run(architecture, Recipe(epochs=8, batch_size=32, precision=precision), 64)
+        run = ClassifierTrainer(
+            architecture, Recipe(epochs=8, batch_size=32, precision=precision), 64
+        )
         rows = [run.epoch(images, truths, np.arange(64), lambda: None) for _ in range(8)]
         losses[precision] = rows[0]["loss"], rows[-1]["loss"]
         served = run.averaged()
@@ -150,10 +152,10 @@ def run(little, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda source: little)
         patch.setattr(external_evaluation, "_uci", lambda: itertools.islice(uci(), 30))
-        patch.setattr(train, "_PHOTOS", dict.fromkeys(train._PHOTOS, 10))
+        patch.setattr(train, "_PHOTOS_PER_LEVEL", dict.fromkeys(train._PHOTOS_PER_LEVEL, 10))
         patch.setattr(segmentation, "PAGES", 6)
         patch.setattr("builtins.print", lambda line, **_: lines.append(line))
-        train.train(Job(epochs=2, seed=3, out=out), Progress())
+        train.train(Job(epochs=2, seed=3, out=out), RunProgress())
     return SimpleNamespace(out=out, lines=lines)
 
 
@@ -223,7 +225,7 @@ def quick_figures(little, monkeypatch):
     uci = external_evaluation._uci
     monkeypatch.setattr(data, "load", lambda source: little)
     monkeypatch.setattr(external_evaluation, "_uci", lambda: itertools.islice(uci(), 30))
-    monkeypatch.setattr(train, "_PHOTOS", dict.fromkeys(train._PHOTOS, 10))
+    monkeypatch.setattr(train, "_PHOTOS_PER_LEVEL", dict.fromkeys(train._PHOTOS_PER_LEVEL, 10))
     monkeypatch.setattr(segmentation, "PAGES", 6)
 
 
@@ -241,7 +243,7 @@ def test_a_bundle_of_schema_1_and_a_segmentation_network_are_assembled_to_schema
     }}  # fmt: skip
     (old / "manifest.json").write_text(json.dumps(manifest))
 
-    made = assemble.assembled(old, bundle.SHIPPED, tmp_path / "new")
+    made = assemble.assemble(old, bundle.SHIPPED, tmp_path / "new")
 
     assert bundle.load(tmp_path / "new").manifest == made
     assert (made.schema_, made.derived_from) == (2, manifest["version"])
@@ -262,7 +264,7 @@ def test_a_bundle_of_schema_1_and_a_segmentation_network_are_assembled_to_schema
 def test_a_segmentation_network_that_is_not_the_one_of_its_bundle_is_not_assembled(tmp_path, old):
     tampered(old / "segmenter.tflite")
     with pytest.raises(ModelUnavailable, match=r"segmenter\.tflite.*digest"):
-        assemble.assembled(bundle.SHIPPED, old, tmp_path / "bundle")
+        assemble.assemble(bundle.SHIPPED, old, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -271,14 +273,14 @@ def test_a_classifier_for_another_preprocessing_is_not_assembled(tmp_path, old):
     manifest["input"]["preprocessing"] = "1"
     (old / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(TrainingError, match="trained for preprocessing 1"):
-        assemble.assembled(old, bundle.SHIPPED, tmp_path / "bundle")
+        assemble.assemble(old, bundle.SHIPPED, tmp_path / "bundle")
 
 
 def test_a_run_without_a_segmentation_network_is_refused_before_it_trains(tmp_path):
     (tmp_path / "empty").mkdir()
     job = Job(segmenter=tmp_path / "empty", out=tmp_path / "bundle")
     with pytest.raises(ModelUnavailable, match=r"segmenter\.tflite"):
-        train.train(job, Progress())
+        train.train(job, RunProgress())
     assert not (tmp_path / "bundle").exists()
 
 
@@ -306,7 +308,7 @@ def trained(run, monkeypatch):
         shutil.copytree(run.out, folder, dirs_exist_ok=True)
         return bundle.load(folder).manifest
 
-    monkeypatch.setattr(train, "_make", copied)
+    monkeypatch.setattr(train, "_build_bundle", copied)
 
 
 @pytest.fixture
@@ -339,7 +341,7 @@ def test_files_go_up_first_then_the_manifest_and_the_pointer_last(
         return SimpleNamespace(criteria=())
 
     monkeypatch.setattr(train.gate, "promote", passes)
-    manifest = train.train(Job(out=tmp_path / "bundle", publish="s3://models"), Progress())
+    manifest = train.train(Job(out=tmp_path / "bundle", publish="s3://models"), RunProgress())
     *files, last_file, pointer = written
     assert set(files) == {f"models/{manifest.version}/{name}" for name in manifest.files}
     assert last_file == f"models/{manifest.version}/manifest.json"
@@ -350,7 +352,7 @@ def test_files_go_up_first_then_the_manifest_and_the_pointer_last(
 
 def test_without_promotion_it_is_published_and_not_in_service(trained, s3, written, tmp_path):
     job = Job(out=tmp_path / "bundle", publish="s3://models", promote=False)
-    manifest = train.train(job, Progress())
+    manifest = train.train(job, RunProgress())
     assert f"models/{manifest.version}/manifest.json" in written
     assert "models/current.json" not in written
 
@@ -361,7 +363,7 @@ def test_a_model_that_the_gate_refuses_is_published_and_not_in_service(
     """This one is: it was shown 4,000 images, twice."""
     job = Job(out=tmp_path / "bundle", publish="s3://models")
     with pytest.raises(NotPromoted):
-        train.train(job, Progress())
+        train.train(job, RunProgress())
     assert any(key.endswith("/manifest.json") for key in written)
     assert "models/current.json" not in written
     bundle.verify(bundle.in_folder(job.out))
@@ -536,5 +538,5 @@ def test_a_run_that_is_stopped_leaves_the_old_bundle_and_one_line(training, tmp_
 
 def test_a_job_that_cannot_be_done_is_refused_by_the_function_too(tmp_path):
     with pytest.raises(TrainingError, match="--epochs"):
-        train.train(Job(epochs=0, out=tmp_path / "bundle"), Progress())
+        train.train(Job(epochs=0, out=tmp_path / "bundle"), RunProgress())
     assert list(tmp_path.iterdir()) == []

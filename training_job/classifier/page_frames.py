@@ -1,8 +1,8 @@
-"""Frames of what the preprocessing finds on painted pages: digits, and which, and what is none.
+"""Frames of the glyph candidates on rendered pages: labelled digits, and negatives.
 
-Frames that are drawn are cleaner than those of photographs: here are the rims, gaps and shreds that
-the recogniser's own ways of telling ink from paper leave, and what they take for ink on a page that
-is blank.
+Frames of drawings are cleaner than frames of photographs. Binarisation of a photographed page
+leaves rims, gaps and fragments, and finds foreground on a blank page; the frames of this module
+have these defects. Thresholds were chosen by hand.
 """
 
 from __future__ import annotations
@@ -22,118 +22,133 @@ from digits.layout import Piece
 from digits.preprocess import Mark, Page
 from training_job import rendered_pages, synthetic_photos
 from training_job.data import Split
-from training_job.rendered_pages import Scene
+from training_job.rendered_pages import RenderedPage
 
 Frames = NDArray[np.float32]
 
-_LEVELS: tuple[synthetic_photos.Level, ...] = ("medium", "hard")
-_MOST = 12  # pieces looked at in each reading of a page
-_SMALLEST = 10  # pixels; what is smaller shows no more than a speck
-_SLIM = 0.5  # width over height up to which what is no digit may pass for a 1
-_WRITTEN = 0.3  # of ink at a pixel that counts as a thing's
-_WHOLE = 0.6  # of a thing that must be in a piece
-_TOUCHED = 0.3  # of a thing that may be in another's piece
-_OTHER = -1
+_LEVELS: tuple[synthetic_photos.Level, ...] = ("medium", "hard")  # levels of blank pages
+_MOST_CANDIDATES = 12  # glyph candidates taken from each binarisation of a page
+_SMALLEST = 10  # pixels of the longer side; smaller candidates are specks
+_SLIM = 0.5  # width over height; a candidate up to it may look like a 1
+_INK = 0.3  # of full ink, 0 to 1; from it on a pixel belongs to a glyph
+_WHOLE = 0.6  # share of a glyph's ink from which a candidate holds the glyph
+_TOUCHED = 0.3  # share of another glyph's ink that a labelled candidate may hold at most
+_PAPER = 0.8  # share of its area without ink from which a candidate holds no glyph
+_MOSTLY_PAPER = 0.5  # share of its area without ink that a labelled candidate may have at most
+_NOT_A_DIGIT = -1
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found on pages.
+class PageFrames:
+    """Frames of the glyph candidates on pages.
 
     Attributes
     ----------
     digits : Split
-        Frames of digits, float32 (n, 28, 28, 1), and which.
-    others : float32 (m, 28, 28)
-        Letters, scribbles, digits that touch, shadows and specks.
+        Frames of digits, float32 (n, 28, 28, 1), and their labels.
+    negatives : float32 (m, 28, 28)
+        Frames of letters, scribbles, touching digits, shadows and specks.
     """
 
     digits: Split
-    others: Frames
+    negatives: Frames
 
 
-def frames(pages: int, blanks: int, seed: int, segmenter: Segmenter, workers: Executor) -> Found:
-    """Paint pages and find what is on them, a tenth of a second each.
+def frames(
+    pages: int, blanks: int, seed: int, segmenter: Segmenter, workers: Executor
+) -> PageFrames:
+    """Render pages and cut their glyph candidates out; about 0.1 s of one core per page.
 
     Parameters
     ----------
     pages
-        Painted with writing; see `scenes`.
+        Number of pages with writing; see `rendered_pages`.
     blanks
-        Painted without.
+        Number of pages without writing.
     seed
-        Of all chance; another one paints other pages.
+        Seed of all random choices; different seeds render different pages.
     segmenter
-        The segmentation network whose glyphs are cut out.
+        The segmentation network, whose glyph candidates are used beside those of thresholding.
     workers
-        The processes that do it.
+        The processes that render.
     """
     seeds = range(seed * pages, (seed + 1) * pages)
-    written = workers.map(partial(_on_scene, segmenter), seeds, chunksize=20)
+    written = workers.map(partial(_on_rendered_page, segmenter), seeds, chunksize=20)
     empty = workers.map(partial(_on_blank, segmenter, seed), range(blanks), chunksize=20)
-    every = [one for page in (written, empty) for found in page for one in found]
-    x = np.stack([frame for frame, _ in every])
-    y = np.array([truth for _, truth in every])
-    digits = y != _OTHER
-    return Found(Split(x[digits, ..., np.newaxis], y[digits].astype(np.uint8)), x[~digits])
+    labelled = [one for group in (written, empty) for page in group for one in page]
+    x = np.stack([frame for frame, _ in labelled])
+    y = np.array([label for _, label in labelled])
+    digits = y != _NOT_A_DIGIT
+    return PageFrames(Split(x[digits, ..., np.newaxis], y[digits].astype(np.uint8)), x[~digits])
 
 
-def _on_scene(segmenter: Segmenter, seed: int) -> list[tuple[Frames, int]]:
-    scene = rendered_pages.scene(seed)
-    height, width = scene.grey.shape
-    picture = Picture(scene.grey, width, height, "PNG")
-    areas = _areas(scene)
+def _on_rendered_page(segmenter: Segmenter, seed: int) -> list[tuple[Frames, int]]:
+    """Frames and labels of the candidates on one page; those of unknown label are left out."""
+    rendered = rendered_pages.render(seed)
+    height, width = rendered.grey.shape
+    picture = Picture(rendered.grey, width, height, "PNG")
+    areas = _glyph_areas(rendered)
     found = []
     segmented = preprocess.found(picture, segmenter)
     for page in (next(next(preprocess.pages(picture))), *segmented):
-        for piece in _pieces(page):
-            truth = _truth(piece, scene, areas)
-            if truth is not None:
-                found.append((page.mark(piece).frame, truth))
+        for piece in _candidates(page):
+            label = _label(piece, rendered, areas)
+            if label is not None:
+                found.append((page.mark(piece).frame, label))
     return found
 
 
 def _on_blank(segmenter: Segmenter, seed: int, number: int) -> list[tuple[Frames, int]]:
+    """Frames of the candidates on one blank page, except those that may look like a 1."""
     rng = np.random.default_rng([seed, number, 0xB1A])
-    sample = synthetic_photos.blank(level=_LEVELS[number % 2], seed=int(rng.integers(2**31)))
-    marks = _marks(image.decode(sample.data), segmenter)
-    return [(mark.frame, _OTHER) for mark in marks if not _slim(*mark.box[2:])]
+    photo = synthetic_photos.blank(level=_LEVELS[number % 2], seed=int(rng.integers(2**31)))
+    marks = _all_marks(image.decode(photo.data), segmenter)
+    return [(mark.frame, _NOT_A_DIGIT) for mark in marks if not _may_be_a_1(*mark.box[2:])]
 
 
-def _marks(picture: Picture, segmenter: Segmenter) -> Iterator[Mark]:
-    """Everything that any way of telling ink from paper takes for a mark."""
-    pages = [page for ways in preprocess.pages(picture) for page in ways]
+def _all_marks(picture: Picture, segmenter: Segmenter) -> Iterator[Mark]:
+    """Yield the marks of every binarisation of a picture."""
+    pages = [page for binarisations in preprocess.pages(picture) for page in binarisations]
     for page in (*pages, *preprocess.found(picture, segmenter)):
-        for piece in _pieces(page):
+        for piece in _candidates(page):
             yield page.mark(piece)
 
 
-def _slim(width: int, height: int) -> bool:
+def _may_be_a_1(width: int, height: int) -> bool:
     return width <= _SLIM * height
 
 
-def _pieces(page: Page) -> Sequence[Piece]:
+def _candidates(page: Page) -> Sequence[Piece]:
     pieces = page.things or page.pieces
-    return [piece for piece in pieces[:_MOST] if max(piece.height, piece.width) >= _SMALLEST]
+    return [
+        piece for piece in pieces[:_MOST_CANDIDATES] if max(piece.height, piece.width) >= _SMALLEST
+    ]
 
 
-def _areas(scene: Scene) -> NDArray[np.intp]:
-    """Pixels of what is written of no thing, of the first, of the second, and so on."""
-    return np.bincount(scene.owner[scene.ink > _WRITTEN], minlength=len(scene.things) + 1)
+def _glyph_areas(page: RenderedPage) -> NDArray[np.intp]:
+    """Count the ink pixels of each glyph, (1 + number of glyphs,); the first item is of none."""
+    return np.bincount(page.owner[page.ink > _INK], minlength=len(page.glyphs) + 1)
 
 
-def _truth(piece: Piece, scene: Scene, areas: NDArray[np.intp]) -> int | None:
-    """Which digit a piece of a scene is, `_OTHER` if it is none, None if that cannot be said."""
+def _label(piece: Piece, page: RenderedPage, areas: NDArray[np.intp]) -> int | None:
+    """Label a glyph candidate by the page's truth.
+
+    Returns
+    -------
+    int or None
+        The digit; `_NOT_A_DIGIT` for another glyph, for several glyphs, and for bare paper; None if
+        the candidate holds a part of a glyph or much paper, so that neither label is certain.
+    """
     window = (slice(piece.top, piece.bottom), slice(piece.left, piece.right))
-    within = np.bincount(scene.owner[window][piece.mask], minlength=len(areas))
-    if within[0] > 0.8 * piece.area:
-        return None if _slim(piece.width, piece.height) else _OTHER
+    within = np.bincount(page.owner[window][piece.mask], minlength=len(areas))
+    if within[0] > _PAPER * piece.area:
+        return None if _may_be_a_1(piece.width, piece.height) else _NOT_A_DIGIT
     shares = within[1:] / areas[1:].clip(1)
     whole = np.flatnonzero(shares > _WHOLE)
     if len(whole) > 1:
-        return _OTHER
+        return _NOT_A_DIGIT
     others = np.delete(shares, whole)
-    if len(whole) == 0 or (others > _TOUCHED).any() or within[0] > 0.5 * piece.area:
+    if len(whole) == 0 or (others > _TOUCHED).any() or within[0] > _MOSTLY_PAPER * piece.area:
         return None
-    digit = scene.things[whole[0]]
-    return _OTHER if digit is None else digit
+    digit = page.glyphs[whole[0]]
+    return _NOT_A_DIGIT if digit is None else digit

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from digits.morphology import extreme, padded
 from digits.recognition.outputs import BACKGROUND, DIGIT, MARK, PAPER, PRINT
 from training_job.synthesis.marks import Plane
-from training_job.synthesis.pages import INKED, Page, page
+from training_job.synthesis.pages import INKED, PageLayers, page
 
 _MARGIN = 1.5  # sides of a page, in sides of its picture: room to turn it
 _PRINTED = 0.18  # of the light that print takes at a pixel: from it on the pixel is print
@@ -22,7 +22,7 @@ _COARSE = 20.0  # pixels of a digit's height from which a picture may be reduced
 
 
 @dataclass(frozen=True)
-class Scene:
+class SyntheticScene:
     """A picture and the truth of its pixels.
 
     Attributes
@@ -43,7 +43,7 @@ class Scene:
     texts: tuple[str, ...]
 
 
-def scene(seed: int, side: int = 256, held_out: bool = False) -> Scene:
+def scene(seed: int, side: int = 256, held_out: bool = False) -> SyntheticScene:
     """Lay out a page and photograph a part of it.
 
     Parameters
@@ -65,10 +65,10 @@ def scene(seed: int, side: int = 256, held_out: bool = False) -> Scene:
     kind_of = np.array([PAPER, *(DIGIT if text.isdigit() else MARK for text in drawn.texts)])
     kind[owner > 0] = kind_of[owner[owner > 0]]
     kind[beyond] = BACKGROUND
-    return Scene(grey, kind, owner, tuple(drawn.texts))
+    return SyntheticScene(grey, kind, owner, tuple(drawn.texts))
 
 
-def _warped(drawn: Page, side: int, rng: np.random.Generator) -> Page:
+def _warped(drawn: PageLayers, side: int, rng: np.random.Generator) -> PageLayers:
     """The part of a page that the camera sees: turned, in perspective, cut by the border."""
     turn = rng.normal(0, 4) if rng.random() < 0.75 else rng.uniform(-20, 20)  # degrees
     if rng.random() < 0.35:
@@ -91,10 +91,10 @@ def _warped(drawn: Page, side: int, rng: np.random.Generator) -> Page:
     # Nearest neighbours leave some pixels at a thin stroke's edge without their owner.
     bare = (ink > INKED) & (owner == 0)
     owner[bare] = extreme(padded(owner, 1), 3, np.maximum)[bare]
-    return Page(ink, owner, printed, sheet, drawn.texts)
+    return PageLayers(ink, owner, printed, sheet, drawn.texts)
 
 
-def _photographed(drawn: Page, height: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _photographed(drawn: PageLayers, height: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """A grey picture of a page whose digits are `height` pixels tall."""
     clean = rng.random() < 0.25  # drawn on a screen, or a scan cleaned up
     picture = _inked(drawn, height, rng, clean=clean)
@@ -128,7 +128,7 @@ def _photographed(drawn: Page, height: float, rng: np.random.Generator) -> NDArr
     return np.asarray(image)
 
 
-def _inked(drawn: Page, height: float, rng: np.random.Generator, *, clean: bool) -> Plane:
+def _inked(drawn: PageLayers, height: float, rng: np.random.Generator, *, clean: bool) -> Plane:
     """Paper with print and ink of some darkness on it, grey levels."""
     paper = rng.uniform(235, 255) if clean else 250 - 140 * rng.random() ** 1.5
     if clean and rng.random() < 0.7:

@@ -11,7 +11,7 @@ from PIL import Image
 from digits.recognition.outputs import DIGIT, MARK, PAPER
 from training_job import rendered_pages
 from training_job.synthesis.pages import INKED
-from training_job.synthesis.photographs import Scene
+from training_job.synthesis.photographs import SyntheticScene
 
 # Pixels, evenly in octaves: the longer side of one of the marks, as in `photographs`, and that of
 # the whole snapshot, which the first must not make smaller or larger than a level of the pyramid.
@@ -19,7 +19,7 @@ _HEIGHTS = (12.0, 110.0)
 _SIDES = (90, 900)
 
 
-def snapshot(seed: int, side: int = 256, held_out: bool = False) -> Scene:
+def snapshot(seed: int, side: int = 256, held_out: bool = False) -> SyntheticScene:
     """Take one snapshot and cut `side` by `side` pixels out of it.
 
     Printed lines count as paper: `training_job.rendered_pages` does not say where they are.
@@ -33,7 +33,7 @@ def snapshot(seed: int, side: int = 256, held_out: bool = False) -> Scene:
     held_out
         Whether its digits and typefaces are those that are held out of training.
     """
-    taken = rendered_pages.scene(seed, held_out=held_out)
+    taken = rendered_pages.render(seed, held_out=held_out)
     rng = np.random.default_rng([seed, 0x54A9, held_out])
     height, longer = float(np.exp(rng.uniform(*np.log(_HEIGHTS)))), max(taken.grey.shape)
     scale, middle = float(np.exp(rng.uniform(*np.log(_SIDES)))) / longer, (0.5, 0.5)
@@ -60,9 +60,9 @@ def snapshot(seed: int, side: int = 256, held_out: bool = False) -> Scene:
     window = slice(top, top + side), slice(left, left + side)
     missing = [(0, max(0, side - length)) for length in grey.shape]
     grey, owner = np.pad(grey[window], missing, mode="edge"), np.pad(owner[window], missing)
-    kinds = [PAPER, *(MARK if thing is None else DIGIT for thing in taken.things)]
-    texts = tuple("" if thing is None else str(thing) for thing in taken.things)
-    return Scene(grey, np.array(kinds, np.uint8)[owner], owner, texts)
+    kinds = [PAPER, *(MARK if thing is None else DIGIT for thing in taken.glyphs)]
+    texts = tuple("" if thing is None else str(thing) for thing in taken.glyphs)
+    return SyntheticScene(grey, np.array(kinds, np.uint8)[owner], owner, texts)
 
 
 def _start(length: int, side: int, share: float, rng: np.random.Generator) -> int:

@@ -20,7 +20,7 @@ from digits.registry import bundle
 from digits.registry.object_store import FolderStore
 from training_job import data, fingerprint, glyphs
 from training_job.checkpoint import Checkpoint
-from training_job.progress import Progress
+from training_job.progress import RunProgress
 from training_job.tile_segmenter.targets import rendered
 
 _BATCH = 16  # scenes; fewer are no batch
@@ -51,7 +51,7 @@ def main(
             " elsewhere.",
             param_hint="--out",
         )
-    progress = Progress()
+    progress = RunProgress()
     scenes = fingerprint.of(
         "training_job.tile_segmenter.targets",
         count,

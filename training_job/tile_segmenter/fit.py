@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from digits.recognition.outputs import DIGIT, MARK, UNIT
 from training_job.checkpoint import Checkpoint
 from training_job.classifier.fit import OneCycle
-from training_job.progress import Progress
+from training_job.progress import RunProgress
 from training_job.tile_segmenter.network import network
 from training_job.tile_segmenter.targets import FINE, Targets
 
@@ -87,7 +87,7 @@ def fit(
     scenes: Targets,
     steps: int,
     seed: int,
-    progress: Progress,
+    progress: RunProgress,
     checkpoint: Checkpoint,
     start: Weights | None = None,
 ) -> Weights:
@@ -101,7 +101,7 @@ def fit(
         If the checkpoint cannot be read or written.
     """
     keras.utils.set_random_seed(seed)
-    run = Run(steps, start)
+    run = TileSegmenterTrainer(steps, start)
     state = checkpoint.load()
     done = state.epoch if state else 0  # a checkpoint's epoch is a step here
     if state:
@@ -125,7 +125,7 @@ def fit(
     return run.averaged()
 
 
-class Run:
+class TileSegmenterTrainer:
     """The network in training for so many steps, its optimizer, and its averaged weights.
 
     It computes in bfloat16; weights and losses are float32. With oneDNN's kernels, that is without

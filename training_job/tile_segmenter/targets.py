@@ -14,11 +14,11 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from digits.recognition.outputs import CELL, HALF
-from training_job.synthesis.photographs import Scene, scene
+from training_job.synthesis.photographs import SyntheticScene, scene
 from training_job.synthesis.snapshots import snapshot
 
 if TYPE_CHECKING:
-    from training_job.progress import Progress
+    from training_job.progress import RunProgress
 
 FINE = 16  # parts of a pixel in which offsets are kept
 _FIRST = 1_000_000  # seed of the first scene
@@ -62,13 +62,13 @@ class Targets:
         return tuple(getattr(self, one.name) for one in fields(self))
 
 
-def targets(one: Scene) -> Targets:
+def targets(one: SyntheticScene) -> Targets:
     """The targets of one scene; n is 1."""
     centre, offset, size = _glyphs(one.owner)
     return Targets(one.grey[None], one.kind[None], centre[None], offset[None], size[None])
 
 
-def rendered(count: int, out: Path, fingerprint: str, progress: Progress) -> Targets:
+def rendered(count: int, out: Path, fingerprint: str, progress: RunProgress) -> Targets:
     """Render scenes in all processes, or take the ones that the folder `out` holds.
 
     They are kept under the fingerprint of what they depend on, and those of others are deleted:
@@ -88,7 +88,7 @@ def rendered(count: int, out: Path, fingerprint: str, progress: Progress) -> Tar
     return Targets(*(np.load(_file(folder, one.name), mmap_mode="r") for one in fields(Targets)))
 
 
-def _render(count: int, folder: Path, progress: Progress) -> None:
+def _render(count: int, folder: Path, progress: RunProgress) -> None:
     files: list[NDArray[Any]] = []
     # Spawned, and before TensorFlow is imported: a worker needs 100 MB, not a gigabyte.
     with (
