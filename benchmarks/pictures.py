@@ -53,7 +53,7 @@ _MOST = 160  # pictures on the contact sheet
 class Case:
     """One picture, what is in it, and where it belongs.
 
-    `text` is empty where there is no digit; `conditions` are those of `synthetic_photos.SyntheticPhoto`.
+    `text` is empty where there is no digit; `conditions` are those of a `SyntheticPhoto`.
     """
 
     group: str

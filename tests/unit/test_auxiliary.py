@@ -56,7 +56,7 @@ def test_the_same_seed_draws_the_same(digits):
 
 
 def test_held_out_letters_are_of_typefaces_that_training_never_shows():
-    with np.load(glyphs.KEPT, allow_pickle=False) as arrays:
+    with np.load(glyphs.DRAWINGS, allow_pickle=False) as arrays:
         total = len(arrays["characters"])
     parts = [glyphs.load(held_out=held_out, digits=kind)
              for held_out in (True, False) for kind in (True, False)]  # fmt: skip

@@ -518,7 +518,7 @@ app()
     ) as process:
         assert process.stdout is not None
         said = [json.loads(process.stdout.readline()) for _ in range(3)]
-        assert [line["message"].split()[0] for line in said] == ["painting", "drawing", "epoch"]
+        assert [line["message"].split()[0] for line in said] == ["rendering", "drawing", "epoch"]
         yield process
         process.kill()
 

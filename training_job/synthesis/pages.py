@@ -244,8 +244,8 @@ def _table(page: PageLayers, height: float, rng: np.random.Generator, held_out: 
 
 
 def _fill_cell(
-    page: PageLayers, cell: tuple[float, float, float, float], height: float, rng: np.random.Generator,
-    held_out: bool, *, alone: bool,
+    page: PageLayers, cell: tuple[float, float, float, float], height: float,
+    rng: np.random.Generator, held_out: bool, *, alone: bool,
 ) -> None:  # fmt: skip
     """Write one mark, or unless `alone` up to five side by side, in a cell of a table."""
     left, top, right, bottom = cell
