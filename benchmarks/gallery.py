@@ -1,9 +1,9 @@
-"""Draw a row of photos with what the network saw of each and what was said, for the README.
+"""Draw a row of synthetic photos with their frames and results, for the README.
 
-    python -m benchmarks.gallery docs/images/synthetic_photos.png
+    python -m benchmarks.gallery docs/images/photos.png
 
-The photos are rendered from what no training saw; they are chosen for variety, one a kind, and not
-for being read rightly.
+The photos are rendered from held-out digits and typefaces. They were chosen one of a kind, before
+they were recognised.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INK, _FAINT = (30, 34, 42), (110, 116, 128)
 
 
 def main(path: Annotated[Path, typer.Argument(help="The PNG to write.")]) -> None:
-    """Render the photos, read them and draw the picture."""
+    """Render the photos, classify them and draw the picture."""
     with nothing_on_stderr():
         classifier = Classifier(bundle.load())
     samples = _samples()
@@ -65,7 +65,7 @@ def _first(
     truth: int,
     level: synthetic_photos.Level,
 ) -> synthetic_photos.SyntheticPhoto:
-    """The first photo of a digit that has a certain paper or light."""
+    """Return the first photo of a digit, by seed, that has a certain paper or light."""
     for seed in range(1_000):
         sample = synthetic_photos.photo(digit, truth, level=level, seed=seed)
         if condition in sample.conditions.values():
@@ -76,7 +76,7 @@ def _first(
 def _draw(
     sheet: Image.Image, left: int, sample: synthetic_photos.SyntheticPhoto, result: Result
 ) -> None:
-    """The photo, the frames below it, and below these what was said."""
+    """Draw a photo, its frames below it, and the result below these."""
     draw = ImageDraw.Draw(sheet)
     picture = Image.open(io.BytesIO(sample.data)).convert("RGB")
     turned = image.decode(sample.data)
@@ -94,8 +94,8 @@ def _draw(
     top = _HEIGHT + _FRAME + 18
     draw.text((left, top), result.text or "nothing", fill=_INK, font=font)
     least = min((digit.confidence for digit in result.digits), default=None)
-    said = result.reason.replace("_", " ") if result.reason else f"{least:.1%} sure"
-    draw.text((left, top + 26), said, fill=_FAINT, font=small)
+    caption = result.reason.replace("_", " ") if result.reason else f"{least:.1%} sure"
+    draw.text((left, top + 26), caption, fill=_FAINT, font=small)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks import mnist, page_samples, pages, shares, side_by_side
-from benchmarks.page_samples import KINDS, Sample
+from benchmarks.page_samples import KINDS, PageSample
 from benchmarks.page_scores import distance, score
-from benchmarks.pages import OURS, REFERENCE, Answer, Reading
+from benchmarks.pages import OURS, REFERENCE, PageResult, ReaderOutput
 from benchmarks.references import pp_ocr
 from training_job.synthesis import marks
 
@@ -32,7 +32,7 @@ def _small_banks():
     marks._bank.cache_clear()
 
 
-def _drawn(kind: str, number: int) -> page_samples.Drawn:
+def _drawn(kind: str, number: int) -> page_samples.DrawnPage:
     return page_samples._PAGES[kind].draw(np.random.default_rng([number, *kind.encode()]))
 
 
@@ -237,25 +237,27 @@ def test_the_references_boxes_are_read_in_lines_even_if_slanted(degrees):
     assert pp_ocr.in_lines(np.zeros((0, 4, 2)), ()) == ""
 
 
-def _answer(truth: str, text: str, *, reader: str = OURS, seconds: float = 1) -> Answer:
-    return Answer(Sample("a kind", b"", truth), reader, Reading(text, reader == OURS, seconds))
+def _result(truth: str, text: str, *, reader: str = OURS, seconds: float = 1) -> PageResult:
+    return PageResult(
+        PageSample("a kind", b"", truth), reader, ReaderOutput(text, reader == OURS, seconds)
+    )
 
 
 def test_figures_are_counted_by_kind_and_reader_with_the_ratio_of_their_times():
-    answers = [
-        _answer("12", "12", seconds=1),
-        _answer("12", "12", reader=REFERENCE, seconds=2),
-        _answer("34", "3", seconds=1),
-        _answer("34", "34", reader=REFERENCE, seconds=10),
+    results = [
+        _result("12", "12", seconds=1),
+        _result("12", "12", reader=REFERENCE, seconds=2),
+        _result("34", "3", seconds=1),
+        _result("34", "34", reader=REFERENCE, seconds=10),
     ]
-    ours, reference = pages._figures(answers, together=False)
+    ours, reference = pages._figures(results, together=False)
     assert ours == {
         "kind": "a kind", "reader": OURS, "pictures": 2, "exact": 1, "strict": 1, "accepted": 2,
         "accepted_errors": 1, "edits": 1, "digits": 4, "seconds": 1, "ratio": 0.3,
     }  # fmt: skip
     assert reference["exact"] == 2
     assert "ratio" not in reference
-    assert [row["kind"] for row in pages._figures(answers, together=True)][2:] == ["all", "all"]
+    assert [row["kind"] for row in pages._figures(results, together=True)][2:] == ["all", "all"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The segmentation network: what it finds, what it refuses to load, and what it is taught."""
+"""The segmentation network: what it finds, what it refuses to load, and what it is checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from digits.errors import ModelUnavailable
 from digits.finder import Segmenter
 from digits.registry import bundle
 from training_job import strokes, synthetic_photos
-from training_job.segmenter import HALF, lesson
+from training_job.segmenter import HALF, example
 
 SHIPPED = bundle.load()
 SEGMENTER = Segmenter(SHIPPED.segmenter, SHIPPED.config.segmentation)
@@ -75,20 +75,20 @@ def test_any_shape_fits_what_the_network_is_shown(shape):
     assert height / width == pytest.approx(shape[0] / shape[1], rel=0.05)
 
 
-def test_a_lesson_says_where_each_things_middle_is():
-    taught = 0
+def test_an_example_has_the_offset_to_each_glyphs_centre():
+    checked = 0
     for seed in range(12):
-        one = lesson(seed)
+        one = example(seed)
         rows, columns = np.nonzero(one.size[0])
         if len(rows) == 0:
             assert one.centre.max() == 0
             continue
-        way = one.way[0, rows, columns] / 16
-        middles = np.stack([columns, rows], 1) * HALF + 0.5 + way
+        offset = one.offset[0, rows, columns] / 16
+        middles = np.stack([columns, rows], 1) * HALF + 0.5 + offset
         spots = {tuple(np.round(it).astype(int)) for it in middles}
-        assert len(spots) < 60, "all the ink of a thing points at one place"
-        taught += 1
-    assert taught > 6
+        assert len(spots) < 60, "all the ink of a glyph points at one place"
+        checked += 1
+    assert checked > 6
 
 
 def test_the_thresholds_are_those_of_the_configuration():

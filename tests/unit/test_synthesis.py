@@ -91,7 +91,7 @@ def test_ink_and_print_lie_on_the_sheet_and_ink_has_its_owner(layout, monkeypatc
 
 
 def test_more_marks_than_a_byte_counts_keep_their_owners():
-    page = pages.Page.blank(384)
+    page = pages.PageLayers.blank(384)
     dot = marks.DrawnMark(np.ones((3, 3), np.float32), "1", 0)
     for number in range(600):
         page.write(dot, 12 * (number % 30) + 10, 12 * (number // 30) + 10)
@@ -105,7 +105,7 @@ def test_more_marks_than_a_byte_counts_keep_their_owners():
 
 @pytest.mark.parametrize(("left", "top"), [(-9, 5), (5, -9), (70, 5), (5, 70), (-30, -30)])
 def test_what_lies_beyond_a_page_is_cut_off(left, top):
-    page = pages.Page.blank(64)
+    page = pages.PageLayers.blank(64)
     page.write(marks.DrawnMark(np.ones((10, 10), np.float32), "1", 0), left, top)
     page.print(np.ones((10, 10), np.float32), left, top)
     inside = max(0, min(10 + left, 10, 64 - left)) * max(0, min(10 + top, 10, 64 - top))
