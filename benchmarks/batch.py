@@ -86,7 +86,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="Number of batches of each kind.", min=1)] = 60,
     record: side_by_side.RecordOption = False,
 ) -> None:
-    """Label batches in turns and print the table."""
+    """Measure all implementations in each round and print the table."""
     side_by_side.on_one_core()
     s3 = LocalS3(samples.small(200))
     session = botocore.session.get_session()

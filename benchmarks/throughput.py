@@ -94,7 +94,7 @@ def _theirs(files: list[bytes]) -> dict[str, Measurement]:
 
 
 def _rate(action: Callable[[], object]) -> Measurement:
-    """How many pictures a second of this process's time the action reads; it reads `AT_ONCE`."""
+    """Measure pictures per second of processor time, of an action that reads `AT_ONCE` pictures."""
 
     def way() -> float:
         started = time.process_time()

@@ -1,4 +1,4 @@
-"""What is shown beside MNIST is varied and sound, and from it the opinion is learnt."""
+"""Auxiliary training data is varied and valid, and trains the OOD output."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sound(frames: np.ndarray) -> bool:
     return bool(inside and (frames.max(axis=(-1, -2)) > 0.9).all())
 
 
-def test_outliers_of_every_kind_are_frames_and_no_two_alike(digits):
+def test_negatives_of_every_kind_are_valid_frames_and_differ(digits):
     drawn = negatives.frames(200, *digits, np.random.default_rng(1))
     assert set(drawn) == set(negatives._KINDS)
     for kind, frames in drawn.items():
@@ -55,7 +55,7 @@ def test_the_same_seed_draws_the_same(digits):
         np.testing.assert_array_equal(frames, again[kind])
 
 
-def test_held_out_letters_are_of_typefaces_that_training_never_shows():
+def test_held_out_letters_are_not_among_the_training_letters():
     with np.load(glyphs.DRAWINGS, allow_pickle=False) as arrays:
         total = len(arrays["characters"])
     parts = [glyphs.load(held_out=held_out, digits=kind)
@@ -68,14 +68,14 @@ def test_held_out_letters_are_of_typefaces_that_training_never_shows():
     assert not shown & kept
 
 
-def test_what_passes_for_a_digit_is_not_among_the_letters():
+def test_letters_do_not_include_characters_that_look_like_digits():
     characters = set(glyphs.load(held_out=False, digits=False).characters)
     assert not characters & set("0123456789OoIl|ZzSsqgBb")
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_digits_drawn_stroke_by_stroke_are_read(classifier, digit):
-    """By a network that was trained on others of them: nine in ten at the least."""
+def test_digits_drawn_stroke_by_stroke_are_recognised(classifier, digit):
+    """The network was trained on other such digits: at least nine of ten are correct."""
     rng = np.random.default_rng(digit + 100)
     right = 0
     for seed in range(20):
@@ -84,13 +84,13 @@ def test_digits_drawn_stroke_by_stroke_are_read(classifier, digit):
     assert right >= 18
 
 
-def test_other_hands_give_every_digit_and_sound_frames():
+def test_synthetic_digits_include_every_digit_as_valid_frames():
     split = synthetic_digits.frames(300, np.random.default_rng(0))
     assert set(split.y) == set(range(10))
     assert sound(split.x[..., 0])
 
 
-def test_a_photo_tells_where_its_ink_is():
+def test_a_photo_has_the_box_of_its_ink():
     sample = synthetic_photos.photo(
         strokes.digit(0, np.random.default_rng(0)), 0, level="easy", seed=3
     )
@@ -100,7 +100,7 @@ def test_a_photo_tells_where_its_ink_is():
     assert synthetic_photos.blank(level="easy", seed=0).box is None
 
 
-def test_what_is_found_on_pages_are_frames_of_digits_and_of_others():
+def test_page_frames_are_digits_and_negatives_and_reproducible():
     with auxiliary.workers(SEGMENTER) as pool:
         pages, again = (page_frames.frames(24, 6, 3, SEGMENTER, pool) for _ in range(2))
     assert sound(pages.digits.x[..., 0])
@@ -109,16 +109,16 @@ def test_what_is_found_on_pages_are_frames_of_digits_and_of_others():
     assert len(set(pages.digits.y)) == 10
     assert len(pages.negatives) > 20
     np.testing.assert_array_equal(pages.digits.x, again.digits.x)
-    np.testing.assert_array_equal(pages.negatives, again.others)
+    np.testing.assert_array_equal(pages.negatives, again.negatives)
 
 
-def test_the_processes_that_draw_do_without_tensorflow():
-    """It would take each of them seconds and 400 MB, and write on the job's stderr."""
+def test_worker_processes_do_not_load_tensorflow():
+    """TensorFlow would take seconds and 400 MB in each, and write to standard error."""
     script = "import training_job.classifier.auxiliary, sys; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
-def test_a_piece_is_the_thing_that_it_holds_and_no_digit_where_it_holds_two():
+def test_a_candidate_is_labelled_by_its_glyph_and_as_negative_if_it_holds_two():
     ink = np.zeros((20, 60), np.float32)
     owner = np.zeros((20, 60), np.uint8)
     for number, left in enumerate((5, 25, 45), start=1):
@@ -140,7 +140,7 @@ def test_a_piece_is_the_thing_that_it_holds_and_no_digit_where_it_holds_two():
     assert truth(0, 3, 0, 1) is None  # that may pass for a 1
 
 
-def test_the_opinion_learns_along_with_the_digits():
+def test_the_ood_output_is_trained_together_with_the_logits():
     mnist = data.load()
     recipe = replace(RECIPES["reference", "quick"], epochs=1, hands=50, pages=8, blanks=4,
                      outliers=3_000)  # fmt: skip
@@ -162,7 +162,7 @@ def test_the_opinion_learns_along_with_the_digits():
     assert np.median(of_digits) > np.percentile(of_others, 75)
 
 
-def test_what_is_no_digit_says_nothing_to_the_logits():
+def test_negatives_do_not_train_the_logits():
     recipe = Recipe(epochs=1, batch_size=16, weight_decay=0)
     x = np.random.default_rng(0).random((32, 28, 28, 1), np.float32)
     shown = Split(x, np.full(32, NOT_A_DIGIT, np.uint8))

@@ -1,4 +1,4 @@
-"""The benchmark of pages scores as it says, and what it draws is what it says was drawn."""
+"""The benchmark of pages: scores, figures, and the truth of its rendered pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = ("lines", "signs", "faint", "form", "sizes")  # pages with digits, drawn
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_banks():
-    """Fewer drawings by strokes, which take seconds."""
+    """Shrink the banks of drawings, which take seconds to draw."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(marks, "_DRAWN", 60)
         patch.setattr(marks, "_WORDS", 2)
@@ -67,7 +67,7 @@ def test_a_reading_is_scored_by_digits_and_by_signs_in_their_place(
 
 
 @pytest.mark.parametrize("text", ["", "0", "?"])
-def test_nothing_is_accepted_rightly_where_there_is_no_digit(text):
+def test_without_digits_every_accepted_reading_is_an_error(text):
     assert score("", text, accepted=True).accepted_error
     assert not score("", text, accepted=False).accepted_error
     assert score("", text, accepted=False).exact == (text != "0")
@@ -184,7 +184,7 @@ def test_the_darkest_pixels_of_pencil_are_far_from_black(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["doodles", "doodles, single", "empty"])
-def test_where_nothing_may_be_accepted_nothing_is_written(kind):
+def test_pages_for_accepted_errors_have_no_digits(kind):
     sample = page_samples.sample(kind, 3)
     assert sample.text == ""
     assert sample.mode == ("multiple" if kind == "doodles" else "single")

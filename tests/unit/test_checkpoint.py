@@ -1,4 +1,4 @@
-"""A run that was cut off ends where it would have ended."""
+"""Checkpoints are loaded only by their job, and a resumed run ends with the same weights."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def test_a_later_state_takes_the_place_of_an_earlier_one(checkpoint):
     assert checkpoint.load().epoch == 2
 
 
-def test_where_nothing_was_saved_there_is_nothing_to_go_on_from(checkpoint):
+def test_without_a_checkpoint_nothing_is_loaded(checkpoint):
     assert checkpoint.load() is None
 
 
-def test_another_job_does_not_go_on_from_it(checkpoint):
+def test_a_checkpoint_of_another_job_is_not_loaded(checkpoint):
     checkpoint.save(1, ARRAYS, HISTORY)
     assert dataclasses.replace(checkpoint, fingerprint="another job").load() is None
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"PK\x03\x04 cut short"])
-def test_a_broken_one_is_as_good_as_none(checkpoint, tmp_path, data):
+def test_a_broken_checkpoint_is_not_loaded(checkpoint, tmp_path, data):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/run.npz").write_bytes(data)
     assert checkpoint.load() is None
@@ -65,11 +65,11 @@ def test_it_is_never_unpickled(checkpoint, tmp_path):
 
 
 class _Killed(BaseException):
-    """What ends a run from outside."""
+    """Raised in place of a signal that ends the run."""
 
 
 class _KilledAfter(RunProgress):
-    """Kills the run once it tells of this epoch."""
+    """Kills the run when it reports this epoch."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def some_digits() -> Split:
 
 
 @pytest.mark.parametrize("architecture", [reference, deep])
-def test_a_run_that_was_killed_ends_with_the_weights_that_it_would_have(
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     architecture, some_digits, checkpoint
 ):
     recipe = Recipe(epochs=3, batch_size=64)

@@ -1,4 +1,4 @@
-"""A run's folder takes the old one's place when it is whole, and at no other time."""
+"""A run's output folder replaces the old one only when it is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Own pictures beside MNIST: every line of the table is used, or the run says which cannot be."""
+"""Extra training data: every row of the table is used, or the error names the row."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_table_that_a_spreadsheet_saved_is_read(folder):
         ("", "needs the columns"),
     ],
 )
-def test_a_line_that_cannot_be_used_is_named(folder, table, says):
+def test_the_error_names_a_row_that_is_not_valid(folder, table, says):
     buffer = io.BytesIO()
     Image.new("L", (100, 100), 255).save(buffer, "PNG")
     (folder / "blank.png").write_bytes(buffer.getvalue())

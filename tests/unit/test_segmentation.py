@@ -1,4 +1,4 @@
-"""The figures of a segmentation network count what they say, and its training spares what ships."""
+"""Metrics of a segmentation network, and its training, which never overwrites the shipped one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_digest_is_of_the_page_and_of_its_truth():
     assert segmentation.count(other, box(5, 40), []).sha256 != one.sha256
 
 
-def test_figures_are_the_same_each_time_and_worse_for_a_worse_network():
+def test_metrics_are_reproducible_and_lower_for_a_worse_network():
     blind = SHIPPED.config.segmentation.model_copy(update={"ink": 0.999})
     with auxiliary.workers(SEGMENTER) as pool:
         first, again = (segmentation.figures(SEGMENTER, 12, pool) for _ in range(2))
@@ -94,7 +94,7 @@ def test_a_page_holds_either_what_is_held_out_or_what_is_trained_with(held_out, 
     assert asked == {("load", held_out), ("random_digit", held_out)}
 
 
-def test_what_training_writes_is_what_a_bundle_takes(tmp_path):
+def test_the_output_of_training_fits_a_bundle(tmp_path):
     trained = segmenter.network(training=True)
     segmenter.save(trained, tmp_path / "segmenter")
     files = segmentation.files_in(tmp_path / "segmenter")

@@ -1,4 +1,4 @@
-"""Synthetic scenes say the truth about their pixels, and keep what is held out apart."""
+"""Synthetic scenes: the truth of their pixels, and the separation of held-out sources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training_job.synthesis.snapshots import snapshot
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_banks():
-    """Fewer drawings by strokes, which take seconds."""
+    """Shrink the banks of drawings, which take seconds to draw."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(marks, "_DRAWN", 20)
         patch.setattr(marks, "_WORDS", 6)
@@ -41,7 +41,7 @@ def test_a_seed_gives_the_same_scene_and_another_one_another():
     assert not np.array_equal(one.grey, other.grey)
 
 
-def test_what_is_held_out_is_another_scene():
+def test_a_held_out_scene_differs():
     assert not np.array_equal(scene(5, 96).grey, scene(5, 96, held_out=True).grey)
 
 
@@ -104,7 +104,7 @@ def test_more_marks_than_a_byte_counts_keep_their_owners():
 
 
 @pytest.mark.parametrize(("left", "top"), [(-9, 5), (5, -9), (70, 5), (5, 70), (-30, -30)])
-def test_what_lies_beyond_a_page_is_cut_off(left, top):
+def test_marks_outside_a_page_are_cropped(left, top):
     page = pages.PageLayers.blank(64)
     page.write(marks.DrawnMark(np.ones((10, 10), np.float32), "1", 0), left, top)
     page.print(np.ones((10, 10), np.float32), left, top)
@@ -158,7 +158,7 @@ def test_banks_and_typefaces_of_both_kinds_have_nothing_in_common():
 
 
 @pytest.mark.parametrize("held_out", [False, True])
-def test_no_typeface_is_both_print_and_a_hand(held_out):
+def test_no_typeface_is_both_printed_and_handwritten(held_out):
     printed_ones = {
         drawing.tobytes() for face in printed._typefaces(held_out) for drawing in face.values()
     }
@@ -190,7 +190,7 @@ def test_the_truth_is_in_colours_and_neighbours_differ():
 
 
 class TestSnapshots:
-    def test_a_seed_gives_the_same_one_and_what_is_held_out_another(self):
+    def test_a_seed_gives_the_same_scene_and_a_held_out_one_differs(self):
         one, same, other = snapshot(5), snapshot(5), snapshot(5, held_out=True)
         for name in ("grey", "kind", "owner"):
             np.testing.assert_array_equal(getattr(one, name), getattr(same, name))

@@ -1,4 +1,4 @@
-"""The tile segmenter's targets, network and training, and what a run goes on from."""
+"""The tile segmenter: targets, network, training, checkpoints and fingerprints."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_an_empty_scene_has_empty_targets():
     assert not one.centre.any() and not one.size.any() and not one.offset.any()
 
 
-def test_rendered_scenes_are_kept_and_taken_again(tmp_path, monkeypatch):
+def test_rendered_scenes_are_stored_and_loaded_again(tmp_path, monkeypatch):
     class Here:
         """Maps in this process."""
 
@@ -148,7 +148,7 @@ def test_steps_on_one_batch_lower_each_loss():
     assert (last < first).all()
 
 
-def test_outputs_that_are_right_have_the_least_loss():
+def test_correct_outputs_have_the_lowest_loss():
     arrays = several(1).arrays()[1:]
     kind, centre, offset, size = arrays
     logits = np.eye(KINDS, dtype=np.float32)[kind] * 20
@@ -162,7 +162,7 @@ def test_outputs_that_are_right_have_the_least_loss():
         assert (wrong > right + 1).sum() == 1
 
 
-def test_a_run_that_was_cut_off_ends_with_the_weights_that_it_would_have(tmp_path, monkeypatch):
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "_EVERY", 2)
     scenes = several(3)
     straight = fit.fit(scenes, 3, 7, RunProgress(), Checkpoint(FolderStore(tmp_path), "a", "this"))
@@ -183,7 +183,7 @@ def _interrupted():
     raise KeyboardInterrupt
 
 
-def test_every_scene_is_shown_before_any_is_shown_again(monkeypatch):
+def test_an_epoch_visits_every_scene_once(monkeypatch):
     monkeypatch.setattr(fit, "BATCH", 2)
     scenes = several(6)
     scenes.kind[:, 0, 0] = np.arange(6)  # marks the scene
@@ -192,7 +192,7 @@ def test_every_scene_is_shown_before_any_is_shown_again(monkeypatch):
         assert sorted(number for batch in turn for number in batch) == list(range(6))
 
 
-def test_training_goes_on_from_a_network_that_was_trained_before(tmp_path, monkeypatch):
+def test_training_can_start_from_trained_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "rendered", lambda *_: several(fit.BATCH))
     before, after = tmp_path / "before", tmp_path / "after"
     for out in (before, after):
@@ -217,7 +217,7 @@ def test_training_never_writes_over_what_ships(where, monkeypatch):
         command.main(out=where)
 
 
-def test_scenes_are_rendered_and_kept_by_what_they_depend_on(tmp_path, monkeypatch):
+def test_scenes_are_stored_under_the_fingerprint_of_their_inputs(tmp_path, monkeypatch):
     class Rendered(Exception):
         pass
 

@@ -1,4 +1,4 @@
-"""The training job whole: its networks, a real run, its command line, and how it is stopped."""
+"""The training job: architectures, a complete run, the command line, and interruption."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_reference_network_is_the_textbooks_layer_by_layer():
     assert model.count_params() == 225_034
 
 
-def test_feature_maps_are_shown_as_the_network_passes_them_on():
+def test_feature_maps_are_those_after_the_activation():
     assert activation_of(reference(), "conv2") == "conv2"
     assert activation_of(deep(), "conv2") == "relu2"
 
@@ -87,12 +87,12 @@ def test_every_network_gives_probabilities_of_ten_digits(architecture):
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0), (10, 0.5), (20, 1), (50, 0.5), (80, 0)])
-def test_the_rate_rises_in_a_line_and_falls_in_a_half_cosine(step, share):
+def test_the_learning_rate_rises_linearly_and_falls_in_a_half_cosine(step, share):
     rate = OneCycle(peak=4e-3, steps=80, warm_up=0.25)(step)
     assert float(rate) == pytest.approx(share * 4e-3, abs=1e-8)
 
 
-def test_the_rate_has_one_summit():
+def test_the_learning_rate_has_one_peak():
     schedule = OneCycle(peak=1.0, steps=80, warm_up=0.25)
     steps = np.diff([float(schedule(step)) for step in range(81)])
     assert (steps[:20] > 0).all()
@@ -109,7 +109,7 @@ def test_training_follows_the_schedule():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES.values())
-def test_half_the_bits_teach_the_same(architecture):
+def test_bfloat16_trains_like_float32(architecture):
     images = np.random.default_rng(1).random((64, 28, 28, 1), np.float32)
     truths = np.eye(10)[np.arange(64) % 10]
     losses, answers = {}, {}
@@ -138,14 +138,14 @@ def first(split: Split, count: int) -> Split:
 
 @pytest.fixture(scope="module")
 def little() -> Mnist:
-    """Less of everything but of what is held out, for photos are rendered from that."""
+    """Fewer images, except held-out ones, from which photos are rendered."""
     whole = data.load()
     return Mnist(first(whole.train, 4_000), whole.held_out, first(whole.test, 1_000))
 
 
 @pytest.fixture(scope="module")
 def run(little, tmp_path_factory):
-    """One run from end to end in seconds: the folder of its bundle, and what it printed."""
+    """One complete run in seconds: the folder of its bundle, and its output."""
     out = tmp_path_factory.mktemp("run") / "bundle"
     lines: list[str] = []
     uci = external_evaluation._uci
@@ -176,7 +176,7 @@ def test_nothing_is_left_beside_the_bundle(run):
     assert [path.name for path in run.out.parent.iterdir()] == ["bundle"]
 
 
-def test_the_manifest_says_what_went_in(run):
+def test_the_manifest_has_the_settings_and_data_of_the_run(run):
     manifest = bundle.load(run.out).manifest
     assert (manifest.architecture, manifest.recipe) == ("reference", "quick")
     assert (manifest.training.epochs, manifest.training.seed) == (2, 3)
@@ -187,7 +187,7 @@ def test_the_manifest_says_what_went_in(run):
     assert manifest.version.endswith(manifest.files["mnist_cnn.tflite"].sha256[:8])
 
 
-def test_its_figures_are_what_serving_it_gives(run, little):
+def test_its_metrics_are_those_of_the_served_model(run, little):
     loaded = bundle.load(run.out)
     classifier = Classifier(loaded)
     probabilities = classifier.probabilities(little.test.x[..., 0])
@@ -198,7 +198,7 @@ def test_its_figures_are_what_serving_it_gives(run, little):
     assert metrics.negative_log_likelihood == pytest.approx(-np.log(of_truth).mean(), abs=1e-5)
 
 
-def test_the_report_tells_the_same_as_the_manifest(run):
+def test_the_report_agrees_with_the_manifest(run):
     report = json.loads((run.out / "report.json").read_text())
     metrics = bundle.load(run.out).manifest.metrics
     assert report["test"]["images"] == 1_000
@@ -290,7 +290,7 @@ def test_the_history_has_a_line_for_each_epoch(run):
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2"]
 
 
-def test_away_from_a_terminal_each_line_is_json(run):
+def test_without_a_terminal_each_line_is_json(run):
     said = [json.loads(line) for line in run.lines]
     assert [line["epoch"] for line in said if "epoch" in line] == [1, 2]
     assert all(line["seconds"] >= 0 and line["message"] for line in said)
@@ -302,7 +302,7 @@ def test_away_from_a_terminal_each_line_is_json(run):
 
 @pytest.fixture
 def trained(run, monkeypatch):
-    """Makes every run copy the bundle that is there already instead of training another."""
+    """Replaces training by copying the bundle of `run`."""
 
     def copied(job, recipe, target, folder, progress):
         shutil.copytree(run.out, folder, dirs_exist_ok=True)
@@ -360,7 +360,7 @@ def test_without_promotion_it_is_published_and_not_in_service(trained, s3, writt
 def test_a_model_that_the_gate_refuses_is_published_and_not_in_service(
     trained, s3, written, tmp_path
 ):
-    """This one is: it was shown 4,000 images, twice."""
+    """This model is refused: it was trained on 4,000 images for two epochs."""
     job = Job(out=tmp_path / "bundle", publish="s3://models")
     with pytest.raises(NotPromoted):
         train.train(job, RunProgress())
@@ -457,7 +457,7 @@ def test_an_s3_that_does_not_answer_is_found_out_before_training(command, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_word_where_a_number_belongs_is_told_in_the_last_line(command):
+def test_an_option_that_is_not_a_number_is_named_in_the_last_line(command):
     code, lines = command("--epochs", "many")
     assert code == 2
     assert "--epochs" in lines[-1]
@@ -470,7 +470,7 @@ def test_settings_come_from_the_environment_too(command, monkeypatch):
     assert "alexnet" in lines[0]
 
 
-def test_every_knob_is_explained_and_can_be_set_in_the_environment():
+def test_every_option_has_help_and_an_environment_variable():
     knobs = [knob for knob in get_command(app).params if knob.name != "help"]
     assert {"architecture", "recipe", "epochs", "seed", "data", "out", "publish"} <= {
         knob.name for knob in knobs
@@ -480,7 +480,7 @@ def test_every_knob_is_explained_and_can_be_set_in_the_environment():
         assert knob.envvar.startswith("DIGITS_"), knob.name
 
 
-def test_help_comes_at_once_and_names_every_knob():
+def test_help_is_fast_and_names_every_option():
     command = [sys.executable, "-X", "importtime", "-m", "training_job", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     for knob in get_command(app).params:
@@ -496,7 +496,7 @@ def test_help_comes_at_once_and_names_every_knob():
 
 @pytest.fixture
 def training(tmp_path):
-    """A run that would last for ever, an old bundle in its place, after its first epoch."""
+    """A run without end that has completed one epoch, with an old bundle in its output folder."""
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle/manifest.json").write_text("old")
     script = """
@@ -525,7 +525,7 @@ app()
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_stopped_leaves_the_old_bundle_and_one_line(training, tmp_path, sign):
-    """And no other line: what TensorFlow says while it loads would hide it."""
+    """TensorFlow's log messages would hide the line."""
     training.send_signal(sign)
     _, errors = training.communicate(timeout=60)
     assert training.returncode == 128 + sign
