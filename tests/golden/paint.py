@@ -43,7 +43,7 @@ def main() -> None:
                 writer.writerow((name, sample.text))
 
 
-def _number(text: str, seed: int, rng: np.random.Generator) -> synthetic_photos.Sample:
+def _number(text: str, seed: int, rng: np.random.Generator) -> synthetic_photos.SyntheticPhoto:
     digits = [int(digit) for digit in text.replace("\n", "")]
     planes = [strokes.digit(digit, rng) for digit in digits]
     lines = len(text.split("\n"))

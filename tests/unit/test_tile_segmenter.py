@@ -163,7 +163,7 @@ def test_correct_outputs_have_the_lowest_loss():
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "_EVERY", 2)
+    monkeypatch.setattr(fit, "_CHECKPOINT_STEPS", 2)
     scenes = several(3)
     straight = fit.fit(scenes, 3, 7, RunProgress(), Checkpoint(FolderStore(tmp_path), "a", "this"))
 

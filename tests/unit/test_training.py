@@ -471,20 +471,20 @@ def test_settings_come_from_the_environment_too(command, monkeypatch):
 
 
 def test_every_option_has_help_and_an_environment_variable():
-    knobs = [knob for knob in get_command(app).params if knob.name != "help"]
+    options = [option for option in get_command(app).params if option.name != "help"]
     assert {"architecture", "recipe", "epochs", "seed", "data", "out", "publish"} <= {
-        knob.name for knob in knobs
+        option.name for option in options
     }
-    for knob in knobs:
-        assert len(knob.help) > 10, knob.name
-        assert knob.envvar.startswith("DIGITS_"), knob.name
+    for option in options:
+        assert len(option.help) > 10, option.name
+        assert option.envvar.startswith("DIGITS_"), option.name
 
 
 def test_help_is_fast_and_names_every_option():
     command = [sys.executable, "-X", "importtime", "-m", "training_job", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    for knob in get_command(app).params:
-        assert knob.opts[0] in done.stdout
+    for option in get_command(app).params:
+        assert option.opts[0] in done.stdout
     assert "s3://bucket[/prefix]" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in imported
