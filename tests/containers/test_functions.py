@@ -84,27 +84,25 @@ def call(url: str, data: bytes | None = None) -> tuple[int, dict]:
     return answer.status, json.loads(answer.read())
 
 
-def test_the_api_function_says_that_it_is_well(api):
+def test_the_api_function_answers_health_with_the_bundled_model(api):
     status, answer = call(f"{api}/health")
     assert status == 200
     assert answer == {"status": "ok", "model": bundle.load().manifest.version}
 
 
-def test_the_api_function_reads_a_picture(api):
+def test_the_api_function_classifies_an_image(api):
     status, answer = call(f"{api}/classify", (GOLDEN / "seven.png").read_bytes())
     assert status == 200
     assert answer["text"] == "7"
 
 
-def test_the_api_function_refuses_what_is_no_picture_in_words(api):
+def test_the_api_function_answers_other_bytes_with_a_problem(api):
     status, answer = call(f"{api}/classify", b"no picture")
     assert status == 415
     assert answer["code"] == "unsupported_format"
 
 
-def test_the_labels_function_takes_what_s3_sends_when_it_is_connected(
-    options, environment, tmp_path
-):
+def test_the_labels_function_accepts_the_test_event_of_s3(options, environment, tmp_path):
     """Without S3 there is nothing to label, but the function starts, parses and answers."""
     told = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "images"}
     message = {

@@ -159,11 +159,11 @@ def history(cloud: LocalCloud, name: str) -> list[dict[str, Any]]:
     return [event for page in pages for event in page["events"]]
 
 
-def test_it_trains_and_promotes_and_tells(run):
+def test_a_run_trains_promotes_and_notifies(run):
     assert run.steps == ["Settings", "Capacity", "Train", "Promote", "TellPromoted"]
 
 
-def test_the_model_in_s3_is_whole_and_in_service(run):
+def test_the_trained_model_in_s3_is_complete_and_in_service(run):
     assert current(run.models) == run.version
     manifest = bundle.verify(registry.in_store(run.models, run.version))
     assert (manifest.architecture, manifest.recipe) == ("reference", "quick")
@@ -171,20 +171,20 @@ def test_the_model_in_s3_is_whole_and_in_service(run):
     assert manifest.git_commit == COMMIT  # made by the image, and by nothing else
 
 
-def test_what_the_container_says_is_told_while_it_runs(run):
+def test_the_run_command_prints_the_containers_progress(run):
     assert run.output.startswith("started first\n")
     assert "epoch 6/6: held-out accuracy 99." in run.output
     assert f"{run.version} is in service" in run.output
     assert run.output.splitlines()[-1] == "succeeded"
 
 
-def test_a_serving_function_takes_the_new_model_over_without_a_failed_request(run, serving):
+def test_a_serving_function_switches_to_the_new_model_without_a_failed_request(run, serving):
     assert run.hammer.statuses == {200}
     assert run.hammer.versions == [OLD, run.version]  # and never back
     assert health(serving.api_url) == run.version
 
 
-def test_a_model_that_the_gate_refuses_changes_nothing(run, cloud):
+def test_a_model_that_the_promotion_gate_refuses_is_not_promoted(run, cloud):
     """One epoch more or less does not matter, but one in all does."""
     done = training(
         *("run", "--stack", TRAINING, "--name", "second", "--seconds", "1"),

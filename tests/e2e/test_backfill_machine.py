@@ -96,19 +96,19 @@ def run(cloud: LocalCloud, machine: str) -> Callable[..., tuple[Any, dict[str, i
     return go
 
 
-def test_what_cannot_be_labelled_is_handed_over_and_the_run_ends_well(run):
+def test_an_image_that_fails_to_label_is_queued_and_the_run_succeeds(run):
     ended, counts = run("well", *map(str, range(5)), "stubborn")
     assert ended["status"] == "SUCCEEDED", ended
     assert (counts["succeeded"], counts["failed"]) == (6, 0)
 
 
-def test_what_is_lost_to_both_stops_no_other_and_fails_the_run_in_the_end(run):
+def test_an_image_that_also_fails_to_queue_fails_the_run_after_all_others(run):
     ended, counts = run("some", *map(str, range(39)), "lost")
     assert (ended["status"], ended["error"]) == ("FAILED", "SomeNotLabelled")
     assert (counts["succeeded"], counts["failed"]) == (39, 1)
 
 
-def test_an_empty_prefix_is_no_failure(run):
+def test_a_run_over_an_empty_prefix_succeeds(run):
     ended, counts = run("empty")
     assert ended["status"] == "SUCCEEDED", ended
     assert counts["total"] == 0

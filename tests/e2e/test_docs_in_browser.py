@@ -22,7 +22,7 @@ CONTEXT = SimpleNamespace(
 )
 
 
-def test_the_page_lists_the_calls_and_makes_one_without_asking_a_stranger(monkeypatch):
+def test_the_docs_page_lists_the_calls_and_runs_one_without_third_party_requests(monkeypatch):
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
     require(chromium)
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Digits")

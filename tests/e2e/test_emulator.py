@@ -88,7 +88,7 @@ def test_the_api_function_answers_from_the_artifact_alone(start):
     assert json.loads(refused["body"])["code"] == "unsupported_format"
 
 
-def test_the_labels_function_labels_what_the_queue_names(start, cloud):
+def test_the_labels_function_labels_the_images_of_its_messages(start, cloud):
     s3 = cloud.s3()
     for bucket in ("test-images", "test-labels", "test-models"):
         s3.create_bucket(Bucket=bucket)
@@ -107,7 +107,7 @@ def test_the_labels_function_labels_what_the_queue_names(start, cloud):
     assert (label["text"], label["source"]["key"]) == ("7", "a b.png")
 
 
-def test_a_function_whose_settings_are_wrong_says_which(start):
+def test_a_function_with_an_invalid_setting_fails_and_names_it(start):
     invoke = start("s3_labels", {"DIGITS_LABEL_MODE": "both", "DIGITS_MODELS": ""})
     with pytest.raises(urllib.error.HTTPError) as caught:
         invoke(batch())

@@ -47,7 +47,7 @@ def files_in(archive: bytes) -> dict[str, bytes]:
         return {it.name: opened.extractfile(it).read() for it in members}  # type: ignore[union-attr]
 
 
-def test_the_kept_release_is_the_commit_that_is_named():
+def test_the_archived_release_matches_its_commit():
     version, commit = release_before.named()
     kept = release_before.packed()
     with release_before.opened(kept) as archive:
@@ -221,7 +221,7 @@ def rows(table: Path) -> dict[str, dict[str, str]]:
         return {row["image"]: row for row in csv.DictReader(stream)}
 
 
-def test_buckets_and_key_stay_what_they_were(upgraded):
+def test_buckets_and_api_key_stay_the_same_after_an_upgrade(upgraded):
     """The local cloud gives an API whose definition changes a new address; CloudFormation does not.
 
     There the address stays because the API's logical id does (`tests/frozen_names.txt`): none of
@@ -230,7 +230,7 @@ def test_buckets_and_key_stay_what_they_were(upgraded):
     assert replace(upgraded.after, api_url=upgraded.before.api_url) == upgraded.before
 
 
-def test_every_label_and_correction_is_read_by_todays_commands(upgraded):
+def test_labels_and_corrections_are_read_after_an_upgrade(upgraded):
     after_csv = upgraded.folder / "after.csv"
     upgraded.digits("labels", "collect", f"s3://{upgraded.after.labels_bucket}", "--out", after_csv)
     before, after = rows(upgraded.before_csv), rows(after_csv)
@@ -246,7 +246,7 @@ def test_every_label_and_correction_is_read_by_todays_commands(upgraded):
     assert upgraded.call("GET", f"/labels/{upgraded.uploaded}")["text"] == "7"
 
 
-def test_feedback_of_before_is_collected_for_training(upgraded):
+def test_feedback_sent_before_an_upgrade_is_collected_for_training(upgraded):
     folder = upgraded.folder / "feedback"
     upgraded.digits("feedback", "collect", f"s3://{upgraded.after.labels_bucket}", folder)
     with (folder / "labels.csv").open(newline="") as stream:
@@ -282,7 +282,7 @@ def test_the_functions_go_to_the_model_that_is_promoted_after_the_upgrade(upgrad
     assert eventually(labelled_by_the_new_model)
 
 
-def test_no_picture_is_lost_while_pictures_keep_coming(upgraded):
+def test_images_uploaded_during_the_upgrade_are_all_labelled(upgraded):
     upgraded.stream.stop()
     sent = upgraded.stream.pictures
     labels = proof.wait_for_labels(upgraded.cloud.s3(), upgraded.after, sent, lambda: None)

@@ -66,7 +66,7 @@ def run(app, *arguments: str):
     return CliRunner().invoke(app, arguments, catch_exceptions=True)
 
 
-def test_it_ends_with_what_was_made_the_key_the_floor_cost_and_a_call(sam):
+def test_deploy_prints_the_outputs_the_idle_cost_and_an_example_call(sam):
     done = run(deploy.app)
     assert done.exit_code == 0, done.output
     for name in ("ApiUrl", "ImagesBucket", "LabelsBucket", "ModelsBucket", "DashboardUrl"):
@@ -81,9 +81,7 @@ def test_it_ends_with_what_was_made_the_key_the_floor_cost_and_a_call(sam):
     assert (ROOT / sample).exists()
 
 
-def test_a_change_that_is_declined_ends_in_nothing_but_that_word(
-    cloudformation, tmp_path, monkeypatch
-):
+def test_a_declined_change_is_reported_as_not_deployed(cloudformation, tmp_path, monkeypatch):
     """SAM has made a change set then, executes it never, and exits with 0."""
     cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
     offer = {"StackName": "digits", "TemplateBody": json.dumps(TEMPLATE | {"Description": "new"})}
@@ -103,7 +101,7 @@ def test_a_change_that_is_declined_ends_in_nothing_but_that_word(
     assert "the-apiurl" not in done.output
 
 
-def test_parameters_reach_sam_as_they_were_given(sam):
+def test_parameters_with_spaces_and_quotes_reach_sam_unchanged(sam):
     values = ("Stage=prod", "SweepSchedule=rate(1 day)", 'CorsOrigin=https://"x')
     run(deploy.app, *(word for it in values for word in ("--set", it)))
     told = sam.read_text().splitlines()
@@ -120,13 +118,13 @@ def test_parameters_reach_sam_as_they_were_given(sam):
 
 
 @pytest.mark.parametrize("setting", ["Stage", "Stagee=prod", "=prod"])
-def test_a_parameter_that_is_none_is_refused_before_anything_is_done(sam, setting):
+def test_an_invalid_parameter_is_refused_before_sam_runs(sam, setting):
     done = run(deploy.app, "--set", setting)
     assert isinstance(done.exception, CannotBeDone)
     assert not sam.exists()
 
 
-def test_what_a_failed_first_deployment_left_is_removed_before_the_next(sam, cloudformation):
+def test_the_stack_of_a_failed_first_deployment_is_removed_before_deploying(sam, cloudformation):
     left = cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
     (backend,) = (it["us-east-1"] for it in cloudformation_backends.values())
     backend.stacks[left["StackId"]].status = "ROLLBACK_COMPLETE"
@@ -137,14 +135,14 @@ def test_what_a_failed_first_deployment_left_is_removed_before_the_next(sam, clo
     assert now["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_a_name_that_is_too_long_is_refused_before_anything_is_done(sam):
+def test_a_stack_name_that_is_too_long_is_refused_before_sam_runs(sam):
     done = run(deploy.app, "--stack", "d" * (deploy.LONGEST_NAME + 1))
     assert isinstance(done.exception, CannotBeDone)
     assert not sam.exists()
 
 
 @pytest.mark.parametrize(("stage", "protected"), [("prod", True), ("dev", False)])
-def test_a_stack_of_the_stage_prod_is_protected_and_others_are_not(
+def test_only_a_stack_of_the_stage_prod_gets_termination_protection(
     sam, monkeypatch, stage, protected
 ):
     asked = []
@@ -188,7 +186,7 @@ def protected(cloudformation, monkeypatch):
     return asked
 
 
-def test_a_protected_stack_is_not_removed_and_says_how_it_could_be(cloudformation, protected):
+def test_a_protected_stack_is_not_removed_and_the_error_names_unprotect(cloudformation, protected):
     done = run(destroy.app, "--stack", "digits", "--yes")
     assert isinstance(done.exception, CannotBeDone)
     assert "--unprotect" in str(done.exception)
@@ -196,9 +194,7 @@ def test_a_protected_stack_is_not_removed_and_says_how_it_could_be(cloudformatio
     assert protected == []
 
 
-def test_protection_is_lifted_when_it_is_asked_for_and_the_name_was_typed(
-    cloudformation, protected
-):
+def test_unprotect_removes_the_stack_only_after_confirmation(cloudformation, protected):
     run(destroy.app, "--stack", "digits", "--unprotect")
     assert protected == []
     done = run(destroy.app, "--stack", "digits", "--unprotect", "--yes")
@@ -210,7 +206,7 @@ def test_protection_is_lifted_when_it_is_asked_for_and_the_name_was_typed(
 # --- make smoke ---
 
 
-def test_smoke_says_what_is_wrong_of_an_api_that_reads_wrongly(http_api, context, monkeypatch):
+def test_smoke_fails_on_a_wrong_classification_and_shows_it(http_api, context, monkeypatch):
     eight = Path(ROOT / "tests/golden/eight.jpg")
     with gateway.serve(http_api.handler, context) as url:
         monkeypatch.setattr(smoke, "SEVEN", eight)
@@ -219,7 +215,7 @@ def test_smoke_says_what_is_wrong_of_an_api_that_reads_wrongly(http_api, context
     assert '"text":"8"' in str(done.exception)
 
 
-def test_smoke_goes_through_every_call(http_api, context, s3, monkeypatch):
+def test_smoke_checks_every_call_of_the_api(http_api, context, s3, monkeypatch):
     monkeypatch.setattr(smoke.Api, "put", put_and_label(s3, "7"))
     with gateway.serve(http_api.handler, context) as url:
         done = run(smoke.app, "--url", url, "--key", gateway.KEY)
@@ -230,9 +226,7 @@ def test_smoke_goes_through_every_call(http_api, context, s3, monkeypatch):
 
 
 @pytest.mark.parametrize(("label", "told"), [("1", '"text": "1"'), (None, "202.*waiting")])
-def test_smoke_fails_over_a_label_that_is_wrong_or_does_not_come(
-    http_api, context, s3, monkeypatch, label, told
-):
+def test_smoke_fails_on_a_wrong_or_missing_label(http_api, context, s3, monkeypatch, label, told):
     monkeypatch.setattr(smoke.Api, "put", put_and_label(s3, label))
     with gateway.serve(http_api.handler, context) as url:
         done = run(smoke.app, "--url", url, "--key", gateway.KEY, "--within", "0")

@@ -89,7 +89,7 @@ def labels(s3) -> set[str]:
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_that_may_pass_is_waited_for_and_disturbs_no_neighbour(
+def test_a_transient_s3_fault_is_retried_and_other_images_are_labelled(
     name, s3, s3_labels, context, label
 ):
     call, answer = FAULTS[name]
@@ -104,7 +104,7 @@ def test_a_fault_that_may_pass_is_waited_for_and_disturbs_no_neighbour(
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (403, "AccessDenied")])
-def test_a_label_that_cannot_be_written_now_is_written_later(
+def test_a_label_that_s3_refuses_is_written_on_the_next_delivery(
     s3, s3_labels, context, label, status, code
 ):
     def refuse(params: Any, **_: Any) -> Any:  # before the wire: moto would do it all the same
@@ -124,9 +124,7 @@ def test_a_label_that_cannot_be_written_now_is_written_later(
 
 
 @pytest.mark.usefixtures("images")
-def test_a_label_whose_writing_was_done_and_not_answered_is_written_again(
-    s3_labels, context, label
-):
+def test_a_label_whose_write_was_not_confirmed_is_written_again(s3_labels, context, label):
     messages = batch(s3_event(SICK))
     with fault(s3_labels, "PutObject", refused(500, "InternalError")) as asked:
         assert failures(s3_labels.handler(messages, context)) == ["message-0"]
@@ -137,14 +135,14 @@ def test_a_label_whose_writing_was_done_and_not_answered_is_written_again(
 
 
 @pytest.mark.usefixtures("images")
-def test_what_there_is_no_time_for_is_handed_back_and_not_begun(s3, s3_labels, context):
+def test_a_message_without_time_left_is_returned_unprocessed(s3, s3_labels, context):
     late = SimpleNamespace(**{**vars(context), "get_remaining_time_in_millis": lambda: 5_000})
     assert failures(s3_labels.handler(batch(s3_event(WELL)), late)) == ["message-0"]
     assert labels(s3) == set()
 
 
 @pytest.mark.usefixtures("images")
-def test_an_image_that_takes_the_function_with_it_delays_its_neighbours_once(
+def test_an_image_that_kills_the_function_delays_its_batch_only_once(
     s3, s3_labels, queues, context, label, seven
 ):
     """Out of memory or out of time: Lambda gives no answer, and the whole batch comes back."""
@@ -165,7 +163,7 @@ def test_an_image_that_takes_the_function_with_it_delays_its_neighbours_once(
     assert SICK in dead
 
 
-def test_a_function_without_its_bucket_says_so_and_loses_nothing(
+def test_a_function_without_its_labels_bucket_logs_it_and_returns_the_message(
     environment, s3, context, seven, caplog
 ):
     environment.delenv("DIGITS_LABELS_BUCKET")

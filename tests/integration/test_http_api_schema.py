@@ -32,7 +32,7 @@ def documented() -> list[str]:
     return [f"{method.upper()} {path}" for path, calls in paths.items() for method in calls]
 
 
-def test_schemathesis_finds_nothing(http_api, context):
+def test_schemathesis_finds_no_violation_of_the_openapi_description(http_api, context):
     with gateway.serve(http_api.handler, context) as url:
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=config(url))
         tried = []

@@ -204,7 +204,7 @@ def functions(environment):
     return fresh("s3_labels"), fresh("s3_labels")
 
 
-def test_any_history_ends_with_the_label_of_each_current_version(
+def test_after_any_history_each_label_matches_the_current_version(
     s3, functions, sweep, queues, context
 ):
     run_state_machine_as_test(
@@ -213,7 +213,7 @@ def test_any_history_ends_with_the_label_of_each_current_version(
     )
 
 
-def test_a_revival_while_the_deletion_is_labelled_is_not_lost(
+def test_an_image_restored_while_its_tombstone_is_written_gets_a_label(
     s3, functions, sweep, queues, context
 ):
     """The other function finds the label as it should be, and must write it all the same."""

@@ -73,9 +73,7 @@ def labelled(s3, queues, context):
     return put
 
 
-def test_status_tells_what_is_labelled_waits_is_refused_and_is_for_review(
-    s3, queues, digits, labelled
-):
+def test_status_counts_the_images_by_state(s3, queues, digits, labelled):
     labelled(**{"in/a": "seven.png", "in/b": "three.png", "in/bad": b"no image",
                 "in/blank": blank(), "in/changed": "seven.png"})  # fmt: skip
     s3.put_object(Bucket=IMAGES, Key="in/", Body=b"")  # a folder of S3's console: no image
@@ -102,7 +100,7 @@ def test_status_tells_what_is_labelled_waits_is_refused_and_is_for_review(
     assert "33.3%" in out
 
 
-def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, tmp_path, label):
+def test_collect_writes_a_table_of_labels_and_corrections(s3, digits, labelled, tmp_path, label):
     labelled(**{"a.b": "seven.png", "a": "three.png", "bad": b"no image", "gone": "seven.png"})
     s3.delete_object(Bucket=IMAGES, Key="gone")
     labelled(**{"zero/é x": "seven.png"})
@@ -142,7 +140,7 @@ def truths(digits):
     return {row["image"]: row["truth"] for row in csv.DictReader(io.StringIO(out))}
 
 
-def test_a_correction_is_of_the_picture_that_the_person_saw(s3, digits, labelled):
+def test_a_correction_does_not_apply_to_a_later_version_of_the_image(s3, digits, labelled):
     labelled(a="seven.png", b="seven.png")
     for key in "ab":
         digits("correct", f"s3://{IMAGES}/{key}", "1")
@@ -158,7 +156,7 @@ def test_a_misspelt_option_is_not_taken_for_a_correction(s3, digits, labelled):
     assert truths(digits) == {"a": ""}
 
 
-def test_corrections_are_found_however_long_the_keys_are(digits, labelled):
+def test_corrections_are_found_for_keys_of_any_length(digits, labelled):
     # Of 1,012 bytes a label's key has just room for, of 1,007 a correction's.
     keys = [first + "x" * (size - 1) for first in "!a" for size in (1007, 1008, 1012, 1013)]
     labelled(**dict.fromkeys(["!y", *keys], "seven.png"))
@@ -167,7 +165,7 @@ def test_corrections_are_found_however_long_the_keys_are(digits, labelled):
     assert truths(digits) == dict.fromkeys(["!y", *keys], "1")
 
 
-def test_pages_of_labels_and_of_corrections_go_side_by_side(digits, labelled, monkeypatch):
+def test_labels_and_corrections_are_joined_across_pages(digits, labelled, monkeypatch):
     monkeypatch.setattr(collected, "_AT_ONCE", 2)
     keys = [f"{number}" for number in range(7)]
     labelled(**dict.fromkeys(keys, "seven.png"))
@@ -176,7 +174,7 @@ def test_pages_of_labels_and_of_corrections_go_side_by_side(digits, labelled, mo
     assert truths(digits) == {key: key if key in "0236" else "" for key in keys}
 
 
-def test_what_is_no_correction_is_none(s3, digits, labelled):
+def test_an_invalid_correction_object_is_ignored(s3, digits, labelled):
     labelled(a="seven.png")
     s3.put_object(Bucket=LABELS, Key=correction_key("a"), Body=b'{"truth": "x"}')
     assert truths(digits) == {"a": ""}
@@ -194,7 +192,7 @@ def test_parquet_without_pyarrow_says_what_to_install(digits, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tombstone_and_what_others_wrote_are_no_lines(s3, digits, labelled):
+def test_collect_skips_tombstones_and_foreign_objects(s3, digits, labelled):
     labelled(a="seven.png")
     s3.delete_object(Bucket=IMAGES, Key="a")
     labelled()
@@ -204,7 +202,7 @@ def test_a_tombstone_and_what_others_wrote_are_no_lines(s3, digits, labelled):
     assert [line.split(",")[0] for line in out.splitlines()] == ["image", "a"]
 
 
-def test_two_models_labels_are_compared(s3, digits, labelled, tmp_path):
+def test_diff_compares_the_labels_of_two_models(s3, digits, labelled, tmp_path):
     labelled(**dict.fromkeys(("a", "b", "b.c", "d"), "seven.png"), e="three.png")
     digits("correct", f"s3://{IMAGES}/a", "7")
     digits("collect", f"s3://{LABELS}", "--out", tmp_path / "before.csv")
@@ -244,7 +242,7 @@ def test_two_models_labels_are_compared(s3, digits, labelled, tmp_path):
     assert ["3", "0", "1", "0", "0"] in lines
 
 
-def test_a_backfill_is_started_once_and_found_again(digits, machine):
+def test_a_second_backfill_command_finds_the_running_one(digits, machine):
     sfn = boto3.client("stepfunctions")
     address = f"s3://{IMAGES}/scans/"
 
@@ -288,7 +286,7 @@ def input_of(machine):
     return json.loads(sfn.describe_execution(executionArn=newest["executionArn"])["input"])
 
 
-def test_a_backfill_of_an_inventory_relabels_what_is_older_than_its_start(s3, digits, machine):
+def test_a_backfill_of_an_inventory_passes_its_manifest_and_start_time(s3, digits, machine):
     place = deliver_inventory(s3)
     _, err, code = digits(
         *("backfill", f"s3://{IMAGES}", "--inventory", MANIFEST, "--relabel", "--no-wait")
@@ -309,9 +307,7 @@ def test_a_backfill_of_an_inventory_relabels_what_is_older_than_its_start(s3, di
         ({}, "scans/", "covers the whole bucket"),
     ],
 )
-def test_an_inventory_that_would_be_labelled_wrong_is_refused(
-    s3, digits, machine, changes, prefix, says
-):
+def test_an_unsuitable_inventory_is_refused(s3, digits, machine, changes, prefix, says):
     deliver_inventory(s3, **changes)
     _, err, code = digits("backfill", f"s3://{IMAGES}/{prefix}", "--inventory", MANIFEST)
     assert code == 2
@@ -319,7 +315,7 @@ def test_an_inventory_that_would_be_labelled_wrong_is_refused(
     assert not boto3.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
 
 
-def test_relabelling_that_was_stopped_goes_on_where_it_was(digits, machine):
+def test_stopped_relabelling_resumes_with_the_same_start_time(digits, machine):
     sfn = boto3.client("stepfunctions")
 
     def relabel(address):
@@ -339,7 +335,7 @@ def test_relabelling_that_was_stopped_goes_on_where_it_was(digits, machine):
     assert relabel(f"s3://{IMAGES}/a/") > other, "that was not the last one's work"
 
 
-def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypatch):
+def test_a_stopped_backfill_is_a_conflict_that_says_to_run_again(digits, machine, monkeypatch):
     monkeypatch.setattr(backfill, "_POLL_SECONDS", 0.01)
     sfn = boto3.client("stepfunctions")
     digits("backfill", f"s3://{IMAGES}", "--no-wait")

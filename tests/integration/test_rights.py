@@ -190,9 +190,7 @@ FUNCTIONS = [
 
 @pytest.mark.usefixtures("sweep")  # for its settings; each work imports its module afresh
 @pytest.mark.parametrize(("role", "work"), FUNCTIONS)
-def test_a_function_is_allowed_what_it_calls_and_calls_what_it_is_allowed(
-    role, work, recorder, s3, seven
-):
+def test_each_role_grants_exactly_the_calls_of_its_function(role, work, recorder, s3, seven):
     granted = allowed(role)
     work(recorder, s3, seven)
     assert recorder.calls
@@ -227,7 +225,7 @@ def policies(rendered, role):
 
 @pytest.mark.usefixtures("sweep")
 @pytest.mark.parametrize(("role", "work"), FUNCTIONS)
-def test_iam_allows_each_call_by_the_policies_as_they_are_deployed(
+def test_the_deployed_policies_allow_every_call_and_have_no_unused_statement(
     rendered, role, work, recorder, s3, seven
 ):
     """By an evaluator that is not ours, which knows conditions: a prefix, an encrypted line."""

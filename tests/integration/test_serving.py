@@ -95,12 +95,12 @@ def calls(api, monkeypatch):
     return seen
 
 
-def test_where_nothing_is_promoted_the_shipped_model_answers(api, refusals):
+def test_without_a_promotion_the_shipped_model_answers(api, refusals):
     assert api.version() == bundle.load().manifest.version
     assert refusals() == 0
 
 
-def test_without_a_store_the_shipped_model_answers(environment, context, seven):
+def test_without_an_object_store_the_shipped_model_answers(environment, context, seven):
     environment.delenv("DIGITS_MODELS")
     response = fresh("http_api").handler(request(body=seven), context)
     assert json.loads(response["body"])["model"]["version"] == bundle.load().manifest.version
@@ -119,7 +119,7 @@ def test_the_promoted_model_labels_the_first_image(s3, s3_labels, context, model
     assert label["model"]["version"] == OLD
 
 
-def test_a_moved_pointer_is_followed_after_the_refresh_time_and_not_before(api, models, old, new):
+def test_a_promotion_takes_effect_after_the_refresh_time_and_not_before(api, models, old, new):
     registry.publish(old, models)
     before = api.confidence()
     registry.publish(new, models)
@@ -130,7 +130,7 @@ def test_a_moved_pointer_is_followed_after_the_refresh_time_and_not_before(api, 
     assert api.confidence() < before
 
 
-def test_a_roll_back_is_followed_too(api, models, old, new):
+def test_a_roll_back_takes_effect_after_the_refresh_time(api, models, old, new):
     registry.publish(old, models)
     registry.publish(new, models)
     assert api.version() == NEW
@@ -139,23 +139,21 @@ def test_a_roll_back_is_followed_too(api, models, old, new):
     assert api.version() == OLD
 
 
-def test_an_uploaded_but_not_promoted_model_answers_nothing(api, models, old, new):
+def test_a_model_that_is_uploaded_but_not_promoted_is_not_served(api, models, old, new):
     registry.publish(old, models)
     registry.upload(new, models)
     api.now += REFRESH
     assert api.version() == OLD
 
 
-def test_of_the_model_that_ships_with_the_code_nothing_but_the_pointer_is_fetched(
-    api, models, calls
-):
+def test_only_the_pointer_is_fetched_if_the_shipped_model_is_promoted(api, models, calls):
     registry.publish(bundle.SHIPPED, models)
     calls.clear()
     assert api.version() == bundle.load().manifest.version
     assert [key for key, _, _ in calls] == [registry.POINTER]
 
 
-def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(api, models, old, calls):
+def test_an_unchanged_pointer_takes_one_conditional_request_per_refresh(api, models, old, calls):
     registry.publish(old, models)
     api.version()
     assert [key for key, _, _ in calls] == [
@@ -234,7 +232,7 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("harm", BREAKS)
-def test_what_is_broken_is_refused_counted_and_recovered_from(
+def test_a_broken_model_is_refused_counted_and_recovered_from(
     api, models, s3, old, new, refusals, harm
 ):
     registry.publish(old, models)
@@ -259,7 +257,9 @@ def test_what_is_broken_is_refused_counted_and_recovered_from(
     assert refusals() == 0
 
 
-def test_a_broken_model_at_the_first_request_leaves_the_shipped_one(api, models, s3, new, refusals):
+def test_a_model_broken_at_the_first_request_leaves_the_shipped_one_in_service(
+    api, models, s3, new, refusals
+):
     registry.publish(new, models)
     put(s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL)
     assert api.version() == bundle.load().manifest.version
@@ -298,7 +298,7 @@ def test_after_a_deployment_over_schema_1_the_shipped_model_answers_until_anothe
     assert refusals() == 0
 
 
-def test_the_shipped_model_can_be_promoted_where_version_0_1_0_had_published_its_own(
+def test_the_shipped_model_can_be_promoted_over_one_of_version_0_1_0(
     api, models, tmp_path, refusals
 ):
     put_in_service(make_schema_1(tmp_path / "schema 1"), models)
@@ -310,7 +310,7 @@ def test_the_shipped_model_can_be_promoted_where_version_0_1_0_had_published_its
     assert refusals() == 0
 
 
-def test_a_refusal_is_logged_with_its_reason(api, models, s3, old, new, caplog):
+def test_a_refused_model_is_logged_with_the_reason(api, models, s3, old, new, caplog):
     registry.publish(old, models)
     api.version()
     registry.publish(new, models)
@@ -326,7 +326,7 @@ def unreachable(**_):
     raise EndpointConnectionError(endpoint_url="https://s3.example.org")
 
 
-def test_a_store_that_is_unreachable_at_the_first_request_is_503_and_recovered_from(
+def test_a_store_unreachable_at_the_first_request_is_503_until_it_is_back(
     api, models, old, monkeypatch
 ):
     registry.publish(old, models)
@@ -338,7 +338,7 @@ def test_a_store_that_is_unreachable_at_the_first_request_is_503_and_recovered_f
     assert api.version() == OLD, "the next request asks at once"
 
 
-def test_a_store_that_is_lost_later_leaves_the_model_in_service(
+def test_a_store_that_becomes_unreachable_leaves_the_model_in_service(
     api, models, old, new, monkeypatch, refusals
 ):
     registry.publish(old, models)
@@ -354,7 +354,7 @@ def test_a_store_that_is_lost_later_leaves_the_model_in_service(
     assert api.version() == NEW
 
 
-def test_a_store_that_is_lost_between_pointer_and_model_leaves_the_model_in_service(
+def test_a_store_lost_between_pointer_and_model_leaves_the_model_in_service(
     api, models, old, new, monkeypatch
 ):
     registry.publish(old, models)
@@ -395,7 +395,7 @@ def answering(module, context, seven):
     return json.loads(response["body"])["model"]["version"]
 
 
-def test_a_restored_snapshot_looks_at_the_pointer_before_it_answers(
+def test_a_restored_snapshot_serves_the_model_promoted_meanwhile(
     restore, models, old, new, context, seven
 ):
     registry.publish(old, models)
@@ -406,7 +406,7 @@ def test_a_restored_snapshot_looks_at_the_pointer_before_it_answers(
     assert answering(snapshot.module, context, seven) == NEW
 
 
-def test_a_snapshot_holds_the_model_so_that_a_restore_fetches_none(
+def test_a_restore_fetches_the_pointer_but_not_the_model(
     restore, models, old, context, seven, monkeypatch
 ):
     registry.publish(old, models)
@@ -420,7 +420,7 @@ def test_a_snapshot_holds_the_model_so_that_a_restore_fetches_none(
     assert asked == ["models/current.json"]
 
 
-def test_a_snapshot_without_a_store_is_made_and_its_restore_asks_again(
+def test_a_snapshot_made_without_the_store_loads_the_model_once_it_is_back(
     restore, models, old, context, seven, monkeypatch, s3
 ):
     registry.publish(old, models)
@@ -456,7 +456,7 @@ class _Storage(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_no_connection_goes_into_a_snapshot(monkeypatch):
+def test_a_snapshot_holds_no_open_connection(monkeypatch):
     class Storage(_Storage):
         """Counts for this test alone."""
 

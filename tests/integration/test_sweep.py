@@ -78,7 +78,7 @@ def put(s3, key):
     s3.put_object(Bucket=IMAGES, Key=key, Body=(GOLDEN / "seven.png").read_bytes())
 
 
-def test_one_run_goes_through_all_pages_and_sends_each_image_once(
+def test_one_run_lists_all_pages_and_sends_each_image_once(
     sweep, pages, images, sent, time, capsys
 ):
     done = sweep.handler({}, time)
@@ -91,7 +91,7 @@ def test_one_run_goes_through_all_pages_and_sends_each_image_once(
     assert (counted["Swept"], counted["SentToBeLabelled"]) == ([8], [8])
 
 
-def test_the_next_run_goes_on_where_time_ended_and_the_one_after_the_end_starts_over(
+def test_a_run_resumes_where_the_last_ran_out_of_time_and_restarts_after_the_end(
     sweep, pages, images, sent, no_time, time
 ):
     assert sweep.handler({}, no_time) == {"looked_at": 3, "sent": 3, "finished": False}
@@ -105,7 +105,9 @@ def test_the_next_run_goes_on_where_time_ended_and_the_one_after_the_end_starts_
     assert pages == [None, KEYS[2], KEYS[5], None]
 
 
-def test_a_page_whose_sending_is_refused_is_done_again(sweep, pages, images, sent, time, no_time):
+def test_a_page_that_the_queue_refuses_is_sent_again_by_the_next_run(
+    sweep, pages, images, sent, time, no_time
+):
     sweep.handler({}, no_time)
     sent()
 
@@ -124,7 +126,7 @@ def test_a_page_whose_sending_is_refused_is_done_again(sweep, pages, images, sen
     assert sorted(sent()) == KEYS[3:]
 
 
-def test_older_versions_that_fill_pages_are_neither_looked_at_nor_in_the_way(
+def test_older_versions_are_not_counted_and_do_not_hide_other_images(
     sweep, pages, s3, queues, sent, context, time
 ):
     # No more: moto goes on with a marker's older versions, S3 with the next key.
@@ -144,7 +146,7 @@ def test_older_versions_that_fill_pages_are_neither_looked_at_nor_in_the_way(
     assert sorted(sent()) == ["b.png", "gone too.png"]
 
 
-def test_a_folder_is_not_looked_for_but_the_label_that_it_once_got_is_taken_back(
+def test_a_folder_placeholder_is_skipped_unless_it_has_an_old_label(
     sweep, s3, queues, sent, context, time
 ):
     for key in ("scans/", "old scans/"):
@@ -159,7 +161,7 @@ def test_a_folder_is_not_looked_for_but_the_label_that_it_once_got_is_taken_back
     assert sweep.handler({}, time) == {"looked_at": 1, "sent": 0, "finished": True}
 
 
-def test_what_changed_lately_is_left_to_its_own_event(environment, sweep, s3, sent, time):
+def test_recent_changes_are_left_to_their_own_events(environment, sweep, s3, sent, time):
     environment.setenv("DIGITS_SWEEP_GRACE_SECONDS", "900")
     module = fresh("sweep")
     for key in ("old.png", "new.png", "deleted long ago.png", "deleted now.png"):
@@ -181,15 +183,13 @@ def let_time_pass(key, seconds):
         version.last_modified -= timedelta(seconds=seconds)
 
 
-def test_a_sweep_without_its_settings_says_so(environment, sweep, time):
+def test_a_sweep_without_its_queue_setting_raises_an_error_that_names_it(environment, sweep, time):
     environment.delenv("DIGITS_LABELS_QUEUE_URL")
     with pytest.raises(RuntimeError, match=r"DIGITS_LABELS_QUEUE_URL must be set"):
         fresh("sweep").handler({}, time)
 
 
-def test_a_position_that_may_not_be_read_ends_the_run_and_loses_nothing(
-    sweep, images, s3, sent, time
-):
+def test_an_unreadable_position_ends_the_run_before_anything_is_sent(sweep, images, s3, sent, time):
     s3.delete_bucket(Bucket=LABELS)
     with pytest.raises(Exception, match="NoSuchBucket"):
         sweep.handler({}, time)

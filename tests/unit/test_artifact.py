@@ -101,14 +101,14 @@ def symbols(elf: ELFFile) -> tuple[set[str], set[str]]:
     return given, missing - {""}
 
 
-def test_every_compiled_file_is_for_the_cpu_that_was_asked_for(built):
+def test_every_compiled_file_is_for_the_requested_cpu(built):
     architecture, folder = built
     files = compiled(folder)
     assert len(files) > 25
     assert {elf["e_machine"] for elf in files.values()} == {MACHINES[architecture]}
 
 
-def test_every_library_finds_those_that_it_needs_in_the_artifact_or_in_the_runtime(built):
+def test_every_needed_library_is_in_the_artifact_or_in_the_runtime(built):
     _, folder = built
     files = compiled(folder)
     asked = set().union(*map(needed, files.values()))
@@ -116,7 +116,7 @@ def test_every_library_finds_those_that_it_needs_in_the_artifact_or_in_the_runti
     assert asked <= RUNTIME | set(files)
 
 
-def test_no_library_asks_for_a_newer_system_than_amazon_linux_2023(built):
+def test_no_library_needs_a_newer_system_than_amazon_linux_2023(built):
     """The loader refuses a library whole for one version that is not there."""
     _, folder = built
     files = compiled(folder)
@@ -130,7 +130,7 @@ def test_no_library_asks_for_a_newer_system_than_amazon_linux_2023(built):
     assert too_new == set()
 
 
-def test_every_symbol_without_a_version_is_given_by_a_library_or_by_python(built):
+def test_every_unversioned_symbol_is_defined_by_a_library_or_by_python(built):
     _, folder = built
     found = [symbols(elf) for elf in compiled(folder).values()]
     given = set().union(*(names for names, _ in found))
@@ -152,13 +152,13 @@ def test_extensions_are_for_the_runtimes_python(built):
     assert all(".cpython-313-" in name for name in extensions)
 
 
-def test_the_artifact_is_small(built):
+def test_the_artifact_stays_below_its_size_limit(built):
     _, folder = built
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert size < MAX_BYTES
 
 
-def test_both_interfaces_and_all_that_they_import_are_in_it(built):
+def test_the_artifact_has_every_module_and_dependency_of_the_functions(built):
     _, folder = built
     for package in ("digits", "lambda_predict"):
         ours = {path.relative_to(ROOT) for path in files_of(ROOT / package) if is_served(path)}
@@ -180,12 +180,12 @@ def is_served(path: Path) -> bool:
     return path.suffix in (".py", *SERVED) and ROOT / "digits/cli" not in path.parents
 
 
-def test_nothing_that_only_training_reads_is_in_it(built):
+def test_the_artifact_has_no_training_files(built):
     _, folder = built
     assert not [path for path in folder.rglob("*") if path.suffix in (".keras", ".h5", ".npz")]
 
 
-def test_what_a_cpu_never_loads_is_left_out(built):
+def test_unused_files_are_left_out_of_the_artifact(built):
     _, folder = built
     assert not list(folder.rglob("tests"))
     litert = folder / "ai_edge_litert"
@@ -239,7 +239,7 @@ def test_every_module_works_from_the_artifact_alone(at_home):
     assert tried(at_home, ours, *ALONE, env=SETTINGS) == "7"
 
 
-def test_the_artifact_answers_in_a_process_that_sees_nothing_else(at_home):
+def test_the_artifact_alone_reads_every_format_and_creates_clients(at_home):
     """Pruned too much, it would not: it reads every format, explains, and makes clients."""
     probe = """
 import io
@@ -276,7 +276,7 @@ print(result.text)
     assert run(at_home, probe).strip() == "1"
 
 
-def test_formats_whose_decoders_are_left_out_are_refused_by_name_and_never_advised(at_home):
+def test_formats_without_a_decoder_are_refused_by_name_and_not_recommended(at_home):
     probe = """
 from digits import image
 from digits.errors import UnsupportedFormat
@@ -300,7 +300,7 @@ for data in (
     ]
 
 
-def test_what_is_shortened_is_shared_with_no_other_folder(tmp_path):
+def test_slimming_does_not_change_hard_linked_files(tmp_path):
     """uv links files to its cache, and from there to every environment."""
     data = tmp_path / "artifact/botocore/data"
     (data / "s3/2006").mkdir(parents=True)
@@ -323,7 +323,7 @@ def test_what_is_shortened_is_shared_with_no_other_folder(tmp_path):
 
 
 @pytest.mark.parametrize("package", slim.GATHERING)
-def test_what_a_package_gathers_is_imported_when_it_is_asked_for(at_home, package):
+def test_a_slimmed_package_imports_its_names_on_first_use(at_home, package):
     probe = f"""
 import {package} as package
 assert not [name for name in sys.modules if name.startswith("{package}.")]
@@ -337,17 +337,17 @@ except AttributeError as error:
 
 
 @pytest.mark.parametrize("source", ["import os", "from .event import Event as Other", "x = 1"])
-def test_a_package_that_does_more_than_gather_is_not_changed_unseen(source):
+def test_a_package_that_does_more_than_reexport_is_refused(source):
     with pytest.raises(ValueError, match=r"package\.name"):
         slim._lazy(source, "package.name")
 
 
-def test_the_page_to_try_the_api_is_in_it(at_home):
+def test_the_artifact_has_the_docs_page(at_home):
     probe = "from lambda_predict import http_api; print(len(http_api._docs_page()[0]))"
     assert int(run(at_home, probe)) > 1_000_000
 
 
-def test_nothing_of_it_is_compiled_at_a_start(at_home):
+def test_every_imported_module_is_precompiled(at_home):
     """A function cannot write what it compiles, and would do it again at each start."""
     probe = """
 import lambda_predict.http_api as api
@@ -361,13 +361,13 @@ assert len([name for name in ours if name.startswith("digits.")]) > 10
     assert run(at_home, probe).split() == []
 
 
-def test_another_cpu_is_refused_by_name(tmp_path):
+def test_an_unknown_cpu_is_refused_by_name(tmp_path):
     done = make("build-HttpApiFunction", ARTIFACTS_DIR=tmp_path, DIGITS_BUILD_ARCHITECTURE="mips")
     assert done.returncode != 0
     assert "'mips', not arm64, x86_64 or host" in done.stderr
 
 
-def test_a_build_away_from_the_sources_says_what_to_do(tmp_path):
+def test_a_build_outside_the_sources_says_what_to_do(tmp_path):
     """What SAM does without --build-in-source: it copies the folder and runs make there."""
     shutil.copytree(ROOT / "lambda_predict", tmp_path / "copy" / "code")
     done = subprocess.run(

@@ -76,7 +76,7 @@ def imported() -> set[str]:
     return set(json.loads(printed(FIRST_ANSWER, json.dumps(event)).splitlines()[-1]))
 
 
-def test_the_first_answer_imports_nothing_heavy(imported):
+def test_the_first_answer_imports_no_heavy_package(imported):
     assert "digits.classifier" in imported
     assert sorted(name for name in HEAVY if name in imported) == []
 
@@ -88,7 +88,7 @@ def test_the_first_answer_imports_few_modules(imported):
 
 
 @pytest.mark.parametrize("function", ["http_api", "s3_labels", "backfill", "sweep"])
-def test_a_start_looks_for_no_garbage_and_what_comes_after_it_does(function):
+def test_garbage_collection_is_off_during_a_start_and_on_afterwards(function):
     script = (
         "import gc; seen = []; gc.callbacks.append(lambda phase, _: seen.append(phase));"
         "import lambda_predict; seen.clear();"
@@ -99,7 +99,7 @@ def test_a_start_looks_for_no_garbage_and_what_comes_after_it_does(function):
     assert said.split() == ["0", "True", "True"]
 
 
-def test_an_answer_takes_few_calls(classifier):
+def test_an_answer_takes_few_python_calls(classifier):
     """Calls in Python are most of what a small picture costs besides the network."""
     data = samples.small(1)[0]
     classifier.classify(data)
@@ -117,7 +117,7 @@ def test_an_answer_takes_few_calls(classifier):
     assert 100 < calls <= CALLS
 
 
-def test_many_small_pictures_meet_the_network_once(classifier, monkeypatch):
+def test_a_batch_of_small_pictures_is_one_run_of_the_classifier(classifier, monkeypatch):
     shown = []
     run = classifier._network.run
 
@@ -137,7 +137,7 @@ def test_many_small_pictures_meet_the_network_once(classifier, monkeypatch):
         )
 
 
-def test_many_pictures_keep_their_order_whatever_they_are(classifier, seven, one):
+def test_a_batch_keeps_the_order_of_its_pictures(classifier, seven, one):
     small = samples.small(3)
     files = [small[0], seven, small[1], one, small[2]]
     together = classifier.read_all([image.decode(file) for file in files])

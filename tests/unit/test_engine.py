@@ -20,18 +20,18 @@ def reason(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_who_is_not_root_gets_none_and_is_told_why(tmp_path, monkeypatch):
+def test_without_root_no_engine_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "only root on Linux" in reason(tmp_path / "engine")
     assert not (tmp_path / "engine").exists()
 
 
-def test_another_system_gets_none(tmp_path, monkeypatch):
+def test_on_another_system_no_engine_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(engine.platform, "system", lambda: "Darwin")
     assert "only root on Linux" in reason(tmp_path)
 
 
-def test_another_distribution_gets_none(tmp_path, monkeypatch):
+def test_without_apt_get_no_engine_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert "Debian's packages" in reason(tmp_path)
@@ -40,10 +40,10 @@ def test_another_distribution_gets_none(tmp_path, monkeypatch):
 def test_two_engines_do_not_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_check_machine", lambda: None)
     with engine._alone(tmp_path):
-        assert f"another one runs in {tmp_path}" in reason(tmp_path)
+        assert f"another one is running in {tmp_path}" in reason(tmp_path)
 
 
-def test_packages_that_cannot_be_had_are_the_reason(tmp_path, monkeypatch):
+def test_a_failed_package_installation_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_check_machine", lambda: None)
     (tmp_path / "apt-get").write_text("#!/bin/sh\necho 'Unable to connect'; exit 100\n")
     (tmp_path / "apt-get").chmod(0o755)
@@ -81,17 +81,17 @@ def told(python, tmp_path, monkeypatch):
     return read
 
 
-def test_an_index_of_ones_own_reaches_the_build(told):
+def test_a_custom_package_index_is_passed_to_the_build(told):
     lines, _ = told("global.index-url='https://me:secret@index.example/simple'")
     assert lines == ["[global]", "index-url = https://me:secret@index.example/simple"]
 
 
-def test_the_environment_is_above_the_files(told):
+def test_pip_settings_of_the_environment_override_those_of_files(told):
     lines, _ = told(":env:.timeout='9'", "global.timeout='60'", "user.timeout='30'")
     assert lines == ["[global]", "timeout = 9"]
 
 
-def test_folders_of_this_machine_are_left_out(told):
+def test_local_folders_are_left_out_of_the_pip_settings(told):
     lines, _ = told(
         "global.extra-index-url='file:///some/where https://index.example/simple'",
         "global.find-links='/some/where'",
@@ -100,7 +100,7 @@ def test_folders_of_this_machine_are_left_out(told):
     assert lines == ["[global]", "extra-index-url = https://index.example/simple"]
 
 
-def test_certificates_are_a_secret_of_their_own(told, monkeypatch):
+def test_certificates_are_a_separate_secret(told, monkeypatch):
     lines, files = told("global.cert='/etc/certificates.crt'")
     assert lines == ["[global]", "cert = /run/secrets/ca.crt"]
     assert files["ca.crt"] == Path("/etc/certificates.crt")
@@ -108,7 +108,7 @@ def test_certificates_are_a_secret_of_their_own(told, monkeypatch):
     assert told()[1]["ca.crt"] == Path("/other.crt")
 
 
-def test_without_settings_the_build_is_told_nothing(told):
+def test_without_pip_settings_the_build_gets_an_empty_configuration(told):
     lines, files = told()
     assert lines == ["[global]"]
     assert list(files) == ["pip.conf"]

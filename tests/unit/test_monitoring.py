@@ -29,7 +29,7 @@ def own_metrics(value: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_tells_when_it_starts_and_when_it_ends_and_not_of_silence(name):
+def test_an_alarm_notifies_of_start_and_end_but_not_of_missing_data(name):
     alarm = ALARMS[name]
     assert alarm["AlarmActions"] == alarm["OKActions"]
     assert alarm["AlarmActions"]["Fn::If"][:2] == ["HasAlarmEmail", [{"Ref": "AlarmTopic"}]]
@@ -38,7 +38,7 @@ def test_an_alarm_tells_when_it_starts_and_when_it_ends_and_not_of_silence(name)
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_watches_for_no_more_than_cloudwatch_can(name):
+def test_an_alarm_stays_within_the_limits_of_cloudwatch(name):
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html"""
     alarm = ALARMS[name]
     metrics = alarm.get("Metrics", [])
@@ -49,7 +49,7 @@ def test_an_alarm_watches_for_no_more_than_cloudwatch_can(name):
     assert period * alarm["EvaluationPeriods"] <= 24 * 3600
 
 
-def test_every_alarm_is_explained_to_the_operator_and_stands_on_the_dashboard():
+def test_every_alarm_is_documented_and_on_the_dashboard():
     chapters = re.findall(r"^### (\w+)$", (ROOT / "docs/operations.md").read_text(), re.M)
     assert sorted(chapters) == sorted(ALARMS)
     _, parts = properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"]
@@ -108,7 +108,7 @@ def test_the_digit_mix_is_the_distance_between_two_distributions(name):
     assert distance([10] + [1] * 9) == 0, "too few to tell"
 
 
-def test_a_budget_needs_somebody_to_tell():
+def test_a_budget_is_created_only_with_an_email_address():
     template = load(ROOT / "template.yaml")
     assert RESOURCES["Budget"]["Condition"] == "HasBudget"
     assert {"Condition": "HasAlarmEmail"} in template["Conditions"]["HasBudget"]["Fn::And"]

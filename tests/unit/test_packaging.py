@@ -96,12 +96,12 @@ def image_context(tmp_path_factory) -> Path:
     return copied(app, tmp_path_factory.mktemp("app"))
 
 
-def test_the_training_image_is_given_all_code_and_of_the_model_what_is_served(image_context):
+def test_the_context_of_the_training_image_has_all_code_and_the_served_model_files(image_context):
     there = {path.relative_to(image_context) for path in files_of(image_context)}
     assert there == training_files()
 
 
-def test_the_training_job_works_from_what_its_image_is_given(image_context):
+def test_the_training_job_works_from_the_context_of_its_image(image_context):
     assert tried(image_context, modules("digits", "training_job")) == "7"
 
 
