@@ -1,4 +1,4 @@
-"""The training job in its container: no network, no root, no way to leave half a bundle."""
+"""The training job in its container: without network and root, and without partial bundles."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.packaged import PROBE, modules, training_files
 pytestmark = pytest.mark.container
 
 USER = 10001
-# TensorFlow's one library is 584 MB of it. What is over this bound is something that nobody meant
-# to ship.
+# TensorFlow's library alone has 584 MB; a larger image contains something unintended, such as
+# development packages or a cache.
 MAX_BYTES = 1_450_000_000
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A folder of the host that the container's user may write to."""
+    """Make a folder of the host that the container's user may write to."""
     folder = tmp_path / "out"
     folder.mkdir()
     folder.chmod(0o777)
@@ -32,13 +32,13 @@ def out(tmp_path: Path) -> Path:
 
 
 def settings(out: Path) -> list[str]:
-    """Options of `docker run`: as shut in as the job can be."""
+    """Return options of `docker run` that isolate the job as far as possible."""
     return ["--network=none", "--read-only", "--tmpfs=/tmp", f"--volume={out}:/out"]
 
 
 @pytest.fixture(scope="module")
 def first_run(engine, image, tmp_path_factory):
-    """One epoch, told by the environment as a task of the cloud is: the process and its folder."""
+    """Train one epoch, configured by environment variables; return the process and its folder."""
     folder = tmp_path_factory.mktemp("out")
     folder.chmod(0o777)
     done = engine.docker(
@@ -96,7 +96,7 @@ def test_a_read_only_output_folder_is_an_error_of_one_line(engine, image, out):
 
 @pytest.fixture
 def training(engine, image, out) -> Iterator[str]:
-    """The name of a container that has begun to train, with a good bundle in its folder already."""
+    """Start a training over an existing bundle; yield its container after the first epoch."""
     (out / "bundle").mkdir()
     (out / "bundle/manifest.json").write_text("{}")
     name = "digits-training-test"
@@ -124,7 +124,7 @@ def test_docker_stop_ends_training_without_partial_files(engine, training, out):
 
 
 def inside(engine, image: str, script: str) -> str:
-    """What a shell in the image prints."""
+    """Return the output of a shell command in the image."""
     done = engine.docker(
         "run", "--rm", "--network=none", "--user=0", "--entrypoint=sh", image, "-c", script
     )

@@ -36,7 +36,7 @@ Answering = Callable[[str, dict[str, str], bytes], Answer]
 
 @contextmanager
 def serving(answering: Answering) -> Iterator[str]:
-    """Serve POSTs by `answering(path, headers, body)`; yields the address."""
+    """Serve POSTs with `answering(path, headers, body)`; yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -51,7 +51,7 @@ def serving(answering: Answering) -> Iterator[str]:
             self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -65,7 +65,7 @@ def serving(answering: Answering) -> Iterator[str]:
 
 @pytest.fixture
 def deployed(http_api, context) -> Iterator[str]:
-    """The address of the real HTTP function."""
+    """Serve the real HTTP function and yield its address."""
     with gateway.serve(http_api.handler, context) as url:
         yield url
 
@@ -108,7 +108,7 @@ def test_the_app_shows_the_same_answer_from_both_engines(deployed, monkeypatch):
 
 @pytest.fixture
 def with_storage(http_api, s3_labels, s3, context, monkeypatch):
-    """A client of the real functions, and what it sent to a storage that loses its first answer."""
+    """Yield a client of the functions, and the PUTs to a storage that drops its first answer."""
     monkeypatch.setattr("streamlit_app.api._PAUSE_SECONDS", 0.01)
     puts: list[tuple[int, bool]] = []
 
@@ -130,7 +130,7 @@ def with_storage(http_api, s3_labels, s3, context, monkeypatch):
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Storage) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
@@ -160,7 +160,7 @@ def test_a_picture_over_the_gateways_limit_is_uploaded_once_even_if_the_answer_i
 
 def test_an_upload_that_is_not_an_image_raises_the_error_of_the_image(with_storage):
     with pytest.raises(UnsupportedFormat):
-        with_storage[0].classify(b"no picture" + bytes(MOST_POSTED), explain=None)
+        with_storage[0].classify(b"not an image" + bytes(MOST_POSTED), explain=None)
     with pytest.raises(TooLarge):
         with_storage[0].classify(bytes(20 * 1024**2 + 1), explain=None)
 
@@ -270,7 +270,11 @@ def test_only_wrong_digits_of_corrected_rows_are_sent_once_and_with_consent(
     assert not app.exception
     assert "2 digits arrived" in app.success[0].value
     told = [(sent["answer"], sent["truth"]) for sent in received]
-    assert told == [("1", "7"), ("8", "3"), ("8", "3")]  # the second came too late at first
+    assert told == [
+        ("1", "7"),
+        ("8", "3"),
+        ("8", "3"),
+    ]  # the second failed at first and was sent again
     assert [sent["image"] for sent in received[:2]] == [
         result.digits[at].explanation.frame for at in (0, 3)
     ]

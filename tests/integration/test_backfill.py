@@ -1,4 +1,4 @@
-"""The backlog's function, through the events of its state machine, against moto."""
+"""The backfill's function, called with the events of its state machine, against moto."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def put(s3):
 
 
 def listing(s3, **options):
-    """What the state machine hands over of a bucket: S3's own listing, item by item.
+    """Build the event of the state machine for all images of the bucket.
 
-    https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html: ``Etag``, and
-    the moment as a number of seconds.
+    https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html: ``Etag`` is
+    spelt so, and the time is in seconds.
     """
     items = [
         {
@@ -49,9 +49,9 @@ def listing(s3, **options):
 
 @pytest.fixture
 def requests(environment):
-    """The requests to S3 that the function makes from now on, by name."""
+    """Count the function's requests to S3 by operation."""
     environment.setenv("DIGITS_MODEL_REFRESH_SECONDS", "3600")
-    boto3.setup_default_session()  # what the function makes its clients from
+    boto3.setup_default_session()  # the function creates its clients from it
     counted = Counter()
     boto3.DEFAULT_SESSION.events.register(
         "before-send.s3", lambda event_name, **_: counted.update([event_name.split(".")[-1]])
@@ -72,11 +72,11 @@ def test_a_backfill_labels_every_image_and_a_second_run_skips_them(
 
     put("new.png", "three.png")
     assert backfill.handler(listing(s3), context) == {"labelled": 1, "skipped": 3}
-    assert label("a.png") == first, "a label that is right is not written again"
+    assert label("a.png") == first, "a correct label is not written again"
 
 
 def test_every_image_of_a_large_batch_is_counted_and_logged(s3, capsys, backfill, context, put):
-    keys = {f"{number:03}.png" for number in range(120)}  # the metrics are written out at a hundred
+    keys = {f"{number:03}.png" for number in range(120)}  # Powertools flushes metrics at a hundred
     for key in keys:
         put(key)
     backfill.logger.registered_handler.stream = told = io.StringIO()
@@ -94,7 +94,7 @@ def test_labelling_an_image_takes_four_s3_requests_and_skipping_it_one(
     for number in range(10):
         put(f"{number}.png")
     backfill.handler({"Items": []}, context)
-    backfill.models.classifier()  # the model in service is looked for, which is not the images'
+    backfill.models.classifier()  # the requests for the model are not counted
 
     requests.clear()
     assert backfill.handler(listing(s3), context) == {"labelled": 10}
@@ -131,7 +131,7 @@ def test_a_new_version_another_model_and_relabelling_are_not_skipped(
     now = max(label(key)["labelled_at"] for key in ("changed.png", "other.png"))
     assert backfill.handler(listing(s3, Since="2020-01-01T00:00:00Z"), context) == {"skipped": 3}
     again = backfill.handler(listing(s3, Since=now), context)
-    assert again == {"labelled": 2, "skipped": 1}, "it goes on where the one before was cut off"
+    assert again == {"labelled": 2, "skipped": 1}, "it resumes where the run before was interrupted"
 
 
 def test_an_inventory_row_with_an_encoded_key_and_no_etag_or_size_is_labelled(
@@ -211,7 +211,7 @@ def test_a_folder_placeholder_is_neither_labelled_nor_counted(
         it["Key"] for it in s3.list_objects_v2(Bucket=LABELS)["Contents"]
     ]
     rows = {"Items": [{"Item": {"Bucket": IMAGES, "Key": "scans/"}, "Encoded": True}]}
-    assert backfill.handler(rows, context) == {}, "an inventory may not tell the size"
+    assert backfill.handler(rows, context) == {}, "an inventory may lack the size"
 
 
 def test_an_archived_image_is_not_skipped_and_is_labelled_once_restored(
@@ -229,7 +229,7 @@ def test_an_archived_image_is_not_skipped_and_is_labelled_once_restored(
 
 
 def test_an_unreadable_image_gets_an_error_label_and_is_then_skipped(s3, backfill, context, label):
-    s3.put_object(Bucket=IMAGES, Key="a.png", Body=b"no image")
+    s3.put_object(Bucket=IMAGES, Key="a.png", Body=b"not an image")
     assert backfill.handler(listing(s3), context) == {"labelled": 1}
     assert label("a.png")["error"]["code"] == "unsupported_format"
     assert backfill.handler(listing(s3), context) == {"skipped": 1}

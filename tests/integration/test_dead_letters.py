@@ -1,4 +1,4 @@
-"""`digits labels retry`: the real command against the stack's own queues, in moto."""
+"""`digits labels retry` against the stack's queues, in moto."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOG = "/digits/labels"
 
 @pytest.fixture
 def stack(queues):
-    """A stack with the outputs that the command asks for."""
+    """Create a stack with the outputs that the command reads."""
     describe_stack(
         DeadLetterQueueUrl=queues.urls["DeadLetterQueue"],
         RetryQueueUrl=queues.urls["RetryQueue"],
@@ -35,7 +35,7 @@ def stack(queues):
 
 @pytest.fixture
 def run(stack, capsys, monkeypatch):
-    """Runs the command with an answer to its question; what it printed, and its exit code."""
+    """Return a function that runs the command with an answer, and returns output and exit code."""
 
     def run(*options, answer=""):
         monkeypatch.setattr("sys.stdin", io.StringIO(answer))
@@ -73,7 +73,7 @@ def test_a_redriven_dead_letter_is_labelled(s3, queues, run, label, context):
 
 
 def log(*lines):
-    """Let CloudWatch have what a function wrote to standard output."""
+    """Put lines of a function's output into its log group."""
     logs = boto3.client("logs")
     logs.create_log_stream(logGroupName=LOG, logStreamName="s")
     now = int(time.time() * 1000)
@@ -113,7 +113,7 @@ def test_each_dead_letter_is_listed_with_its_cause(s3, s3_labels, queues, run, c
     }.items():
         assert re.search(rf"{key} 20\S+ \S+ {re.escape(why)}", told)
     assert re.search(rf"labelled.png, \S+waits.png 20\S+ \S+ {UNKNOWN}", told)
-    assert len(queues.dead()) == 7, "a look changes nothing, and hides nothing"
+    assert len(queues.dead()) == 7, "a dry run keeps every message visible"
 
 
 def test_a_dead_letter_that_is_not_an_event_is_kept_or_discarded_but_not_redriven(

@@ -1,4 +1,4 @@
-"""What `make deploy` does beside `sam deploy`, and what it says in the end."""
+"""What `make deploy` does in addition to `sam deploy`; and `make smoke`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cloudformation():
 
 @pytest.fixture
 def sam(tmp_path, monkeypatch, cloudformation):
-    """A SAM that notes what it is told and makes the stack; its notes."""
+    """Replace SAM by a program that records its arguments; return the file of the record."""
     notes = tmp_path / "told"
     program = tmp_path / "sam"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {notes}\n')
@@ -82,7 +82,7 @@ def test_deploy_prints_the_outputs_the_idle_cost_and_an_example_call(sam):
 
 
 def test_a_declined_change_is_reported_as_not_deployed(cloudformation, tmp_path, monkeypatch):
-    """SAM has made a change set then, executes it never, and exits with 0."""
+    """SAM then leaves a change set that it did not execute, and exits with 0."""
     cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
     offer = {"StackName": "digits", "TemplateBody": json.dumps(TEMPLATE | {"Description": "new"})}
     cloudformation.create_change_set(ChangeSetName="declined-last-week", **offer)
@@ -148,7 +148,7 @@ def test_only_a_stack_of_the_stage_prod_gets_termination_protection(
     asked = []
     monkeypatch.setattr(
         "botocore.client.BaseClient._make_api_call",
-        noting(asked, "UpdateTerminationProtection"),
+        recording(asked, "UpdateTerminationProtection"),
     )
     done = run(deploy.app, "--set", f"Stage={stage}")
     assert done.exit_code == 0, done.output
@@ -156,8 +156,8 @@ def test_only_a_stack_of_the_stage_prod_gets_termination_protection(
     assert asked == ([wanted] if protected else [])
 
 
-def noting(asked, operation):
-    """Note the calls of one operation, which moto does not know; let the others through."""
+def recording(asked, operation):
+    """Record the calls of an operation that moto lacks; pass the others on."""
     from botocore.client import BaseClient
 
     through = BaseClient._make_api_call
@@ -173,7 +173,7 @@ def noting(asked, operation):
 
 @pytest.fixture
 def protected(cloudformation, monkeypatch):
-    """A protected stack, and the calls that change that."""
+    """Create a protected stack; return the recorded calls that change its protection."""
     asked = []
     cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
     monkeypatch.setattr(
@@ -181,7 +181,7 @@ def protected(cloudformation, monkeypatch):
     )
     monkeypatch.setattr(
         "botocore.client.BaseClient._make_api_call",
-        noting(asked, "UpdateTerminationProtection"),
+        recording(asked, "UpdateTerminationProtection"),
     )
     return asked
 
@@ -235,7 +235,7 @@ def test_smoke_fails_on_a_wrong_or_missing_label(http_api, context, s3, monkeypa
 
 
 def put_and_label(s3, text):
-    """S3 and the labels function behind the address of an upload; None: the latter is late."""
+    """Return a PUT that stores the upload and labels it with `text`, or not at all if None."""
 
     def put(_, address, body, headers):
         key = urlsplit(address).path.removeprefix("/")

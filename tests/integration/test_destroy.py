@@ -1,4 +1,4 @@
-"""Removing a stack takes what was asked for, in an order in which nothing is lost by a failure."""
+"""Removal of a stack and its buckets, which can be resumed after a failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATE = {
     "Resources": {
         name: {
             "Type": "AWS::S3::Bucket",
-            "DeletionPolicy": "Retain",  # as on AWS: they outlive their stack
+            "DeletionPolicy": "Retain",  # as on AWS: buckets outlive their stack
             "Properties": {"BucketName": f"their-{name.lower()}"},
         }
         for name in ("Images", "Labels")
@@ -87,7 +87,7 @@ def test_keep_data_keeps_the_buckets(cloud):
 
 def test_an_interrupted_removal_is_finished_by_running_again(cloud):
     run("--stack", "digits", "--yes", "--keep-data")
-    cloud.delete_objects(  # as far as the first run came
+    cloud.delete_objects(  # the state in which the first run was interrupted
         Bucket="their-images",
         Delete={"Objects": [{"Key": "a.png", "VersionId": version(cloud)}]},
     )

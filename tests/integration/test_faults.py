@@ -1,7 +1,7 @@
-"""Faults at the wire, through the real labels function: nothing is lost, no neighbour disturbed.
+"""Injected faults of S3, seen through the real labels function.
 
-botocore's own hooks stand where the bytes leave: what they answer is what S3 would have answered,
-and botocore's retries, time-outs and checks of lengths do what they do on AWS.
+Hooks of botocore answer in place of the network, so that botocore's retries, timeouts and length
+checks work as on AWS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SICK, WELL = "sick.png", "well.png"
 
 
 def refused(status: int, code: str):
-    """What S3 answers when it refuses: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html."""
+    """Build an error answer of S3: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html."""
 
     def answer(request: Any) -> AWSResponse:
         return response(request, status, f"<Error><Code>{code}</Code></Error>".encode(), {})
@@ -34,7 +34,7 @@ def refused(status: int, code: str):
 
 
 def cut_off(request: Any) -> AWSResponse:
-    """Half of what was promised."""
+    """Answer with half of the announced bytes."""
     headers = {"Content-Length": "1000", "ETag": '"0"', "x-amz-version-id": "1"}
     return response(request, 200, b"\x89PNG\r\n\x1a\n" + bytes(492), headers)
 
@@ -50,7 +50,7 @@ def response(request: Any, status: int, body: bytes, headers: dict[str, str]) ->
 
 FAULTS = {
     "S3 throttles": ("GetObject", refused(503, "SlowDown")),
-    "S3 throttles the look at the label": ("HeadObject", refused(503, "SlowDown")),
+    "S3 throttles the HEAD of the label": ("HeadObject", refused(503, "SlowDown")),
     "S3 fails": ("GetObject", refused(500, "InternalError")),
     "reading is not allowed": ("GetObject", refused(403, "AccessDenied")),
     "S3 is too slow": ("GetObject", too_slow),
@@ -60,7 +60,7 @@ FAULTS = {
 
 @contextmanager
 def fault(module: Any, call: str, answer: Any) -> Iterator[list[str]]:
-    """While it lasts, calls that name the sick image are answered so; gives what was asked."""
+    """Answer calls for the image SICK with `answer`; yield the list of such requests."""
     asked: list[str] = []
 
     def answer_instead(request: Any, **_: Any) -> AWSResponse | None:
@@ -97,7 +97,9 @@ def test_a_transient_s3_fault_is_retried_and_other_images_are_labelled(
     with fault(s3_labels, call, answer) as asked:
         assert failures(s3_labels.handler(messages, context)) == ["message-0"]
     assert asked
-    assert labels(s3) == {f"labels/{WELL}.json"}, "a half-read image was taken for a broken one"
+    assert labels(s3) == {f"labels/{WELL}.json"}, (
+        "a truncated download was treated as a broken image"
+    )
     assert failures(s3_labels.handler(messages, context)) == []
     assert [label(key)["text"] for key in (SICK, WELL)] == ["7", "7"]
 
@@ -107,7 +109,9 @@ def test_a_transient_s3_fault_is_retried_and_other_images_are_labelled(
 def test_a_label_that_s3_refuses_is_written_on_the_next_delivery(
     s3, s3_labels, context, label, status, code
 ):
-    def refuse(params: Any, **_: Any) -> Any:  # before the wire: moto would do it all the same
+    def refuse(
+        params: Any, **_: Any
+    ) -> Any:  # before the request, or moto would still write the label
         if SICK not in params["url_path"]:
             return None
         parsed = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
@@ -129,7 +133,7 @@ def test_a_label_whose_write_was_not_confirmed_is_written_again(s3_labels, conte
     with fault(s3_labels, "PutObject", refused(500, "InternalError")) as asked:
         assert failures(s3_labels.handler(messages, context)) == ["message-0"]
     assert asked
-    assert label(SICK)["text"] == "7", "moto did it, as S3 may have"
+    assert label(SICK)["text"] == "7", "moto wrote it, as S3 may have"
     assert failures(s3_labels.handler(messages, context)) == []
     assert label(SICK)["text"] == "7"
 
@@ -145,7 +149,7 @@ def test_a_message_without_time_left_is_returned_unprocessed(s3, s3_labels, cont
 def test_an_image_that_kills_the_function_delays_its_batch_only_once(
     s3, s3_labels, queues, context, label, seven
 ):
-    """Out of memory or out of time: Lambda gives no answer, and the whole batch comes back."""
+    """Out of memory or time, Lambda gives no answer, and the whole batch is delivered again."""
     others = [f"{number}.png" for number in range(4)]
     for key in others:
         s3.put_object(Bucket=IMAGES, Key=key, Body=seven)

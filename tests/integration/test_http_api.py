@@ -1,4 +1,4 @@
-"""The HTTP function, through API Gateway's own event shape."""
+"""The HTTP function, called with events of API Gateway."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ from tests.integration.conftest import fresh, publish_shipped
 
 
 def request(method="POST", path="/classify", *, body=None, content_type=None, query=None):
-    """An event of a REST API with the Lambda proxy integration, stage v1."""
+    """Build an event of the REST API, with Lambda proxy integration and stage v1."""
     headers = {"Accept": "*/*", "x-api-key": "key"}
     if content_type:
         headers["Content-Type"] = content_type
@@ -79,7 +79,7 @@ def test_the_bytes_of_one_image_are_answered_with_its_result(call, seven, conten
 
 
 def through_the_gateway(http_api, context, body, content_type):
-    """The answer to a request as the template's gateway hands it over."""
+    """Send a request as the template's gateway passes it, and return the answer."""
     headers = {"Content-Type": content_type} if content_type else {}
     event = gateway.event(
         *("POST", "/classify"),
@@ -105,7 +105,7 @@ def test_an_image_is_read_under_every_binary_content_type(http_api, context, one
 def test_an_image_without_a_content_type_is_refused_with_advice_to_send_one(
     http_api, context, name
 ):
-    """As ``requests.post(url, data=bytes)`` sends them: without a type."""
+    """``requests.post(url, data=bytes)`` sends no type; the gateway decodes the body as text."""
     answer = through_the_gateway(http_api, context, (GOLDEN / name).read_bytes(), None)
     assert_problem(answer, 415, "unsupported_format")
     assert "send one, such as image/jpeg" in answer[1]["detail"]
@@ -147,7 +147,7 @@ def test_a_json_request_is_answered_with_one_result_per_image_in_order(call, sev
 def test_one_bad_image_of_a_request_does_not_affect_the_others(call, seven, one):
     images = [
         ("a", seven),
-        ("text", b"no image"),
+        ("text", b"not an image"),
         ("broken", "***"),
         ("cut", seven[:500]),
         ("b", one),
@@ -275,7 +275,7 @@ def test_an_image_given_by_url_is_refused(call):
 
 
 def test_a_body_over_the_limit_is_refused_without_decoding_it(http_api, context):
-    event = request(body=b"x") | {"body": "*" * (6 * 1024 * 1024)}  # no base64 at all
+    event = request(body=b"x") | {"body": "*" * (6 * 1024 * 1024)}  # not base64
     assert http_api.handler(event, context)["statusCode"] == 413
 
 
@@ -319,7 +319,7 @@ def test_a_wrong_method_is_answered_with_405_and_the_allowed_methods(
 
 
 def test_the_allowed_methods_are_those_of_the_openapi_description(http_api, context):
-    """The gateway hands on any method."""
+    """The gateway passes every method to the function."""
     for path, described in document()["paths"].items():
         response = http_api.handler(request("TRACE", path.replace("{key}", "uploads/a")), context)
         (allow,) = response["multiValueHeaders"]["Allow"]
@@ -366,7 +366,7 @@ def test_docs_and_openapi_are_cacheable_for_an_hour(http_api, context, path):
 
 
 def test_without_the_setting_no_digit_metric_is_emitted(call, seven, capsys, monkeypatch):
-    """Ten metrics of a function are three dollars a month."""
+    """Ten metrics of a function cost three dollars a month."""
     monkeypatch.setattr(
         "lambda_predict.observability.settings", lambda: Settings(digit_metrics=False)
     )

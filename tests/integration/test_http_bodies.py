@@ -1,4 +1,4 @@
-"""What clients send: base64, JSON and forms as they write them; events that are no requests."""
+"""Request bodies as clients send them (base64, JSON, forms), and events of other sources."""
 
 import base64
 import contextlib
@@ -105,7 +105,7 @@ def test_invalid_json_is_refused_with_the_position_of_the_error(call):
 
 
 def form(*parts: tuple[str | bytes, bytes], before=b"", after=b"", boundary="XX"):
-    """A form of (headers, content); the headers without their end."""
+    """Build a form of (headers, content) parts; headers are without the final line break."""
     body = before
     for headers, content in parts:
         raw = headers if isinstance(headers, bytes) else headers.encode()
@@ -203,7 +203,7 @@ def test_further_formats_of_the_library_are_read_over_http(call, seven, name):
 
 
 def payload_2(method, path, *, route="$default", stage="$default", body=None, query="", headers=()):
-    """An event of an HTTP API or of a function URL."""
+    """Build an event of an HTTP API or of a function URL."""
     return {
         "version": "2.0",
         "routeKey": route,

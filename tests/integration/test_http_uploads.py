@@ -1,4 +1,4 @@
-"""Photos over the payload limit: an address to PUT to, the label of what was put, corrections."""
+"""Uploads over the payload limit by presigned URL, their labels, and feedback."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_upload_url_is_presigned_for_one_key(call):
 
 
 def test_a_presigned_url_is_bound_to_the_size_and_to_a_new_key(call):
-    """S3 refuses a PUT whose signed headers differ, and with this one a key that is there."""
+    """S3 refuses a PUT whose signed headers differ, and with If-None-Match an existing key."""
     _, offer, _ = call("POST", "/uploads", {"name": "IMG_1.jpg", "size": 5_000_000})
     assert offer["headers"] == {"If-None-Match": "*"}
     assert is_signed(offer, {"content-length": "5000000", "if-none-match": "*"})
@@ -79,7 +79,7 @@ def test_a_presigned_url_is_bound_to_the_size_and_to_a_new_key(call):
 
 
 def is_signed(offer, headers):
-    """Whether S3 takes a PUT with these headers, by signing it anew as S3 does."""
+    """Return whether S3 accepts a PUT with these headers, by computing the signature again."""
     url, _, signature = offer["url"].partition("&X-Amz-Signature=")
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))
     assert query["X-Amz-SignedHeaders"] == ";".join(sorted({*headers, "host"}))
@@ -224,7 +224,7 @@ def test_labels_of_images_outside_uploads_are_404(call, s3, key):
 
 
 def kept(s3):
-    """Each object below ``feedback/``, by the last part of its key."""
+    """Read each object below ``feedback/``, by the last part of its key."""
     found = s3.list_objects_v2(Bucket=LABELS).get("Contents", [])
     return {
         it["Key"].rpartition("/")[2]: s3.get_object(Bucket=LABELS, Key=it["Key"])["Body"].read()
@@ -318,7 +318,7 @@ def test_feedback_on_an_archived_upload_is_refused(call, s3, offer, seven):
         ({"key": "uploads/2026-11-26/aaaaaaaaaaaaaaaaaaaaaa/a.png"}, 400, "bad_request"),
         ({"image": ""}, 400, "bad_request"),
         ({"image": "***"}, 400, "bad_request"),
-        ({"image": base64.b64encode(b"no picture").decode()}, 415, "unsupported_format"),
+        ({"image": base64.b64encode(b"not an image").decode()}, 415, "unsupported_format"),
         ({"image": base64.b64encode(b"\x89PNG\r\n\x1a\n cut").decode()}, 422, "unreadable_image"),
         ({"url": "http://example.org/"}, 400, "bad_request"),
     ],

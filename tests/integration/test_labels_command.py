@@ -1,4 +1,4 @@
-"""`digits labels …`: the real commands against moto, on labels that the real function wrote."""
+"""`digits labels …` against moto, on labels that the real function wrote."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROLE = "arn:aws:iam::123456789012:role/backfill"
 
 @pytest.fixture
 def machine(queues):
-    """The stack's state machine, as far as moto runs one: it starts, and stays at work."""
+    """Create a state machine in moto, whose executions start and keep running."""
     answer = boto3.client("stepfunctions").create_state_machine(
         name="digits-backfill",
         roleArn=ROLE,
@@ -41,10 +41,10 @@ def machine(queues):
 
 @pytest.fixture
 def digits(machine, capsys):
-    """Runs `digits labels …`: what it printed, and its exit code."""
+    """Return a function that runs `digits labels …`, and returns its output and exit code."""
 
     def run(*arguments):
-        capsys.readouterr()  # the function's own lines
+        capsys.readouterr()  # discard the function's output
         with pytest.raises(SystemExit) as ended:
             main(["labels", *map(str, arguments)])
         captured = capsys.readouterr()
@@ -61,7 +61,7 @@ def blank():
 
 @pytest.fixture
 def labelled(s3, queues, context):
-    """Puts pictures in the bucket and has them labelled by the function."""
+    """Return a function that uploads pictures and lets the labels function label them."""
 
     def put(**pictures):
         for key, body in pictures.items():
@@ -74,9 +74,9 @@ def labelled(s3, queues, context):
 
 
 def test_status_counts_the_images_by_state(s3, queues, digits, labelled):
-    labelled(**{"in/a": "seven.png", "in/b": "three.png", "in/bad": b"no image",
+    labelled(**{"in/a": "seven.png", "in/b": "three.png", "in/bad": b"not an image",
                 "in/blank": blank(), "in/changed": "seven.png"})  # fmt: skip
-    s3.put_object(Bucket=IMAGES, Key="in/", Body=b"")  # a folder of S3's console: no image
+    s3.put_object(Bucket=IMAGES, Key="in/", Body=b"")  # a folder placeholder of S3's console
     for key in ("in/changed", "in/new", "beside/it"):
         s3.put_object(Bucket=IMAGES, Key=key, Body=b"another")
     queues.send(s3_event("in/new"))
@@ -101,7 +101,7 @@ def test_status_counts_the_images_by_state(s3, queues, digits, labelled):
 
 
 def test_collect_writes_a_table_of_labels_and_corrections(s3, digits, labelled, tmp_path, label):
-    labelled(**{"a.b": "seven.png", "a": "three.png", "bad": b"no image", "gone": "seven.png"})
+    labelled(**{"a.b": "seven.png", "a": "three.png", "bad": b"not an image", "gone": "seven.png"})
     s3.delete_object(Bucket=IMAGES, Key="gone")
     labelled(**{"zero/é x": "seven.png"})
     out, _, code = digits("correct", f"s3://{IMAGES}/a", "5")
@@ -121,7 +121,7 @@ def test_collect_writes_a_table_of_labels_and_corrections(s3, digits, labelled, 
         "a.b": ("7", "", ""),
         "bad": ("", "", "unsupported_format"),
         "gone": ("7", "", ""),
-        "zero/é x": ("7", "'-12\n3.5\f=?", ""),  # which no spreadsheet evaluates
+        "zero/é x": ("7", "'-12\n3.5\f=?", ""),  # the quote stops spreadsheets from evaluating it
     }
     assert rows["a"]["model"] == label("a")["model"]["version"]
     assert float(rows["a"]["confidence"]) == label("a")["digits"][0]["confidence"]
@@ -134,7 +134,7 @@ def test_collect_writes_a_table_of_labels_and_corrections(s3, digits, labelled, 
 
 
 def truths(digits):
-    """What `collect` says that people said."""
+    """Return the corrections that `collect` lists, by image."""
     out, _, code = digits("collect", f"s3://{LABELS}")
     assert code == 0
     return {row["image"]: row["truth"] for row in csv.DictReader(io.StringIO(out))}
@@ -157,7 +157,7 @@ def test_a_misspelt_option_is_not_taken_for_a_correction(s3, digits, labelled):
 
 
 def test_corrections_are_found_for_keys_of_any_length(digits, labelled):
-    # Of 1,012 bytes a label's key has just room for, of 1,007 a correction's.
+    # The longest image keys that fit are 1,012 bytes for a label, 1,007 for a correction.
     keys = [first + "x" * (size - 1) for first in "!a" for size in (1007, 1008, 1012, 1013)]
     labelled(**dict.fromkeys(["!y", *keys], "seven.png"))
     for key in ("!y", *keys):
@@ -235,7 +235,7 @@ def test_diff_compares_the_labels_of_two_models(s3, digits, labelled, tmp_path):
     assert "newer" in given["after"]
     assert given["alike"] == {"7": 1, "3": 1}
     out, _, _ = digits("diff", tmp_path / "before.csv", f"s3://{LABELS}", "--format", "json")
-    assert json.loads(out) == given, "a bucket is compared as what is collected of it"
+    assert json.loads(out) == given, "a bucket gives the same result as its collected table"
     out, _, _ = digits("diff", tmp_path / "before.csv", tmp_path / "after.parquet")
     lines = [line.replace("│", " ").split() for line in out.splitlines()]
     assert ["7", "1", "0", "1", "1"] in lines, "7 became 1, 3, 7 and a number that often"
@@ -332,7 +332,7 @@ def test_stopped_relabelling_resumes_with_the_same_start_time(digits, machine):
     assert relabel(f"s3://{IMAGES}/a/") == first
     other = relabel(f"s3://{IMAGES}/b/")
     assert other > first
-    assert relabel(f"s3://{IMAGES}/a/") > other, "that was not the last one's work"
+    assert relabel(f"s3://{IMAGES}/a/") > other, "the last run was over another prefix"
 
 
 def test_a_stopped_backfill_is_a_conflict_that_says_to_run_again(digits, machine, monkeypatch):

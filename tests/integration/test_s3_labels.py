@@ -1,4 +1,4 @@
-"""The labels function, through the queue's and S3's own event shapes, against moto."""
+"""The labels function, called with events of SQS and S3, against moto."""
 
 import json
 import sys
@@ -59,7 +59,7 @@ def batch(*bodies):
 
 
 def failures(answer):
-    """In the order of the messages; the function tells them in the order of their failing."""
+    """Return the failed messages, sorted, because the function returns them in order of failure."""
     return sorted(item["itemIdentifier"] for item in answer["batchItemFailures"])
 
 
@@ -73,7 +73,7 @@ def put(s3):
 
 @pytest.fixture
 def labelled(s3_labels, context, label):
-    """Handle one message that names the keys, and give the label of the first."""
+    """Return a function that handles one message with these keys, and returns the first label."""
 
     def handle(*keys, name="ObjectCreated:Put"):
         answer = s3_labels.handler(batch(s3_event(*keys, name=name)), context)
@@ -132,8 +132,12 @@ def test_a_deleted_image_gets_a_tombstone_and_a_new_upload_a_label(s3, put, labe
     put("a", seven)
     labelled("a")
     s3.delete_object(Bucket=IMAGES, Key="a")
-    grave = labelled("a", name="ObjectRemoved:DeleteMarkerCreated")
-    assert (grave["deleted"], grave["source"]["key"], "text" in grave) == (True, "a", False)
+    tombstone = labelled("a", name="ObjectRemoved:DeleteMarkerCreated")
+    assert (tombstone["deleted"], tombstone["source"]["key"], "text" in tombstone) == (
+        True,
+        "a",
+        False,
+    )
     put("a", seven)
     assert labelled("a")["text"] == "7"
 
@@ -163,7 +167,7 @@ def test_an_unreadable_image_gets_an_error_label_and_no_retry(put, labelled, dat
 
 @pytest.fixture
 def archived(s3):
-    """Moves an image to an archive as a lifecycle rule does: the version stays what it was."""
+    """Return a function that archives an image as a lifecycle rule does, without a new version."""
 
     def move(key, storage_class):
         s3_backends[ACCOUNT]["aws"].get_object(IMAGES, key).set_storage_class(storage_class)
@@ -198,7 +202,7 @@ def test_an_image_archived_after_labelling_keeps_its_label(s3, put, archived, la
     assert kept == before | {"labelled_at": kept["labelled_at"]}
     put("a", one)
     archived("a", "GLACIER")
-    assert labelled("a")["error"]["code"] == "archived", "that was another picture's"
+    assert labelled("a")["error"]["code"] == "archived", "the label was of another picture"
 
 
 @pytest.mark.parametrize("name", ["ObjectCreated:Put", "ObjectRemoved:Delete"])
@@ -267,14 +271,14 @@ def test_only_messages_that_are_not_s3_events_return_to_the_queue(
 ):
     put("a", seven)
     answer = s3_labels.handler(
-        batch("no json", s3_event("a"), "[]", {"hello": "world"}, "null"), context
+        batch("not json", s3_event("a"), "[]", {"hello": "world"}, "null"), context
     )
     assert failures(answer) == ["message-0", "message-2", "message-3", "message-4"]
     assert label("a")["text"] == "7"
 
 
 def test_a_batch_of_only_failures_is_reported_not_raised(s3_labels, context):
-    assert failures(s3_labels.handler(batch("no json"), context)) == ["message-0"]
+    assert failures(s3_labels.handler(batch("not json"), context)) == ["message-0"]
 
 
 def test_a_transient_fault_is_retried_and_disturbs_no_other_image(
@@ -302,7 +306,7 @@ def test_a_transient_fault_is_retried_and_disturbs_no_other_image(
 def test_a_label_written_concurrently_is_computed_again(
     s3_labels, s3, put, context, label, seven, one, monkeypatch
 ):
-    """This function looked, then slept; meanwhile the image changed and another one labelled it."""
+    """The image changes and another function labels it between this one's read and write."""
     put("a", seven)
     client = s3_labels.labeller()._s3
     real = client.put_object
@@ -351,7 +355,7 @@ ACTIONS = st.lists(
 def test_after_any_stream_of_events_each_label_is_of_the_current_object(
     s3, s3_labels, put, context, label, actions, shuffle
 ):
-    folder = uuid4()  # examples share the cloud
+    folder = uuid4()  # hypothesis examples share the buckets
     events = []
     images = {"put 7": "seven.png", "put 1": "one.jpg"}
     for action, name in actions:
@@ -386,7 +390,7 @@ def test_images_of_a_batch_are_fetched_together_and_classified_one_at_a_time(
     client = s3_labels.labeller()._s3
 
     def wait(**_):
-        together.wait()  # an answer would take the place of S3's
+        together.wait()  # returns None, or the value would replace S3's answer
 
     client.meta.events.register("before-call.s3.GetObject", wait)
     module = sys.modules["lambda_predict.labelling"]

@@ -1,4 +1,4 @@
-"""What holds of a store of models wherever it is: in a folder or in S3."""
+"""Behaviour of the model registry that folders and S3 share."""
 
 from __future__ import annotations
 

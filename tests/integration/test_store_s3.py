@@ -1,4 +1,4 @@
-"""The store in S3: moto's conditional writes, a server that fails on purpose, no server at all."""
+"""The object store in S3: conditional writes (moto), a failing server, and no server."""
 
 import contextlib
 import socket
@@ -33,7 +33,7 @@ def models(s3):
 
 
 class Mortal(S3Store):
-    """A store whose user dies just after its nth write."""
+    """A store whose process is killed just after its nth write."""
 
     def __init__(self, last):
         super().__init__(MODELS)
@@ -135,7 +135,7 @@ def test_a_pointer_that_was_deleted_meanwhile_is_a_conflict(models, s3, old, new
 
 
 def test_a_concurrent_promotion_is_never_overwritten(models, old, new, monkeypatch):
-    """The rival writes at the worst moment: between this one's last look and its write."""
+    """The rival writes between this process's last read and its write."""
     registry.publish(old, models)
     registry.upload(new, models)
     rival = object_store.open_store(f"s3://{MODELS}")
@@ -237,7 +237,7 @@ def test_a_server_that_does_not_listen_is_unreachable(old):
 
 @pytest.fixture
 def nobody(monkeypatch, tmp_path):
-    """An environment without credentials, for clients that are made from now on."""
+    """Remove the credentials for clients that are created from now on."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -265,7 +265,7 @@ def test_invalid_aws_settings_are_named_in_the_error(monkeypatch, setting, value
 
 
 class FlakyS3(BaseHTTPRequestHandler):
-    """Keeps objects as S3 does; breaks the connection in the middle of the nth write or answer."""
+    """Stores objects as S3 does, and breaks the connection in the middle of the nth transfer."""
 
     protocol_version = "HTTP/1.1"
 

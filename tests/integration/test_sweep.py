@@ -1,4 +1,4 @@
-"""The sweep's real handler on pages of three: how it goes on, and what it leaves alone."""
+"""The sweep's handler on pages of three versions: resumption, and what it skips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.conftest import IMAGES, LABELS, fresh
 from tests.integration.queues import ACCOUNT
 from tests.integration.test_s3_labels import s3_event
 
-# A run that fails has counted nothing.
+# A run that fails emits no metric.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 KEYS = [f"{number} é+.png" for number in range(8)]
@@ -27,7 +27,7 @@ PAGE = 3
 
 @pytest.fixture
 def pages(sweep):
-    """The sweep, whose S3 lists three versions at a time; gives the markers it went by."""
+    """Limit listings to three versions; return the list of markers that the sweep used."""
     asked = []
 
     def shorten(params, **_):
@@ -47,7 +47,7 @@ def images(s3):
 
 @pytest.fixture
 def no_time(context):
-    """A run that has the time for one page only."""
+    """Return the context of a run with time for only one page."""
     return SimpleNamespace(**vars(context) | {"get_remaining_time_in_millis": lambda: 59_999})
 
 
@@ -58,7 +58,7 @@ def time(context):
 
 @pytest.fixture
 def sent(queues):
-    """The keys that were sent to the labels queue since it was asked last."""
+    """Return a function that receives the keys sent to the labels queue since its last call."""
 
     def read():
         found = []
@@ -111,7 +111,7 @@ def test_a_page_that_the_queue_refuses_is_sent_again_by_the_next_run(
     sweep.handler({}, no_time)
     sent()
 
-    def refuse(**_):  # before the wire: moto would take them all the same
+    def refuse(**_):  # before the request, or moto would accept the messages
         failed = {"Id": "1", "Code": "InternalError", "SenderFault": False, "Message": "busy"}
         return AWSResponse("", 200, {}, None), {"Successful": [], "Failed": [failed]}
 
@@ -129,7 +129,7 @@ def test_a_page_that_the_queue_refuses_is_sent_again_by_the_next_run(
 def test_older_versions_are_not_counted_and_do_not_hide_other_images(
     sweep, pages, s3, queues, sent, context, time
 ):
-    # No more: moto goes on with a marker's older versions, S3 with the next key.
+    # At most a page: after a marker moto continues with older versions, S3 with the next key.
     for _ in range(PAGE):
         put(s3, "a.png")
     for key in ("gone.png", "gone too.png"):
@@ -178,7 +178,7 @@ def test_recent_changes_are_left_to_their_own_events(environment, sweep, s3, sen
 
 
 def let_time_pass(key, seconds):
-    """Make the changes of an object ones of that long ago."""
+    """Shift the times of an object's versions into the past."""
     for version in s3_backends[ACCOUNT]["aws"].buckets[IMAGES].keys.getlist(key):
         version.last_modified -= timedelta(seconds=seconds)
 

@@ -1,4 +1,4 @@
-"""`infra.training deploy` in an account, by moto: what it does before and after `sam deploy`."""
+"""`infra.training deploy` against moto: its steps before and after `sam deploy`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.templates import SAM, load
 ROOT = Path(__file__).parents[2]
 ROLE_OF_ECS = "/aws-service-role/ecs.amazonaws.com/"
 ERRORS = {name: getattr(subprocess, name) for name in ("PIPE", "CalledProcessError")}
-# What `take` runs: SAM's own parser, where it is installed.
+# `take` runs SAM's own parser, in SAM's environment.
 _TAKE = """
 import json, sys
 from samcli.cli.types import CfnParameterOverridesType
@@ -50,7 +50,7 @@ def stack_with(outputs: dict[str, str], **parameters: str) -> dict[str, Any]:
 
 @dataclass
 class Machine:
-    """The programs of a person's machine; SAM's makes the stack."""
+    """Replaces the programs `docker` and `sam`; `sam deploy` creates the stack in moto."""
 
     architecture: str = "amd64"
     stage: str = "dev"
@@ -71,7 +71,7 @@ class Machine:
 
     @property
     def given(self) -> list[str]:
-        """What SAM is given as parameters."""
+        """The parameter overrides that SAM got."""
         (deploy,) = [call for call in self.calls if call[:2] == ("sam", "deploy")]
         return list(deploy[deploy.index("--parameter-overrides") + 1 :])
 
@@ -96,7 +96,7 @@ def deploy(*arguments: str) -> None:
 
 
 def state_of(stack: str, status: str) -> None:
-    """Let the stack be in this state."""
+    """Set the status of a stack in moto."""
     backend = cloudformation_backends[DEFAULT_ACCOUNT_ID]["us-east-1"]
     (found,) = [it for it in backend.stacks.values() if it.name == stack]
     found.status = status
@@ -176,7 +176,7 @@ def test_every_parameter_of_the_template_can_be_set(machine):
 
 
 def take(given: list[str]) -> dict[str, str]:
-    """The parameters as SAM reads them."""
+    """Parse parameter overrides as SAM does."""
     require(str(SAM))
     done = subprocess.run(
         [SAM.with_name("python"), "-c", _TAKE, *given], capture_output=True, text=True, check=True
@@ -213,7 +213,7 @@ def test_only_a_production_stack_gets_termination_protection(
 
 
 def test_deploying_the_training_template_without_a_stack_name_fails(tmp_path):
-    """Both templates are deployed with one samconfig.toml, which therefore names no stack."""
+    """Both templates share samconfig.toml, which therefore sets no stack name."""
     require(str(SAM))
     done = subprocess.run(
         [SAM, "deploy", "--template-file", ROOT / "infra/training.yaml",

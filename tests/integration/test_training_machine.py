@@ -1,7 +1,7 @@
-"""What training's state machine does when a step fails: moto interprets the real definition.
+"""Error handling of the training's state machine: moto interprets the real definition.
 
-Moto's ECS starts no container, so that the steps do not wait for one here: whether the task failed,
-and what ECS says of it, is the answer to the call that starts it.
+Moto's ECS starts no container, so here the steps do not wait for one: the call that starts a task
+returns its outcome and the description of its failure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VALUES = {
     "ModelsBucket": "models",
     "Topic": "arn:aws:sns:us-east-1:123456789012:training",
 }
-# The field of the task's description that says why it stopped; ECS calls each of them TaskFailed.
+# The causes of stopped tasks; Step Functions reports each as ECS's error TaskFailed.
 TAKEN_BACK = '{"StopCode":"SpotInterruption","StoppedReason":"Your Spot Task was interrupted."}'
 NO_CAPACITY = "Capacity is unavailable at this time. Please try again later."
 NOT_PULLED = '{"StopCode":"TaskFailedToStart","StoppedReason":"CannotPullContainerError"}'
@@ -43,7 +43,7 @@ WELL = ""
 
 @dataclass
 class Ecs:
-    """Answers each call that starts a task with the next outcome, and keeps what it was asked."""
+    """Answers each call that starts a task with the next outcome, and records the calls."""
 
     outcomes: list[str]
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Run:
 
 @pytest.fixture
 def run(monkeypatch) -> Callable[..., Run]:
-    """Start a run whose tasks have these outcomes, one after the other; its steps lose no time."""
+    """Return a function that runs the machine without delays, with these outcomes of its tasks."""
     text = re.sub(r"\$\{(\w+)\}", lambda it: VALUES[it[1]], DEFINITION.read_text())
     text = re.sub(r'"IntervalSeconds": \d+', '"IntervalSeconds": 1', text)
     text = re.sub(r'"BackoffRate": \d+', '"BackoffRate": 1', text)

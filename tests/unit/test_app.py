@@ -1,4 +1,4 @@
-"""The app without a browser: what its pages say about good, bad and doubtful pictures."""
+"""The app's pages without a browser, for readable, unreadable and doubtful pictures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def started() -> AppTest:
 
 
 def cards(app: AppTest) -> list[str]:
-    """The HTML of each card; and there was no exception."""
+    """Return the HTML of each card, and check that there was no exception."""
     assert not app.exception
     bodies = [element.proto.body for element in app.get("html")]
     return [body for body in bodies if body.startswith("<article")]
@@ -69,7 +69,7 @@ def test_the_start_page_shows_a_classified_sample(app):
     assert answer(card) == "7"
     assert "Practically certain" in card
     assert "data:image/jpeg;base64," in card  # the picture
-    assert "data:image/png;base64," in card  # what the network saw
+    assert "data:image/png;base64," in card  # the frame of the classifier
     assert card.count('class="bar') == 1 + 10
 
 
@@ -157,17 +157,17 @@ def test_a_picture_is_classified_once_while_it_is_shown(app, monkeypatch):
     assert read == ["a.jpg"]
 
     click(app, PEN.label)
-    assert "a.jpg" not in str(app.session_state.readings)  # and forgotten with its picture
+    assert "a.jpg" not in str(app.session_state.readings)  # dropped with its picture
 
 
-def insides(app: AppTest) -> list[str]:
-    """What was shown of the network's inside."""
+def explanations(app: AppTest) -> list[str]:
+    """Return the HTML of each explanation."""
     assert not app.exception
     bodies = [element.proto.body for element in app.get("html")]
     return [body for body in bodies if body.startswith('<section class="inside"')]
 
 
-def look_inside(app: AppTest, place: int = 0) -> AppTest:
+def open_explanation(app: AppTest, place: int = 0) -> AppTest:
     return app.toggle[place].set_value(True).run()
 
 
@@ -175,11 +175,11 @@ def test_the_explanation_is_computed_once_on_request(app, monkeypatch):
     asked = []
     original = engine.read
     monkeypatch.setattr(engine, "read", lambda *args: asked.append(args[2]) or original(*args))
-    assert insides(app) == []
+    assert explanations(app) == []
 
-    look_inside(app).run()
+    open_explanation(app).run()
 
-    (inside,) = insides(app)
+    (inside,) = explanations(app)
     steps = ["Found", "Made plain", "Layer 1 · 16 filters", "Layer 2 · 24 filters", "Deeper"]
     assert [inside.index(f"<b>{step}</b>") for step in steps] == sorted(
         inside.index(f"<b>{step}</b>") for step in steps
@@ -191,16 +191,16 @@ def test_the_explanation_is_computed_once_on_request(app, monkeypatch):
 def test_the_explanation_shows_every_digit_of_the_selected_picture_only(app):
     upload(app, ("a.jpg", CHALK.data), ("year.jpg", NUMBER.data))
 
-    (inside,) = insides(look_inside(app, 1))
+    (inside,) = explanations(open_explanation(app, 1))
 
     assert [inside.count(f"How the {digit} goes") for digit in (1, 9, 8, 5)] == [1, 2, 1, 0]
 
 
 def test_the_highlight_is_at_the_position_of_the_digit(app):
     pixels = np.full((300, 600), 255, np.uint8)
-    pixels[100:200, 480:500] = 0  # a one, far to the right
+    pixels[100:200, 480:500] = 0  # a 1 near the right edge
 
-    (inside,) = insides(look_inside(upload(app, ("one.png", png(pixels)))))
+    (inside,) = explanations(open_explanation(upload(app, ("one.png", png(pixels)))))
 
     left, _, width, _ = map(float, re.search(GLOW, inside).groups())
     assert left + width / 2 == pytest.approx(100 * 490 / 600, abs=1)
@@ -240,7 +240,7 @@ def test_signs_and_other_marks_are_not_exported_for_training(classifier):
 
 
 def test_a_result_with_a_sign_is_not_paired_with_corrected_digits(classifier):
-    """A later version of the API says signs in the text, but not among the digits."""
+    """A later version of the API may return signs in the text, but not among the digits."""
     read = classifier.classify(NUMBER.data, mode="multiple", explain="frame")
     read = read.model_copy(update={"text": "-1998"})
     assert correction.examples(read, "-199") == []
@@ -286,7 +286,7 @@ def test_a_training_download_is_offered_only_for_matching_digits(app):
     (download,) = correct(app, " 1 ").get("download_button")
     assert download.proto.label == "Download for training"
 
-    assert not correct(app, "12").get("download_button")  # one mark can't be two digits
+    assert not correct(app, "12").get("download_button")  # one mark cannot be two digits
     assert "found 1 mark, not 2" in app.caption[0].value
 
 
@@ -365,7 +365,7 @@ def test_a_photo_with_exif_rotation_is_shown_upright_and_in_colour():
     pixels[:, :40] = (255, 0, 0)
     turned = Image.fromarray(pixels)
     exif = turned.getexif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise
+    exif[0x0112] = 6  # EXIF orientation: rotate by 90° clockwise
     buffer = io.BytesIO()
     turned.save(buffer, "JPEG", exif=exif, quality=95)
 
@@ -380,7 +380,7 @@ def test_a_photo_with_exif_rotation_is_shown_upright_and_in_colour():
 
 def test_a_transparent_picture_is_shown_on_white():
     pixels = np.zeros((64, 64, 4), np.uint8)
-    pixels[20:40, 20:40, 3] = 255  # black ink on nothing
+    pixels[20:40, 20:40, 3] = 255  # black ink on a transparent background
 
     uri = preview.data_uri(png(pixels), ImageInfo(width=64, height=64, format="PNG"))
 

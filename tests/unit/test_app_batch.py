@@ -1,4 +1,4 @@
-"""The app's page for many pictures: the table, its downloads, and zips that mean no good."""
+"""The app's batch page: the table, its downloads, and malicious or damaged zips."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def zipped(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
 
 
 def items(data: bytes) -> list[tuple[str, str]]:
-    """Name and problem of all that a zip gives."""
+    """Return name and problem of every item of a zip."""
     return [(item.name, str(item.problem or "")) for item in archive.pictures([("a.zip", data)])]
 
 
@@ -140,7 +140,7 @@ def test_downloads_contain_every_row_in_order(classifier):
     rows = [Reading("=cmd().jpg", result), Reading('a,"b".png', error=BROKEN)]
 
     first, second = csv.DictReader(io.StringIO(table.as_csv(rows).decode("utf-8-sig")))
-    assert first["file"] == "'=cmd().jpg"  # no spreadsheet's formula
+    assert first["file"] == "'=cmd().jpg"  # escaped, so that spreadsheets do not evaluate it
     assert (first["text"], first["needs_review"], first["error"]) == ("1998", "false", "")
     assert 0.9 < float(first["confidence"]) <= 1
     assert (second["file"], second["text"], second["error"]) == ('a,"b".png', "", "Broken.")
@@ -260,7 +260,7 @@ def test_metadata_files_of_operating_systems_are_skipped():
 
 
 def test_backslashes_in_a_zip_are_path_separators():
-    """As .NET's ZipFile wrote them until 4.6.1, which PowerShell 5 uses."""
+    """.NET's ZipFile, which PowerShell 5 uses, wrote such paths until 4.6.1."""
     packed = zipped(("scans\\", b""), ("scans\\old\\7.png", b"x"))
 
     assert items(packed) == [("a.zip/scans/old/7.png", "")]
@@ -278,7 +278,7 @@ def test_a_utf_8_name_without_its_flag_is_decoded_as_utf_8():
 
 
 def as_zip64(data: bytes) -> bytes:
-    """The archive with ZIP64's two end records, as programs write that do not know its size."""
+    """Add ZIP64's two end records, which programs write that do not know the size in advance."""
     at = data.rindex(b"PK\x05\x06")
     _, _, _, _, entries, size, offset, _ = struct.unpack_from("<4s4H2LH", data, at)
     record = struct.pack(
@@ -325,7 +325,7 @@ def test_a_forged_uncompressed_size_is_refused():
     lying = bytearray(honest)
     struct.pack_into("<L", lying, at + 24, 10)  # the uncompressed size in the directory
 
-    assert problem(bytes(lying))  # cut or refused, never unpacked whole
+    assert problem(bytes(lying))  # truncated or refused, never unpacked completely
 
 
 def test_a_nested_zip_is_refused():

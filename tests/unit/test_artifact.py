@@ -1,4 +1,4 @@
-"""What `sam build` zips: built by make itself, for each CPU that the template offers."""
+"""The artifact of `sam build`, built by make for each CPU that the template offers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from elftools.elf.elffile import ELFFile
 
 from infra import slim
 from infra.local.cloud import ROOT, files_of
-from tests.packaged import SERVED, modules, tried
+from tests.packaged import SERVED, modules, try_package
 
 MACHINES = {"arm64": "EM_AARCH64", "x86_64": "EM_X86_64"}
-# What the runtime brings: glibc 2.34, https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html,
+# The libraries of the runtime: glibc 2.34, https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html,
 # and the libraries of GCC 14 since Amazon Linux 2023.7 (April 2025):
 # https://github.com/amazonlinux/container-images/issues/132,
 # https://gcc.gnu.org/onlinedocs/libstdc++/manual/abi.html
@@ -41,7 +41,7 @@ MAX_BYTES = 100_000_000
 
 
 def make(target: str, **variables: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run make where the Makefile lies, as `sam build --build-in-source` does."""
+    """Run make in the Makefile's folder, as `sam build --build-in-source` does."""
     return subprocess.run(
         ["make", "--silent", target],
         cwd=ROOT / "lambda_predict",
@@ -54,7 +54,7 @@ def make(target: str, **variables: str | Path) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module", params=sorted(MACHINES))
 def built(request, tmp_path_factory):
-    """(architecture, folder) of an artifact."""
+    """Build an artifact and yield its architecture and folder."""
     folder = tmp_path_factory.mktemp(request.param)
     done = make(
         "build-HttpApiFunction", ARTIFACTS_DIR=folder, DIGITS_BUILD_ARCHITECTURE=request.param
@@ -65,7 +65,7 @@ def built(request, tmp_path_factory):
 
 
 def compiled(folder: Path) -> dict[str, ELFFile]:
-    """The ELF files of an artifact by their names."""
+    """Return the ELF files of an artifact by their names."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {
         path.name: ELFFile(io.BytesIO(data))
@@ -75,20 +75,20 @@ def compiled(folder: Path) -> dict[str, ELFFile]:
 
 
 def needed(elf: ELFFile) -> set[str]:
-    """The names of the libraries that a file asks the loader for."""
+    """Return the names of the libraries that a file needs."""
     tags = elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")
     return {tag.needed for tag in tags}
 
 
 def versions(elf: ELFFile) -> set[tuple[str, str]]:
-    """What it asks of which library, such as ("libc.so.6", "GLIBC_2.34")."""
+    """Return the symbol versions that it needs, such as ("libc.so.6", "GLIBC_2.34")."""
     section = elf.get_section_by_name(".gnu.version_r")
     asked = section.iter_versions() if section else ()
     return {(library.name, it.name) for library, them in asked for it in them}
 
 
 def symbols(elf: ELFFile) -> tuple[set[str], set[str]]:
-    """The names that it gives to others, and those that it must get without a version."""
+    """Return the symbols that it defines, and the unversioned ones that it needs."""
     numbers = elf.get_section_by_name(".gnu.version")
     given, missing = set(), set()
     for index, symbol in enumerate(elf.get_section_by_name(".dynsym").iter_symbols()):
@@ -117,7 +117,7 @@ def test_every_needed_library_is_in_the_artifact_or_in_the_runtime(built):
 
 
 def test_no_library_needs_a_newer_system_than_amazon_linux_2023(built):
-    """The loader refuses a library whole for one version that is not there."""
+    """The loader refuses a library if one symbol version is missing."""
     _, folder = built
     files = compiled(folder)
     asked = {it for elf in files.values() for it in versions(elf) if it[0] in RUNTIME}
@@ -135,7 +135,7 @@ def test_every_unversioned_symbol_is_defined_by_a_library_or_by_python(built):
     found = [symbols(elf) for elf in compiled(folder).values()]
     given = set().union(*(names for names, _ in found))
     missing = set().union(*(names for _, names in found)) - given
-    # Of these this machine's own have the same names as Amazon Linux's.
+    # These libraries of this machine define the same symbols as Amazon Linux's.
     system = [ctypes.CDLL(name) for name in ("libc.so.6", "libm.so.6", "libz.so.1")]
     assert len(missing) > 10
     assert [
@@ -148,7 +148,7 @@ def test_every_unversioned_symbol_is_defined_by_a_library_or_by_python(built):
 def test_extensions_are_for_the_runtimes_python(built):
     _, folder = built
     extensions = [path.name for path in folder.rglob("*.cpython-*.so")]
-    assert any(name.startswith("_pybase64.") for name in extensions)  # slow without
+    assert any(name.startswith("_pybase64.") for name in extensions)  # decoding is slow without it
     assert all(".cpython-313-" in name for name in extensions)
 
 
@@ -176,7 +176,7 @@ def test_the_artifact_has_every_module_and_dependency_of_the_functions(built):
 
 
 def is_served(path: Path) -> bool:
-    """Whether a function reads this file of the source tree: by its kind, but for the commands'."""
+    """Return whether the artifact must contain this file of the source tree."""
     return path.suffix in (".py", *SERVED) and ROOT / "digits/cli" not in path.parents
 
 
@@ -197,7 +197,7 @@ def test_unused_files_are_left_out_of_the_artifact(built):
 
 @pytest.fixture(scope="module")
 def at_home(tmp_path_factory) -> Iterator[Path]:
-    """An artifact that is built for this machine and this Python."""
+    """Build an artifact for this machine and this Python."""
     folder = tmp_path_factory.mktemp("host")
     done = make(
         "build-S3LabelsFunction",
@@ -210,7 +210,7 @@ def at_home(tmp_path_factory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-# -S: no packages of ours; -B: nothing can be written on Lambda either.
+# -S: without site-packages; -B: write no bytecode, as on Lambda.
 ALONE = ("-S", "-B")
 SETTINGS = {
     "AWS_DEFAULT_REGION": "eu-west-1",
@@ -221,7 +221,7 @@ SETTINGS = {
 
 
 def run(folder: Path, probe: str) -> str:
-    """What a program prints that sees the artifact and the standard library, nothing else."""
+    """Run a script with only the artifact and the standard library; return its output."""
     answer = subprocess.run(
         [sys.executable, "-I", *ALONE, "-c", f"import sys; sys.path.insert(0, '.')\n{probe}"],
         capture_output=True,
@@ -236,11 +236,11 @@ def run(folder: Path, probe: str) -> str:
 
 def test_every_module_works_from_the_artifact_alone(at_home):
     ours = modules("digits", "lambda_predict", but=["digits.cli"])
-    assert tried(at_home, ours, *ALONE, env=SETTINGS) == "7"
+    assert try_package(at_home, ours, *ALONE, env=SETTINGS) == "7"
 
 
 def test_the_artifact_alone_reads_every_format_and_creates_clients(at_home):
-    """Pruned too much, it would not: it reads every format, explains, and makes clients."""
+    """Fails if slimming removed too much: reads every format, explains, creates clients."""
     probe = """
 import io
 from PIL import Image
@@ -301,7 +301,7 @@ for data in (
 
 
 def test_slimming_does_not_change_hard_linked_files(tmp_path):
-    """uv links files to its cache, and from there to every environment."""
+    """uv hard-links files from its cache into every environment."""
     data = tmp_path / "artifact/botocore/data"
     (data / "s3/2006").mkdir(parents=True)
     described = data / "s3/2006/service-2.json.gz"
@@ -348,7 +348,7 @@ def test_the_artifact_has_the_docs_page(at_home):
 
 
 def test_every_imported_module_is_precompiled(at_home):
-    """A function cannot write what it compiles, and would do it again at each start."""
+    """A function cannot write bytecode, and would compile again at each start."""
     probe = """
 import lambda_predict.http_api as api
 api.models.classifier()
@@ -368,7 +368,7 @@ def test_an_unknown_cpu_is_refused_by_name(tmp_path):
 
 
 def test_a_build_outside_the_sources_says_what_to_do(tmp_path):
-    """What SAM does without --build-in-source: it copies the folder and runs make there."""
+    """Without --build-in-source, SAM copies the folder and runs make there."""
     shutil.copytree(ROOT / "lambda_predict", tmp_path / "copy" / "code")
     done = subprocess.run(
         ["make", "--silent", "build-HttpApiFunction"],

@@ -1,4 +1,4 @@
-"""`digits classify` does what its contract says, for people, for programs and for the shell."""
+"""`digits classify`: its output formats, inputs, error messages and exit codes."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ COMMAND = [sys.executable, "-c", "from digits.cli import main; main()"]
 
 @pytest.fixture
 def digits(capsys):
-    """Run the command line here, and give its exit code and what it wrote."""
+    """Return a function that runs the command line in this process."""
 
     def run(*args):
         with pytest.raises(SystemExit) as ended:
@@ -52,7 +52,7 @@ def digits(capsys):
 
 
 def started(*args, **options):
-    """The command line in a process of its own, as a shell starts it: with buffered output."""
+    """Start the command line in a new process, with buffered output as from a shell."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
         [*COMMAND, *map(str, args)], env=environment,
@@ -62,7 +62,7 @@ def started(*args, **options):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures, one deeper than the other, and files that are none."""
+    """Make a folder with two images at different depths, and a text file."""
     home = tmp_path / "pictures"
     (home / "b").mkdir(parents=True)
     shutil.copy(GOLDEN / "seven.png", home / "b" / "SEVEN.PNG")
@@ -80,7 +80,7 @@ def broken(tmp_path):
 
 
 def assert_one_line(done, *words):
-    """Exit code 2, nothing on standard output, one clear line on standard error."""
+    """Check for exit code 2, no standard output, and one line with `words` on standard error."""
     assert done.code == 2
     assert done.out == ""
     assert done.err.startswith("Error: ")
@@ -509,7 +509,7 @@ def test_an_unwritable_output_is_an_error_before_anything_is_read(
 
 @pytest.mark.parametrize("option", ["--out", "--explain"])
 def test_a_full_disk_is_an_error_of_one_line_and_leaves_no_partial_file(tmp_path, option):
-    """No file above 2 kB can be written: a real limit of the system, met half-way."""
+    """The process may write files of at most 2 kB, so that writing fails halfway."""
     process = started(
         "classify", GOLDEN, option, tmp_path / "file.json", "--format", "json",
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
@@ -560,7 +560,7 @@ def every_command(group: TyperGroup, *path: str) -> Iterator[tuple[tuple[str, ..
     [pytest.param(*one, id=" ".join(one[0])) for one in every_command(get_command(app))],
 )
 def test_every_word_of_the_help_texts_is_shown(monkeypatch, path, command):
-    """A placeholder in angle brackets, say, would be taken for markup and left out."""
+    """Rich would drop a placeholder in angle brackets as markup."""
     monkeypatch.setenv("TERMINAL_WIDTH", "500")
     monkeypatch.setenv("COLUMNS", "500")
     shown = "".join(CliRunner().invoke(app, [*path, "--help"]).output.split())
@@ -593,7 +593,7 @@ def test_local_files_are_classified_without_boto3():
 
 @pytest.mark.parametrize(("shape", "read"), [("json", 0), ("csv", 0), ("table", 0), ("json", 1)])
 def test_a_closed_pipe_exits_with_141_and_no_stack_trace(tmp_path, shape, read):
-    """As `| head -1` does: at once, or long before the end of more than any pipe holds."""
+    """The reader closes the pipe at once, or after one byte of more than a pipe can hold."""
     for number in range(3000 if read else 1):
         (tmp_path / f"{number:0250}.png").write_bytes(b"no picture")
     process = started("classify", tmp_path, "--format", shape)
@@ -629,7 +629,7 @@ def test_ctrl_c_exits_with_130_and_leaves_no_partial_file(tmp_path, to_file):
 
 
 def on_a_terminal(*args):
-    """What the command line writes to a terminal that only its standard error is."""
+    """Run the command line with only standard error on a terminal; return both outputs."""
     ours, theirs = pty.openpty()
     process = started(*args, stderr=theirs)
     os.close(theirs)
@@ -637,7 +637,7 @@ def on_a_terminal(*args):
     try:
         while chunk := os.read(ours, 4096):
             shown += chunk
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # Linux raises it if the other end is closed
         pass
     os.close(ours)
     out = process.stdout.read()
@@ -672,7 +672,7 @@ def test_memory_does_not_grow_with_the_number_of_images(digits, tmp_path):
         tracemalloc.stop()
         return found
 
-    peak(1)  # what is imported and cached once
+    peak(1)  # imports and caches are filled once
     few, many = peak(4), peak(60)
     assert len(json.loads((tmp_path / "out.json").read_text())) == 3000
     assert many < few + 100_000
@@ -724,7 +724,7 @@ def test_an_object_that_cannot_be_fetched_is_an_error_item(digits, bucket, monke
 
 
 def test_an_interrupted_s3_listing_does_not_end_in_valid_json(digits, bucket, monkeypatch):
-    """The second time, when the pictures are read: the first was to see that there are some."""
+    """The second listing breaks, while images are read; the first only checks for images."""
     real = boto3.client
     listed = []
 

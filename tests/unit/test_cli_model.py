@@ -1,4 +1,4 @@
-"""`digits model …`: what people and pipelines do with models, on folders and on S3."""
+"""`digits model …` on model registries in folders and in S3."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ SHIPPED = bundle.load().manifest
 
 @pytest.fixture
 def digits(capsys):
-    """Run `digits model` here, and give its exit code and what it wrote."""
+    """Return a function that runs `digits model` in this process."""
 
     def run(*args):
         code = 0
@@ -34,7 +34,7 @@ def digits(capsys):
 
 @pytest.fixture(params=["folder", "s3"])
 def home(request, tmp_path):
-    """The address of an empty store, of either kind."""
+    """Yield the address of an empty store, in a folder or in S3."""
     if request.param == "folder":
         yield str(tmp_path / "store")
         return
@@ -44,7 +44,7 @@ def home(request, tmp_path):
 
 
 def damage(home, key):
-    """Change a byte of what the store holds under `key`."""
+    """Change a byte of the object `key` in the store."""
     models = object_store.open_store(home)
     found = models.read(key)
     models.swap(key, bytes([found.data[0] ^ 1]) + found.data[1:], expected=found.etag)
@@ -93,7 +93,7 @@ def test_verify_checks_the_digest_of_every_file(digits, home, old):
 
 
 def test_verify_loads_the_model_in_litert(digits, old):
-    """All digests are right, and yet it is no model."""
+    """All digests match, but the file is not a model."""
     (old / "mnist_cnn.tflite").write_bytes(b"this is no LiteRT model")
     manifest = json.loads((old / "manifest.json").read_text())
     described = bundle.describe_file(old / "mnist_cnn.tflite").model_dump()
@@ -302,7 +302,7 @@ def test_an_empty_or_invalid_store_is_an_error_of_one_line(digits, home):
 
 
 def test_of_two_promotions_at_once_none_is_lost(tmp_path):
-    """Two real processes promote different models; the second is refused."""
+    """Two processes promote at once: one is refused, or the other's model becomes the previous."""
     home = tmp_path / "store"
     models = object_store.open_store(str(home))
     versions = [OLD, NEW]
@@ -353,7 +353,7 @@ def test_show_prints_both_networks_and_the_configuration(digits):
 
 @pytest.fixture
 def schema_1(home, tmp_path):
-    """The version of schema 1 that is in service in the store, and the folder of its bundle."""
+    """Put a model of schema 1 in service; return its version and the folder of its bundle."""
     folder = make_schema_1(tmp_path / "schema 1")
     pointer = put_in_service(folder, object_store.open_store(home))
     return SimpleNamespace(version=pointer.version, folder=folder)

@@ -1,4 +1,4 @@
-"""What `--explain` writes: cards that show why, or the very frames, each with its answer below."""
+"""The sheets of `--explain`: cards with explanations, or frames with captions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 from digits.cli.sheet import cards, contact_sheet
 from digits.results import Digit, Explanation, ImageInfo, ModelInfo, Result
 
-CARD, FRAME = 282, (207, 58)  # a card's height, and where the first frame is in it
-TILE, CAPTION, GAP = 140, 16, 8  # 28 pixels five times enlarged, the line below, what is between
+CARD, FRAME = 282, (207, 58)  # pixels: a card's height, and (x, y) of its frame
+TILE, CAPTION, GAP = 140, 16, 8  # pixels: a frame enlarged 5×, its caption, the space between
 
 
 def frame(seed: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def sheet(*results: tuple[str, Result]) -> np.ndarray:
 
 
 def tile(drawn: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """The frame at a place of the sheet, once more 28 x 28, and the caption below it."""
+    """Return the frame at a place of the sheet, reduced to 28×28, and the caption below it."""
     x = GAP + index % 8 * (TILE + GAP)
     y = GAP + index // 8 * (TILE + CAPTION + GAP)
     large = drawn[y : y + TILE, x : x + TILE]
@@ -137,7 +137,7 @@ def drawn_cards(results) -> np.ndarray:
 
 
 def altered(named: tuple[str, Result], **fields) -> tuple[str, Result]:
-    """The same result with other `fields` of its one digit."""
+    """Copy a result with other `fields` of its digit."""
     name, found = named
     digits = (found.digits[0].model_copy(update=fields),)
     return name, found.model_copy(update={"digits": digits})
@@ -169,7 +169,7 @@ def test_the_parts_of_a_card_do_not_overlap_or_reach_its_edges(full):
 
 
 def bars(named: tuple[str, Result]) -> np.ndarray:
-    """How much ink each of the ten bars has."""
+    """Return the ink pixels of each of the ten bars, (10,)."""
     left = FRAME[0] + 2 * 224 + 20
     area = drawn_cards([named])[FRAME[1] : FRAME[1] + 196, left : left + 132]
     return np.array([(part < 240).any(axis=2).sum() for part in np.array_split(area, 10)])

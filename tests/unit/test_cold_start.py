@@ -23,7 +23,7 @@ from infra.local.events import of_gateway
 MODULES = 326
 CALLS = 520
 ROOT = Path(__file__).parents[2]
-# Nothing that an answer needs imports these; each takes as long as much of the rest.
+# An answer needs none of these, and each takes long to import.
 HEAVY = {
     *("boto3", "s3transfer", "tensorflow", "keras", "pandas", "matplotlib", "scipy", "sklearn"),
     *("rich", "typer", "streamlit", "pillow_heif", "training_job", "infra", "benchmarks"),
@@ -48,7 +48,7 @@ print("\\n" + json.dumps(sorted(sys.modules)))
 
 
 def printed(script: str, given: str = "", **settings: str) -> str:
-    """What a program prints in an interpreter of its own, with a function's settings and these."""
+    """Run a script in a new interpreter with a function's environment; return its output."""
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
@@ -69,7 +69,7 @@ def printed(script: str, given: str = "", **settings: str) -> str:
 
 @pytest.fixture(scope="module")
 def imported() -> set[str]:
-    """The modules of a function that has answered its first request."""
+    """Return the modules that a function has imported after its first answer."""
     event = of_gateway(
         "POST", "/classify", headers={"Content-Type": "image/png"}, body=samples.small(1)[0]
     )
@@ -82,7 +82,7 @@ def test_the_first_answer_imports_no_heavy_package(imported):
 
 
 def test_the_first_answer_imports_few_modules(imported):
-    """Of the standard library's, which differ between Pythons, none is counted."""
+    """Modules of the standard library are not counted; they differ between Python versions."""
     counted = [it for it in imported if it.partition(".")[0] not in sys.stdlib_module_names]
     assert 100 < len(counted) <= MODULES
 
@@ -100,7 +100,7 @@ def test_garbage_collection_is_off_during_a_start_and_on_afterwards(function):
 
 
 def test_an_answer_takes_few_python_calls(classifier):
-    """Calls in Python are most of what a small picture costs besides the network."""
+    """Besides the classifier, Python calls take most of the time for a small picture."""
     data = samples.small(1)[0]
     classifier.classify(data)
     calls = 0

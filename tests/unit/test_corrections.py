@@ -1,4 +1,4 @@
-"""A correction takes what a result can say, and nothing else."""
+"""Corrections accept exactly the characters that a result can contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container engine of our own: who may have one, and what a build is told about packages."""
+"""The container engine for tests: its requirements, and the pip settings of its builds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from infra.local.engine import NoEngine
 
 
 def reason(folder: Path) -> str:
-    """Why there is no engine here."""
+    """Return the error of starting an engine."""
     with pytest.raises(NoEngine) as caught, engine.running(pytest.fail, folder):
-        pytest.fail("there is one")
+        pytest.fail("an engine started")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -51,13 +51,13 @@ def test_a_failed_package_installation_is_reported(tmp_path, monkeypatch):
     told: list[str] = []
     none = pytest.raises(NoEngine, match="Unable to connect")
     with none, engine.running(told.append, tmp_path / "engine"):
-        pytest.fail("there is one")
+        pytest.fail("an engine started")
     assert told == ["Installing docker.io, debootstrap, iproute2"]
 
 
 @pytest.fixture
 def python(tmp_path):
-    """Makes an interpreter whose pip has these settings."""
+    """Return a function that makes an interpreter whose pip lists these settings."""
 
     def make(*lines: str) -> Path:
         program = tmp_path / "python"
@@ -71,7 +71,7 @@ def python(tmp_path):
 
 @pytest.fixture
 def told(python, tmp_path, monkeypatch):
-    """What a build is told for these settings: pip.conf's lines, and the secrets' files."""
+    """Return a function that gives pip.conf's lines and the secrets' files for these settings."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
 
     def read(*lines: str):

@@ -1,4 +1,4 @@
-"""What the operator is told: each alarm reaches somebody who can read what to do."""
+"""Alarms and dashboard: each alarm notifies the operator and is documented."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALARMS = of_type(RESOURCES, "AWS::CloudWatch::Alarm")
 
 
 def own_metrics(value: Any) -> set[str]:
-    """The names of our own metrics that a piece of template watches."""
+    """Return the names of our own metrics in part of a template."""
     if isinstance(value, list):
         return set().union(*map(own_metrics, value), set())
     if not isinstance(value, dict):
@@ -81,7 +81,7 @@ def test_alarms_and_dashboard_watch_metrics_that_the_functions_emit():
 
 @pytest.mark.parametrize("name", ["HttpApiDigitMixAlarm", "S3LabelsDigitMixAlarm"])
 def test_the_digit_mix_is_the_distance_between_two_distributions(name):
-    """Evaluated as CloudWatch would: half the sum of absolute differences, in percent."""
+    """Total variation distance in percent, evaluated as CloudWatch does."""
     (shift, n, *counts) = ALARMS[name]["Metrics"]
     expression, shares = shift["Expression"]["Fn::Sub"]
     assert [shares[f"p{d}"] for d in range(10)] == [
@@ -105,7 +105,7 @@ def test_the_digit_mix_is_the_distance_between_two_distributions(name):
     assert distance([100] * 10) == pytest.approx(0)
     assert distance([1000] + [0] * 9) == pytest.approx(90)
     assert distance([150] * 5 + [50] * 5) == pytest.approx(25)
-    assert distance([10] + [1] * 9) == 0, "too few to tell"
+    assert distance([10] + [1] * 9) == 0, "below the minimum count"
 
 
 def test_a_budget_is_created_only_with_an_email_address():

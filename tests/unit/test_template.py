@@ -1,4 +1,4 @@
-"""What `template.yaml` must say for real AWS; the local cloud forgives most of it."""
+"""Properties of `template.yaml` that AWS requires and the local cloud does not check."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lambda_predict.config import Settings
 from lambda_predict.schemas import UPLOAD_KEY
 from tests.templates import (
     as_list,
-    assert_every_blank_is_filled_in,
-    assert_sam_finds_nothing_to_complain_of,
-    assert_the_linter_takes_the_steps,
+    assert_definition_is_valid,
+    assert_every_placeholder_is_substituted,
+    assert_sam_validates,
     load,
     mentions,
     of_type,
@@ -36,7 +36,10 @@ FUNCTIONS = ("HttpApiFunction", "S3LabelsFunction", "BackfillFunction", "SweepFu
 ROLES = ("HttpApiRole", "S3LabelsRole", "SweepRole")
 BUCKETS = ("ImagesBucket", "LabelsBucket", "ModelsBucket")
 QUEUES = ("LabelsQueue", "RetryQueue", "DeadLetterQueue")
-OF_NO_VERSION = ("Tags", "ReservedConcurrentExecutions")  # but of the function
+UNVERSIONED = (
+    "Tags",
+    "ReservedConcurrentExecutions",
+)  # properties of the function, not of its versions
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def rendered() -> dict[str, Any]:
 
 
 def test_sam_validates_the_template() -> None:
-    assert_sam_finds_nothing_to_complain_of(ROOT / "template.yaml")
+    assert_sam_validates(ROOT / "template.yaml")
 
 
 # --- Buckets ---
@@ -64,7 +67,9 @@ def test_sam_validates_the_template() -> None:
 def test_the_queue_policy_is_created_before_the_images_bucket(resources):
     assert "LabelsQueuePolicy" in as_list(resources["ImagesBucket"]["DependsOn"])
     policy = properties(resources, "LabelsQueuePolicy")
-    assert not mentions(policy, "ImagesBucket"), "a circle: the bucket needs this policy first"
+    assert not mentions(policy, "ImagesBucket"), (
+        "a circular dependency: the bucket depends on this policy"
+    )
 
 
 def test_only_s3_in_this_account_may_send_to_the_queue(resources):
@@ -95,7 +100,7 @@ def test_cors_allows_only_puts_of_presigned_uploads(resources):
     (rule,) = properties(resources, "ImagesBucket")["CorsConfiguration"]["CorsRules"]
     assert rule["AllowedMethods"] == ["PUT"]
     assert rule["AllowedOrigins"] == [{"Ref": "CorsOrigin"}]
-    # What is signed, but for the length: a browser says that by itself.
+    # The signed headers; browsers always send Content-Length.
     assert rule["AllowedHeaders"] == ["Content-Type", "If-None-Match", "x-amz-meta-digits-mode"]
     for name in ("LabelsBucket", "ModelsBucket"):
         assert "CorsConfiguration" not in properties(resources, name)
@@ -207,7 +212,7 @@ def test_the_visibility_timeout_covers_six_function_timeouts(resources, event, q
 
 
 def test_a_failed_message_is_retried_alone_and_then_becomes_a_dead_letter(resources):
-    """An image that takes the whole function brings its batch back once, and then itself only."""
+    """An image that kills the function returns its batch once; then it is retried alone."""
     first, again = (properties(resources, name) for name in QUEUES[:2])
     assert first["RedrivePolicy"]["maxReceiveCount"] == 1
     assert mentions(first["RedrivePolicy"]["deadLetterTargetArn"], "RetryQueue")
@@ -218,7 +223,7 @@ def test_a_failed_message_is_retried_alone_and_then_becomes_a_dead_letter(resour
 
 
 def test_the_retention_period_grows_from_queue_to_queue(resources):
-    """Its age counts from when S3 sent it, in whichever queue it is."""
+    """A message's age counts from when S3 sent it, whichever queue it is in."""
     kept = [properties(resources, name)["MessageRetentionPeriod"] for name in QUEUES]
     assert kept == sorted(set(kept))
     assert kept[-1] == 14 * 24 * 3600
@@ -345,10 +350,10 @@ def test_key_prefixes_in_the_code_match_the_api_role():
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_changed_parameter_publishes_a_new_function_version(template, resources, rendered, name):
-    """SAM publishes no version for a new parameter value, so the version's description names it."""
+    """SAM publishes no version for a new parameter value alone, so the description contains it."""
     assert properties(resources, name)["AutoPublishAliasAllProperties"] is True
     made_of = {
-        key: value for key, value in properties(rendered, name).items() if key not in OF_NO_VERSION
+        key: value for key, value in properties(rendered, name).items() if key not in UNVERSIONED
     }
     description = properties(resources, name)["VersionDescription"]
     used = {parameter for parameter in template["Parameters"] if mentions(made_of, parameter)}
@@ -365,7 +370,7 @@ def test_a_changed_parameter_publishes_a_new_function_version(template, resource
 
 
 def test_a_changed_cors_origin_redeploys_the_api(resources):
-    """The API's deployment is named after the template's text, not after a parameter's value."""
+    """The id of the API's deployment depends on the template's text, not on parameter values."""
     assert mentions(properties(resources, "Api"), "CorsOrigin")
     assert properties(resources, "Api")["AlwaysDeploy"] is True
 
@@ -423,17 +428,17 @@ def test_canary_deployment_is_off_by_default_and_rolls_back_on_alarms(rendered):
 
 @pytest.fixture(scope="module")
 def backfill() -> dict[str, Any]:
-    """The states of a backfill, as Step Functions is given them."""
+    """Return the states of the backfill, substituted as on AWS."""
     return steps(BACKFILL, Partition="aws", Concurrency="7")["States"]
 
 
 def test_the_backfill_definition_is_fully_substituted_and_valid(rendered, tmp_path):
-    assert_every_blank_is_filled_in(rendered, "Backfill", BACKFILL)
-    assert_the_linter_takes_the_steps(steps(BACKFILL, Partition="aws", Concurrency="7"), tmp_path)
+    assert_every_placeholder_is_substituted(rendered, "Backfill", BACKFILL)
+    assert_definition_is_valid(steps(BACKFILL, Partition="aws", Concurrency="7"), tmp_path)
     given = properties(rendered, "Backfill")["DefinitionSubstitutions"]
     assert given["Concurrency"] == {"Ref": "BackfillConcurrency"}
     assert given["Worker"] == {"Ref": "BackfillFunctionAliaslive"}
-    assert "arn:aws" not in BACKFILL.read_text(), "no name of another partition"
+    assert "arn:aws" not in BACKFILL.read_text(), "ARNs must use the partition of the stack"
 
 
 def test_the_backfill_processes_prefixes_and_inventories_alike(backfill):
@@ -457,14 +462,18 @@ def test_a_backfill_batch_fits_the_five_minutes_of_an_express_workflow(resources
     assert other["ErrorEquals"] == ["States.ALL"]
     assert (1 + other["MaxAttempts"]) * time_out + waits(throttled) + waits(other) <= 300 - 60
     assert label["Catch"][0]["ErrorEquals"] == ["States.ALL"]
-    assert label["Catch"][0]["Next"] == "HandOver", "what no try could label is not lost"
+    assert label["Catch"][0]["Next"] == "HandOver", (
+        "images that no attempt could label are sent to the queue"
+    )
     assert hand_over["Retry"] == label["Retry"]
 
 
 def waits(retry: dict[str, Any]) -> float:
-    """The most seconds that a retry rule waits in all."""
+    """Return the longest total wait of a retry rule in seconds."""
     longest = retry.get("MaxDelaySeconds", float("inf"))
-    assert retry["JitterStrategy"] == "FULL", "or all that failed at once come back at once"
+    assert retry["JitterStrategy"] == "FULL", (
+        "without jitter, all failed batches return at the same time"
+    )
     return sum(
         min(retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt, longest)
         for attempt in range(retry["MaxAttempts"])
@@ -473,7 +482,7 @@ def waits(retry: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize("name", ["LabelPrefix", "LabelInventory"])
 def test_a_backfill_bounds_concurrency_and_reports_failed_batches_at_the_end(backfill, name):
-    """Step Functions takes numbers for numbers only: "7" is refused when the stack is deployed."""
+    """MaxConcurrency must be substituted as a number: Step Functions refuses "7"."""
     assert backfill[name]["MaxConcurrency"] == 7
     assert 0 < backfill[name]["ToleratedFailurePercentage"] <= 10
     path, state = [], name
@@ -712,7 +721,7 @@ def test_the_outputs_name_what_a_user_needs(template):
 
 
 def test_no_resource_has_a_fixed_physical_name(resources):
-    """No fixed physical name: a name is CloudFormation's own or starts with the stack's."""
+    """A name is generated by CloudFormation or starts with the stack's name."""
     fixed = ("BucketName", "QueueName", "FunctionName", "RoleName", "LogGroupName", "TopicName")
     for name, it in resources.items():
         assert not set(fixed) & set(it["Properties"]), name

@@ -1,4 +1,4 @@
-"""What a deployment meets on AWS and not in a local cloud: limits, prices, names, abuse."""
+"""What a deployment meets only on AWS: limits, prices, name conflicts, abuse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.templates import mentions, of_type, properties, render, rights
 ROOT = Path(__file__).parents[2]
 TEMPLATE = load(ROOT / "template.yaml")
 FUNCTIONS = of_type(TEMPLATE["Resources"], "AWS::Serverless::Function")
-# Every switch on: all that the template can make.
+# Every option on, so that the template creates all its resources.
 ALL = {
     "SnapStart": "PublishedVersions",
     "SweepSchedule": "rate(1 day)",
@@ -37,24 +37,24 @@ def rendered() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def whole() -> dict[str, Any]:
-    """The template with SAM's transform of everything that it can make."""
+    """Return the template with every option on, after SAM's transform."""
     return {**TEMPLATE, "Resources": render(**ALL)}
 
 
 # --- Names ---
 
-# A name in these belongs to what has it, or is of something else.
+# Properties that end in Name but are unique within their parent, or name something else.
 SCOPED = {
     ("AWS::Lambda::Alias", "Name"),
     ("AWS::ApiGateway::Stage", "StageName"),
     ("AWS::CloudWatch::Alarm", "MetricName"),
     ("AWS::CodeDeploy::DeploymentGroup", "DeploymentConfigName"),  # AWS's own
 }
-OF_NO_REGION = ("AWS::IAM::", "AWS::S3::", "AWS::Budgets::", "AWS::CloudWatch::Dashboard")
+GLOBAL = ("AWS::IAM::", "AWS::S3::", "AWS::Budgets::", "AWS::CloudWatch::Dashboard")
 
 
 def names(template: dict[str, Any], **where: str) -> set[tuple[str, str]]:
-    """The type and value of each name that a stack gives, and does not leave to CloudFormation."""
+    """Return type and value of each name that the template sets instead of CloudFormation."""
     stack = Stack(template, ALL, **where)
     found = set()
     for it in stack.resources().values():
@@ -81,7 +81,7 @@ def test_stacks_of_two_regions_or_stages_share_no_name(whole):
     assert len(here) >= 12
     assert here & names(whole, name="digits-prod", region="eu-west-1") == set()
     there = names(whole, name="digits", region="us-east-1")
-    assert {it for it in here & there if it[0].startswith(OF_NO_REGION)} == set()
+    assert {it for it in here & there if it[0].startswith(GLOBAL)} == set()
 
 
 def test_the_longest_allowed_stack_name_keeps_every_name_within_its_limit(whole):
@@ -118,13 +118,13 @@ def test_addresses_and_arns_are_those_of_the_partition(partition, region, host):
 
 
 def test_functions_have_no_property_that_changes_without_a_new_version(rendered):
-    """SAM's version is a digest of all properties, those that are of no version among them."""
+    """SAM's version is a digest of all properties, also of those that are not part of a version."""
     for name in FUNCTIONS:
         function = properties(render(SweepSchedule="rate(1 day)"), name)
         assert [it["Key"] for it in function["Tags"]] == ["lambda:createdBy"], "SAM's own"
         assert ("ReservedConcurrentExecutions" in function) == (name == "HttpApiFunction")
     told = (ROOT / "docs/aws.md").read_text()
-    assert "A version for this Lambda function exists" in told, "what is left is explained"
+    assert "A version for this Lambda function exists" in told, "the remaining case is documented"
 
 
 def test_a_failed_first_deployment_deletes_its_stack():
@@ -173,7 +173,9 @@ def test_labelling_leaves_concurrency_to_the_api_in_a_new_account(rendered):
     assert len(bounds) == 2
     assert NEW_ACCOUNT - sum(bounds) - backfill >= 4
     parameter = TEMPLATE["Parameters"]["LabelConcurrency"]
-    assert (parameter["MinValue"], parameter["MaxValue"]) == (2, 1000), "what Lambda takes"
+    assert (parameter["MinValue"], parameter["MaxValue"]) == (2, 1000), (
+        "the range that Lambda accepts"
+    )
     assert "10 functions at once" in (ROOT / "README.md").read_text()
 
 
@@ -181,7 +183,7 @@ def test_throttled_deliveries_do_not_become_dead_letters_within_an_hour(rendered
     queue = properties(rendered, "RetryQueue")
     assert queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"] >= 3600
     first = properties(rendered, "LabelsQueue")["RedrivePolicy"]
-    assert first["maxReceiveCount"] == 1, "or a slow image takes its neighbours with it"
+    assert first["maxReceiveCount"] == 1, "or a slow image is retried with its whole batch"
 
 
 def test_the_throttles_alarm_watches_every_function_that_callers_wait_for():
@@ -243,7 +245,7 @@ def test_a_refused_model_raises_an_alarm_by_default():
     services = [Stack(TEMPLATE).value(it["Dimensions"][0]["Value"]) for it in watching]
     assert services == ["digits-http-api", "digits-s3-labels"]
     assert not [it for it in alarms.values() if "Metrics" in it], (
-        "those that weigh several cost more"
+        "alarms on several metrics cost more"
     )
 
 

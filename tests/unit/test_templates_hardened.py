@@ -1,4 +1,4 @@
-"""A stranger's rules for safe templates: checkov's, less what `infra/checkov.yaml` gives up."""
+"""Checkov's rules for secure templates, except those that `infra/checkov.yaml` skips."""
 
 from __future__ import annotations
 
@@ -39,4 +39,4 @@ def test_every_skipped_checkov_rule_has_a_reason() -> None:
             reasoned = True
         else:
             assert reasoned, line
-            reasoned = line.endswith("CKV_AWS_158")  # shares its reason with the next
+            reasoned = line.endswith("CKV_AWS_158")  # the next rule has the same reason

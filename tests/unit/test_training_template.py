@@ -1,4 +1,4 @@
-"""What `infra/training.yaml` must say: no way in, no right too many, nothing that bills idle."""
+"""Properties of `infra/training.yaml`: network isolation, least privilege, no idle cost."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.templates import (
-    assert_every_blank_is_filled_in,
-    assert_sam_finds_nothing_to_complain_of,
-    assert_the_linter_takes_the_steps,
+    assert_definition_is_valid,
+    assert_every_placeholder_is_substituted,
+    assert_sam_validates,
     load,
     mentions,
     of_type,
@@ -27,7 +27,7 @@ from training_job.__main__ import app
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "infra/training.yaml"
 DEFINITION = ROOT / "infra/training.asl.json"
-# MiB that Fargate offers with so many CPU units:
+# The memory sizes (MiB) of Fargate by CPU units:
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html
 FARGATE = {
     "256": {512, 1024, 2048},
@@ -62,11 +62,11 @@ def states() -> dict[str, Any]:
 
 
 def test_sam_validates_the_template():
-    assert_sam_finds_nothing_to_complain_of(TEMPLATE)
+    assert_sam_validates(TEMPLATE)
 
 
 def test_the_training_definition_is_valid(tmp_path):
-    assert_the_linter_takes_the_steps(filled(), tmp_path)
+    assert_definition_is_valid(filled(), tmp_path)
 
 
 def filled() -> dict[str, Any]:
@@ -74,7 +74,7 @@ def filled() -> dict[str, Any]:
 
 
 def test_every_placeholder_of_the_training_definition_is_substituted(rendered):
-    assert_every_blank_is_filled_in(rendered, "Training", DEFINITION)
+    assert_every_placeholder_is_substituted(rendered, "Training", DEFINITION)
 
 
 def test_no_arn_names_a_partition():
@@ -82,7 +82,7 @@ def test_no_arn_names_a_partition():
 
 
 def test_the_state_machine_has_no_fixed_name(rendered):
-    """A name made of the stack's, which may have 128 characters, would pass the limit of 80."""
+    """The stack's name may have 128 characters, but a state machine's at most 80."""
     assert "StateMachineName" not in properties(rendered, "Training")
 
 
@@ -121,7 +121,7 @@ def test_training_and_promotion_use_the_same_run_name(states, resources):
 
 
 def test_a_spot_interruption_is_retried_after_a_minute_or_more(states, rendered):
-    """What becomes of it is in `tests/integration/test_training_machine.py`."""
+    """`tests/integration/test_training_machine.py` runs these steps without the delay."""
     values = properties(rendered, "Training")["DefinitionSubstitutions"]
     assert values["CapacityProvider"] == {"Fn::If": ["OnSpot", "FARGATE_SPOT", "FARGATE"]}
     timeouts, others = states["Train"]["Retry"]
@@ -147,7 +147,7 @@ def test_every_allowed_pair_of_cpu_and_memory_exists_on_fargate(template):
 
 
 def allowed(template: dict[str, Any], cpu: str, memory: str) -> bool:
-    """Whether the template's rules let these be deployed."""
+    """Return whether the template's rules allow this pair."""
     values = {"Cpu": cpu, "Memory": memory}
 
     def holds(condition: dict[str, Any]) -> bool:
@@ -178,7 +178,7 @@ def test_the_two_subnets_are_in_two_zones(resources):
 
 
 def test_the_untraced_state_machine_has_no_rights_of_xray(rendered):
-    """X-Ray refuses it otherwise; this one is not traced, and so needs no right."""
+    """Only a traced state machine needs rights of X-Ray."""
     assert "TracingConfiguration" not in properties(rendered, "Training")
     assert not any(action.startswith("xray:") for action, _ in rights(rendered, "TrainingRole"))
 
