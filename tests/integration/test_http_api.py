@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -534,14 +535,24 @@ def test_no_base64_body_is_answered_with_a_server_error(http_api, context, text)
     ("filename", "says"),
     [(b'; filename="b"', "at most 32"), (b"", "more than 32 fields that are not files")],
 )
-def test_a_form_of_too_many_parts_is_refused_early(http_api, context, filename, says):
-    """32 of 60,000 parts are looked at, and then no more."""
+def test_a_form_of_too_many_parts_is_refused_early(http_api, context, filename, says, monkeypatch):
+    """Of about 60,000 parts only the first 33 are parsed."""
+    multipart = importlib.import_module("lambda_predict.multipart")
+    parsed = []
+
+    class Counted(multipart.Part):
+        def __init__(self):
+            super().__init__()
+            parsed.append(self)
+
+    monkeypatch.setattr(multipart, "Part", Counted)
     part = b'--XX\r\nContent-Disposition: form-data; name="a"%s\r\n\r\nx\r\n' % filename
     body = part * (4 * 1024 * 1024 // len(part) - 1) + b"--XX--\r\n"
     event = request(body=body, content_type="multipart/form-data; boundary=XX")
     response = http_api.handler(event, context)
     assert response["statusCode"] == 400
     assert says in response["body"]
+    assert 33 <= len(parsed) < 40
 
 
 def test_importing_the_api_imports_neither_boto3_nor_pybase64():

@@ -192,10 +192,12 @@ def test_parquet_without_pyarrow_says_what_to_install(digits, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_collect_skips_tombstones_and_foreign_objects(s3, digits, labelled):
-    labelled(a="seven.png")
-    s3.delete_object(Bucket=IMAGES, Key="a")
-    labelled()
+def test_collect_skips_tombstones_and_foreign_objects(s3, queues, context, digits, labelled, label):
+    labelled(a="seven.png", gone="seven.png")
+    s3.delete_object(Bucket=IMAGES, Key="gone")
+    queues.send(s3_event("gone", name="ObjectRemoved:DeleteMarkerCreated"))
+    queues.deliver(context)
+    assert label("gone")["deleted"] is True
     s3.put_object(Bucket=LABELS, Key="labels/x.json", Body=b"hello")
     s3.put_object(Bucket=LABELS, Key="labels/y.json", Body=b'{"source": null, "deleted": true}')
     out, _, _ = digits("collect", f"s3://{LABELS}")

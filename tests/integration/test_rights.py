@@ -226,6 +226,42 @@ def policies(rendered, role):
     return resolved(own, ARNS), resolved(guards, ARNS)
 
 
+FORBIDDEN = [
+    ("HttpApiRole", "s3:GetObject", "ImagesBucket", "/private.png"),
+    ("HttpApiRole", "s3:PutObject", "ImagesBucket", "/private.png"),
+    ("HttpApiRole", "s3:GetObject", "LabelsBucket", "/labels/private.png.json"),
+    ("HttpApiRole", "s3:PutObject", "LabelsBucket", "/labels/uploads/a.png.json"),
+    ("HttpApiRole", "s3:GetObject", "LabelsBucket", "/feedback/a/image.png"),
+    ("HttpApiRole", "s3:PutObject", "ModelsBucket", "/models/current.json"),
+    ("HttpApiRole", "sqs:SendMessage", "LabelsQueue", ""),
+    ("S3LabelsRole", "s3:PutObject", "ImagesBucket", "/a.png"),
+    ("S3LabelsRole", "s3:DeleteObject", "LabelsBucket", "/labels/a.png.json"),
+    ("S3LabelsRole", "s3:PutObject", "LabelsBucket", "/feedback/a/image.png"),
+    ("S3LabelsRole", "s3:GetObject", "LabelsBucket", "/feedback/a/image.png"),
+    ("S3LabelsRole", "s3:PutObject", "ModelsBucket", "/models/current.json"),
+    ("S3LabelsRole", "sqs:SendMessage", "LabelsQueue", ""),
+    ("BackfillRole", "s3:PutObject", "ImagesBucket", "/a.png"),
+    ("BackfillRole", "s3:PutObject", "LabelsBucket", "/feedback/a/image.png"),
+    ("SweepRole", "s3:GetObject", "ImagesBucket", "/a.png"),
+    ("SweepRole", "s3:PutObject", "LabelsBucket", "/labels/a.png.json"),
+    ("SweepRole", "sqs:SendMessage", "RetryQueue", ""),
+]
+
+
+@pytest.mark.parametrize("role", sorted({role for role, *_ in FORBIDDEN}))
+def test_the_deployed_policies_deny_access_outside_a_functions_task(rendered, role):
+    own, _ = policies(rendered, role)
+    requests = [
+        (action, ARNS[resource] + path, {})
+        for owner, action, resource, path in FORBIDDEN
+        if owner == role
+    ]
+    decisions = evaluate_policies([{"Version": "2012-10-17", "Statement": own}], requests)
+    assert dict(zip(map(str, requests), decisions, strict=True)) == {
+        str(request): "ImplicitDeny" for request in requests
+    }
+
+
 @pytest.mark.usefixtures("sweep")
 @pytest.mark.parametrize(("role", "work"), FUNCTIONS)
 def test_the_deployed_policies_allow_every_call_and_have_no_unused_statement(

@@ -8,7 +8,6 @@ from urllib.parse import quote_plus
 from uuid import uuid4
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto.s3.models import s3_backends
@@ -279,28 +278,6 @@ def test_only_messages_that_are_not_s3_events_return_to_the_queue(
 
 def test_a_batch_of_only_failures_is_reported_not_raised(s3_labels, context):
     assert failures(s3_labels.handler(batch("not json"), context)) == ["message-0"]
-
-
-def test_a_transient_fault_is_retried_and_disturbs_no_other_image(
-    s3_labels, put, context, label, seven, one, monkeypatch
-):
-    put("a", seven)
-    put("b", one)
-    client = s3_labels.labeller()._s3
-    real = client.get_object
-
-    def throttled(**kwargs):
-        if kwargs["Key"] == "a":
-            raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "GetObject")
-        return real(**kwargs)
-
-    monkeypatch.setattr(client, "get_object", throttled)
-    messages = batch(s3_event("a"), s3_event("b"))
-    assert failures(s3_labels.handler(messages, context)) == ["message-0"]
-    assert label("b")["text"] == "1"
-    monkeypatch.undo()
-    assert failures(s3_labels.handler(messages, context)) == []
-    assert label("a")["text"] == "7"
 
 
 def test_a_label_written_concurrently_is_computed_again(

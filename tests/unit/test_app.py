@@ -180,10 +180,8 @@ def test_the_explanation_is_computed_once_on_request(app, monkeypatch):
     open_explanation(app).run()
 
     (inside,) = explanations(app)
-    steps = ["Found", "Made plain", "Layer 1 · 16 filters", "Layer 2 · 24 filters", "Deeper"]
-    assert [inside.index(f"<b>{step}</b>") for step in steps] == sorted(
-        inside.index(f"<b>{step}</b>") for step in steps
-    )
+    steps = ["Found", "Made plain", r"Layer 1 · \d+ filters", r"Layer 2 · \d+ filters", "Deeper"]
+    assert re.search(".*".join(f"<b>{step}</b>" for step in steps), inside, re.DOTALL)
     assert inside.count('class="glow"') == 1
     assert asked == ["full"]
 
@@ -312,7 +310,8 @@ def test_the_model_page_shows_the_figures_and_images_of_the_bundle(app):
     manifest = bundle.load().manifest
     assert f"{manifest.metrics.test_accuracy:.2%}" in page
     assert f"{manifest.training.parameters:,}" in page
-    assert page.count("data:image/png;base64,") == 9
+    images = [name for name in manifest.files if name.startswith("images/")]
+    assert page.count("data:image/png;base64,") == len(images) > 5
     assert manifest.version in app.caption[0].value
 
 

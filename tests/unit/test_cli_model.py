@@ -383,20 +383,24 @@ def test_a_model_of_schema_1_is_compared_with_one_of_schema_2(digits, schema_1, 
     rows = {item["name"]: (item["before"], item["after"]) for item in items}
     assert rows["schema"] == (1, 2)
     assert rows["segmenter.sha256"] == (None, SHIPPED.files["segmenter.tflite"].sha256)
-    assert rows["config.segmentation.ink"] == (None, 0.5)
-    assert rows["report.segmentation.pages"] == (None, 400)
+    config, report = (
+        json.loads((bundle.SHIPPED / name).read_text()) for name in (bundle.CONFIG, bundle.REPORT)
+    )
+    assert rows["config.segmentation.ink"] == (None, config["segmentation"]["ink"])
+    assert rows["report.segmentation.pages"] == (None, report["segmentation"]["pages"])
 
 
 def test_diff_prints_the_differences_in_the_configuration(digits, old, new):
     config = json.loads((new / "config.json").read_text())
-    config["segmentation"]["ink"] = 0.6
+    before = config["segmentation"]["ink"]
+    config["segmentation"]["ink"] = before + 0.125
     (new / "config.json").write_text(json.dumps(config))
     manifest = json.loads((new / "manifest.json").read_text())
     manifest["files"]["config.json"] = bundle.describe_file(new / "config.json").model_dump()
     (new / "manifest.json").write_text(json.dumps(manifest))
     items = json.loads(digits("diff", old, new, "--format", "json").out)
     changed = {it["name"]: (it["before"], it["after"]) for it in items if "config" in it["name"]}
-    assert changed == {"config.segmentation.ink": (0.5, 0.6)}
+    assert changed == {"config.segmentation.ink": (before, before + 0.125)}
 
 
 def test_a_roll_back_to_schema_1_is_an_error_of_one_line_and_keeps_the_pointer(

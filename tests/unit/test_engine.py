@@ -27,6 +27,7 @@ def test_without_root_no_engine_starts(tmp_path, monkeypatch):
 
 
 def test_on_another_system_no_engine_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(engine.platform, "system", lambda: "Darwin")
     assert "only root on Linux" in reason(tmp_path)
 

@@ -221,22 +221,21 @@ def test_an_idle_stack_costs_two_dollars_a_month_at_most():
 
 
 @pytest.mark.parametrize(
-    ("switch", "value", "dollars"),
+    ("switch", "value"),
     [
-        ("SnapStart", "PublishedVersions", 6.74),
-        ("MetricMathAlarms", "true", 3.10),
-        ("Waf", "true", 8.00),
-        ("SweepSchedule", "rate(1 day)", 0.10),
-        ("CanaryDeployment", "true", 0.00),
+        ("SnapStart", "PublishedVersions"),
+        ("MetricMathAlarms", "true"),
+        ("Waf", "true"),
+        ("SweepSchedule", "rate(1 day)"),
+        ("CanaryDeployment", "true"),
     ],
 )
-def test_the_documented_cost_of_each_option_is_that_of_the_template(switch, value, dollars):
+def test_the_documented_cost_of_each_option_is_that_of_the_template(switch, value):
     more = sum(floor.monthly({switch: value}).values()) - sum(floor.monthly().values())
-    assert more == pytest.approx(dollars, abs=0.005)
     (told,) = re.findall(
         rf"^\| `{switch}=[^|]*\| ([\d.]+)", (ROOT / "docs/aws.md").read_text(), re.M
     )
-    assert float(told) == dollars
+    assert more == pytest.approx(float(told), abs=0.005)
 
 
 def test_a_refused_model_raises_an_alarm_by_default():

@@ -130,12 +130,6 @@ def test_a_spot_interruption_is_retried_after_a_minute_or_more(states, rendered)
     assert others["IntervalSeconds"] >= 60
 
 
-def test_promotion_is_tried_again_after_a_transient_fault(states):
-    (retry,) = states["Promote"]["Retry"]
-    assert retry["ErrorEquals"] == ["States.ALL"]
-    assert retry["MaxAttempts"] >= 2
-
-
 def test_every_allowed_pair_of_cpu_and_memory_exists_on_fargate(template):
     parameters = template["Parameters"]
     pairs = product(parameters["Cpu"]["AllowedValues"], parameters["Memory"]["AllowedValues"])
