@@ -1,7 +1,7 @@
 """Upper bounds on the work of a cold start and of an answer, counted instead of timed.
 
 `python -m benchmarks.coldstart` measures the times. A count has no noise; each bound is about a
-quarter above the count when it was set, so that it catches an unwanted package and not a new module.
+quarter above the count when it was set, so that it catches a new package and not a new module.
 """
 
 from __future__ import annotations
