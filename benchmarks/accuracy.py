@@ -64,12 +64,25 @@ def current_runs(architecture: str, recipe: str) -> list[Record]:
 def earlier_runs(architecture: str, recipe: str) -> list[Record]:
     """Return the runs with those earlier settings of a recipe that have the most seeds."""
     current = _settings(architecture, recipe)
-    by_settings: dict[str, list[Record]] = {}
-    for run in _runs(architecture, recipe):
-        if run["settings"] != current:
-            by_settings.setdefault(json.dumps(run["settings"]), []).append(run)
+    earlier = [run for run in _runs(architecture, recipe) if run["settings"] != current]
     # Of settings with equally many seeds, the later ones.
-    return max(map(_newest, reversed(by_settings.values())), key=len, default=[])
+    return max(reversed(_by_settings(earlier)), key=len, default=[])
+
+
+def complete_runs(architecture: str, recipe: str) -> list[Record]:
+    """Return the runs with the newest settings of a recipe that have all seeds; if none, none."""
+    for runs in reversed(_by_settings(_runs(architecture, recipe))):
+        if len(runs) == len(SEEDS):
+            return runs
+    return []
+
+
+def _by_settings(runs: list[Record]) -> list[list[Record]]:
+    """Return the newest run of each seed, for each of the settings, the oldest settings first."""
+    by_settings: dict[str, list[Record]] = {}
+    for run in runs:
+        by_settings.setdefault(json.dumps(run["settings"]), []).append(run)
+    return [_newest(alike) for alike in by_settings.values()]
 
 
 def _runs(architecture: str, recipe: str) -> list[Record]:

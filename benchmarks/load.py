@@ -20,7 +20,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -116,10 +116,18 @@ def _show_recorded() -> int:
 def _show(record_: dict[str, Any]) -> None:
     table = Table("under load", box=box.MARKDOWN)
     table.add_column("figure", justify="right")
-    for name, value in record_["figures"].items():
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    for name, cells in table_rows(record_).items():
+        table.add_row(name, *cells)
     console.print(table)
     console.print(f"\n{machine.in_words(record_['machine'])}\n")
+
+
+def table_rows(record_: Mapping[str, Any]) -> dict[str, tuple[str]]:
+    """Return the formatted value of each recorded figure."""
+    return {
+        name: (f"{value:,}" if isinstance(value, int) else str(value),)
+        for name, value in record_["figures"].items()
+    }
 
 
 def _by_s3(

@@ -50,6 +50,10 @@ from training_job.tile_segmenter import trained
 
 ROOT = Path(__file__).parents[1]
 OURS, IN_DEVELOPMENT, REFERENCE = "ours", "in development", "PP-OCRv6"
+COLUMNS = (
+    *("reader", "pictures", "exact", "strict", "accepted", "accepted errors"),
+    *("character error rate", "seconds"),
+)
 _READY = ".venvs/rapidocr/.ready"  # make's target for the reference's environment
 _SIDE, _COLUMNS = 420, 4  # pixels of a picture on the contact sheet, and pictures per row
 _MOST = 120  # pictures on the contact sheet
@@ -275,25 +279,32 @@ def _show(figures: Mapping[str, Any]) -> None:
     """Print figures as a Markdown table, followed by the machine."""
     table = Table(box=box.MARKDOWN)
     table.add_column(figures["title"], no_wrap=True)
-    table.add_column("reader")
-    for name in ("pictures", "exact", "strict", "accepted", "accepted errors", "error", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name == "reader" else "right", no_wrap=True)
+    for kind, cells in table_rows(figures):
+        table.add_row(kind, *cells)
+    console.print(table)
+    console.print(f"\nmodel {figures['model']}, {machine.in_words(figures['machine'])}\n")
+
+
+def table_rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the kind and the cells of `COLUMNS` for each row of recorded figures."""
     for row in figures["rows"]:
         total, digits, ours = row["pictures"], row["digits"], row["reader"] != REFERENCE
         ratio = f" ({row['ratio']} × {REFERENCE})" if "ratio" in row else ""
-        table.add_row(
+        yield (
             row["kind"],
-            row["reader"],
-            f"{total:,}",
-            _share(row["exact"], total),
-            _share(row["strict"], total) if digits else "",
-            _share(row["accepted"], total) if ours else "",
-            _share(row["accepted_errors"], row["accepted"]) if ours else "",
-            f"{row['edits'] / digits:.1%}" if digits else "",
-            f"{row['seconds']}{ratio}",
+            (
+                row["reader"],
+                f"{total:,}",
+                _share(row["exact"], total),
+                _share(row["strict"], total) if digits else "",
+                _share(row["accepted"], total) if ours else "",
+                _share(row["accepted_errors"], row["accepted"]) if ours else "",
+                f"{row['edits'] / digits:.1%}" if digits else "",
+                f"{row['seconds']}{ratio}",
+            ),
         )
-    console.print(table)
-    console.print(f"\nmodel {figures['model']}, {machine.in_words(figures['machine'])}\n")
 
 
 def _share(hits: int, total: int) -> str:

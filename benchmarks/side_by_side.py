@@ -25,6 +25,7 @@ from rich.table import Table
 from benchmarks import machine
 
 RECORDS = Path(__file__).parent / "records"
+COLUMNS = ("median", "p99", "ratio", "target")
 console = Console(width=220, soft_wrap=True, highlight=False)
 
 # Seconds of unmeasured work before each timed run: enough to fill the processor's caches again.
@@ -156,17 +157,25 @@ def latest(name: str) -> dict[str, Any] | None:
 def show(figures: Mapping[str, Any]) -> None:
     """Print recorded figures as a Markdown table, followed by the machine."""
     table = Table(box=box.MARKDOWN)
-    for column in (figures["title"], "median", "p99", "ratio", "target"):
+    for column in (figures["title"], *COLUMNS):
         right = column in ("median", "p99")
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    for name, cells in table_rows(figures).items():
+        table.add_row(name, *cells)
+    console.print(table)
+    console.print(f"\n{machine.in_words(figures['machine'])}\n")
+
+
+def table_rows(figures: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the cells of `COLUMNS` for each series of recorded figures."""
+    rows: dict[str, tuple[str, ...]] = {}
     for row in figures["rows"]:
         ratios = ", ".join(f"{_three_digits(it)} × {to}" for to, it in row["ratios"].items())
         targets = ", ".join(f"{it['promised']} {'✓' if it['kept'] else '✗'}" for it in row["bars"])
         median = f"{_three_digits(row['median'])} {row['unit']}"
         p99 = _three_digits(row["p99"]) if row["rounds"] > 1 else ""
-        table.add_row(row["name"], median, p99, ratios, targets)
-    console.print(table)
-    console.print(f"\n{machine.in_words(figures['machine'])}\n")
+        rows[row["name"]] = median, p99, ratios, targets
+    return rows
 
 
 def _figures(rows: Sequence[Series]) -> list[dict[str, Any]]:
