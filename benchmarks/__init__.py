@@ -1,1 +1,1 @@
-"""Benchmarks: each figure in the README is printed by a command; records have date and machine."""
+"""Benchmarks: a command prints each figure in the documents; records have date and machine."""

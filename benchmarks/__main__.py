@@ -1,6 +1,6 @@
 """Run the fast benchmarks, and print the last records of the slow ones.
 
-    make bench                                the tables in the README's section on performance
+    make bench                                the figures that do not take long to measure
     .venv/bin/python -m benchmarks --record   and append the figures to benchmarks/records
     .venv/bin/python -m benchmarks --recorded print the last records, without measuring
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub makes of a document's headings."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", it.lower()).replace(" ", "-") for it in headings}
 
 
 def test_every_fault_has_its_test():
@@ -16,6 +23,13 @@ def test_every_fault_has_its_test():
     named = re.findall(r"`(test_\w+)`", (ROOT / "docs/failures.md").read_text())
     assert len(named) > 15
     assert [name for name in named if f"def {name}(" not in sources] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda it: it.name)
+def test_every_link_to_a_heading_leads_somewhere(document):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text())
+    targets = [(document.parent / name if name else document, anchor) for name, anchor in links]
+    assert [it for it in targets if it[1] not in anchors(it[0])] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda it: it.name)

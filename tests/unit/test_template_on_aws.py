@@ -176,7 +176,7 @@ def test_labelling_leaves_concurrency_to_the_api_in_a_new_account(rendered):
     assert (parameter["MinValue"], parameter["MaxValue"]) == (2, 1000), (
         "the range that Lambda accepts"
     )
-    assert "10 functions at once" in (ROOT / "README.md").read_text()
+    assert "10 functions at once" in (ROOT / "docs/aws.md").read_text()
 
 
 def test_throttled_deliveries_do_not_become_dead_letters_within_an_hour(rendered):
@@ -214,7 +214,7 @@ def test_an_idle_stack_costs_two_dollars_a_month_at_most():
     assert 0 < total <= 2
     for document, told in (
         ("docs/aws.md", f"**{total:.2f}**"),
-        ("README.md", f"costs {total:.2f} "),
+        ("docs/costs.md", f"costs {total:.2f} "),
     ):
         assert told in (ROOT / document).read_text(), document
     assert set(lines) == {"alarms", "SQS, polled by Lambda"}
