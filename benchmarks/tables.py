@@ -140,6 +140,10 @@ def _pages(*, real: bool) -> str:
 
 
 def _source(figures: dict[str, Any]) -> str:
+    """Format model, machine and date; of a transcribed record, where the figures were published."""
+    if source := figures.get("source"):
+        date = figures["machine"]["date"]
+        return f"Model {figures['model']}, {date}, transcribed from {source}."
     return f"Model {figures['model']}, {machine.in_words(figures['machine'])}."
 
 
