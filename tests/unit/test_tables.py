@@ -108,3 +108,16 @@ def test_the_seeds_of_a_recipe_are_those_of_its_newest_complete_settings(tmp_pat
     found = accuracy.complete_runs("deep", "release")
     assert [(it["settings"]["rate"], it["seed"]) for it in found] == [(2, it) for it in range(1, 6)]
     assert accuracy.complete_runs("reference", "release") == []
+
+
+def test_real_pages_have_a_table_for_each_folder_and_rendered_ones_are_not_among_them(records):
+    counts = {"pictures": 10, "exact": 4, "strict": 3, "accepted": 2, "accepted_errors": 1}
+    row = {"kind": "forms", "reader": "ours", **counts, "edits": 5, "digits": 50, "seconds": 0.2}
+    for name in ("pages", "pages-real-desk", "pages-real-scans"):
+        figures = {"machine": MACHINE, "model": "20261130", "title": name, "rows": [row]}
+        side_by_side.save(name, figures)
+    real, rendered = (tables.fill(block(f"{name} pages")) for name in ("real", "rendered"))
+    assert re.findall(r"^\| (pages\S*)", real, re.M) == ["pages-real-desk", "pages-real-scans"]
+    assert re.findall(r"^\| (pages\S*)", rendered, re.M) == ["pages"]
+    for text in (real, rendered):
+        assert "| 1 of 2: 50.0% (9% to 91%) | 10.0% | 0.2 |" in text
