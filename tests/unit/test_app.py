@@ -270,10 +270,10 @@ def test_a_correction_says_that_nothing_read_is_a_digit(classifier, text, truth)
 
 
 def test_this_is_no_digit_is_one_click(app):
-    (box,) = [it for it in app.checkbox if it.label == "This is no digit"]
+    (box,) = [it for it in app.checkbox if it.label == "This is not a digit"]
     box.check().run()
     assert not app.exception
-    assert "not signs and other marks" in app.caption[0].value
+    assert "not from signs and other marks" in app.caption[0].value
 
 
 def test_a_correction_is_offered_for_what_can_be_learnt_only(app):
@@ -281,7 +281,7 @@ def test_a_correction_is_offered_for_what_can_be_learnt_only(app):
     assert not app.exception
 
     assert not correct(app, "?").get("download_button")
-    assert "not signs" in app.caption[0].value
+    assert "not from signs" in app.caption[0].value
 
     (download,) = correct(app, " 1 ").get("download_button")
     assert download.proto.label == "Download for training"

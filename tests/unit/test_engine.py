@@ -40,7 +40,7 @@ def test_another_distribution_gets_none(tmp_path, monkeypatch):
 def test_two_engines_do_not_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_check_machine", lambda: None)
     with engine._alone(tmp_path):
-        assert f"another one runs in {tmp_path}" in reason(tmp_path)
+        assert f"another one is running in {tmp_path}" in reason(tmp_path)
 
 
 def test_packages_that_cannot_be_had_are_the_reason(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ def test_pictures_of_one_digit_are_copied_with_a_table(tmp_path, capsys):
 
     main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 0)
 
-    assert "1 pictures" in capsys.readouterr().out
+    assert "1 images" in capsys.readouterr().out
     assert sorted(it.name for it in (tmp_path / "out").iterdir()) == [
         "2026-11-26-a-image.png",
         "labels.csv",
@@ -74,7 +74,7 @@ def test_what_was_cut_off_can_be_done_again_in_the_same_folder(tmp_path, capsys)
     broken.write_bytes((GOLDEN / "three.png").read_bytes())
     main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 0)
 
-    assert "2 pictures" in capsys.readouterr().out
+    assert "2 images" in capsys.readouterr().out
     assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 3
 
 
