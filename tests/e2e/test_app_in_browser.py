@@ -42,7 +42,7 @@ DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 PARAMETERS = f"{bundle.load().manifest.training.parameters:,}"
-PATIENCE = 30_000  # milliseconds; the machine may be busy with other tests
+PATIENCE = 120_000  # milliseconds; the machine may be busy with other tests
 
 
 @pytest.fixture(scope="module")
