@@ -1,1 +1,1 @@
-"""Every figure that the README gives, each printed by a command; records say when and where."""
+"""Benchmarks: each figure in the README is printed by a command; records have date and machine."""

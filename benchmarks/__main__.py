@@ -1,10 +1,10 @@
-"""Every figure: what is quick is measured, what takes long is printed from its records.
+"""Run the fast benchmarks, and print the last records of the slow ones.
 
-    make bench                                what stands in README's section on performance
-    .venv/bin/python -m benchmarks --record   and keep the figures, dated, in benchmarks/records
-    .venv/bin/python -m benchmarks --recorded print the last of these, and measure nothing
+    make bench                                the tables in the README's section on performance
+    .venv/bin/python -m benchmarks --record   and append the figures to benchmarks/records
+    .venv/bin/python -m benchmarks --recorded print the last records, without measuring
 
-Each benchmark is a command of its own, `python -m benchmarks.NAME`, with its own options.
+Each benchmark can also be run alone: `python -m benchmarks.NAME`, with its own options.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ MEASURED = {
     "memory": (),
 }
 UNRECORDED = {"cost": ()}
-TOLD = {"accuracy": (), "pages": ("--recorded",), "load": ("--recorded",)}
+RECORDED = {"accuracy": (), "pages": ("--recorded",), "load": ("--recorded",)}
 
 
 def main(
-    record: side_by_side.Record = False,
+    record: side_by_side.RecordOption = False,
     recorded: Annotated[bool, typer.Option("--recorded", help="Print the last records.")] = False,
 ) -> None:
-    """Run one benchmark after the other; each in a process that no other has warmed."""
+    """Run the benchmarks one after the other, each in a new process."""
     if recorded:
         for name in MEASURED:
             if figures := side_by_side.latest(name):
@@ -43,13 +43,13 @@ def main(
     failed = []
     keep = ("--record",) if record else ()
     wanted = {name: (*options, *keep) for name, options in MEASURED.items()}
-    for name, options in {**wanted, **UNRECORDED, **TOLD}.items():
+    for name, options in {**wanted, **UNRECORDED, **RECORDED}.items():
         console.print(f"### {name}\n")
         done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=False)  # noqa: S603 - ours
         if done.returncode:
             failed.append(name)
     if failed:
-        console.print(f"Not complete: {', '.join(failed)}.")
+        console.print(f"Failed: {', '.join(failed)}.")
     raise typer.Exit(1 if failed else 0)
 
 

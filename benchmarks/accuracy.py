@@ -1,11 +1,11 @@
-"""How good each recipe is: mean and standard deviation over five seeds, not the luckiest one.
+"""Accuracy of each recipe: mean and standard deviation over five seeds.
 
-    python -m benchmarks.accuracy              the table, from the records; says what is missing
-    python -m benchmarks.accuracy --train      train what is missing; goes on where it was cut off
+    python -m benchmarks.accuracy              print the table from the records; lists missing runs
+    python -m benchmarks.accuracy --train      train the missing runs; resumable
 
-Each run is a line of `benchmarks/records/accuracy.jsonl`. Runs by settings that are no longer those
-of their recipe stand in a column of their own, until there are five by those that are. Every choice
-was made on the 5,000 training images that are held out.
+Each run is a line of `benchmarks/records/accuracy.jsonl`. Runs with earlier settings of a recipe
+have a column of their own, until there are five runs with the current settings. Settings are chosen
+on the 5,000 held-out training images.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ console = Console(soft_wrap=True, highlight=False)
 
 
 def main(
-    train: Annotated[bool, typer.Option("--train", help="Train what is missing first.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Train the missing runs first.")] = False,
     architecture: Annotated[
-        str | None, typer.Option(help="Only this network: reference or deep.")
+        str | None, typer.Option(help="Only this architecture: reference or deep.")
     ] = None,
 ) -> None:
-    """Print the table of every recipe; exit with 1 if there is nothing to tell of one."""
+    """Print the table of all recipes; exit with 1 if a recipe has no runs."""
     chosen = [names for names in MEASURED if architecture in (None, names[0])]
     if train:
         for names, seed in list(_missing(chosen)):
@@ -51,55 +51,65 @@ def main(
     console.print(_table(chosen))
     missing = [f"{' '.join(names)} seed {seed}" for names, seed in _missing(chosen)]
     if missing:
-        console.print(f"Missing: {', '.join(missing)} (--train makes them).")
+        console.print(f"Missing: {', '.join(missing)} (--train trains them).")
     raise typer.Exit(0 if all(_columns(*names) for names in chosen) else 1)
 
 
-def records(architecture: str, recipe: str, *, earlier: bool = False) -> list[Record]:
-    """The runs of a recipe as it is now, one a seed, the newest where there are several.
+def current_runs(architecture: str, recipe: str) -> list[Record]:
+    """Return the runs with the current settings of a recipe, the newest of each seed."""
+    current = _settings(architecture, recipe)
+    return _newest([run for run in _runs(architecture, recipe) if run["settings"] == current])
 
-    Or as it was before, by the settings of most seeds; the later ones of as many.
-    """
+
+def earlier_runs(architecture: str, recipe: str) -> list[Record]:
+    """Return the runs with those earlier settings of a recipe that have the most seeds."""
+    current = _settings(architecture, recipe)
+    by_settings: dict[str, list[Record]] = {}
+    for run in _runs(architecture, recipe):
+        if run["settings"] != current:
+            by_settings.setdefault(json.dumps(run["settings"]), []).append(run)
+    # Of settings with equally many seeds, the later ones.
+    return max(map(_newest, reversed(by_settings.values())), key=len, default=[])
+
+
+def _runs(architecture: str, recipe: str) -> list[Record]:
+    """Return all recorded runs of a recipe, the oldest first."""
     if not RECORDS.exists():
         return []
-    now = _settings(architecture, recipe)
     lines = [json.loads(line) for line in RECORDS.read_text().splitlines()]
-    runs = [
-        line
-        for line in lines
-        if (line["architecture"], line["recipe"]) == (architecture, recipe)
-        and (line["settings"] != now) == earlier
-    ]
-    alike: dict[str, dict[int, Record]] = {}
-    for run in runs:
-        alike.setdefault(json.dumps(run["settings"]), {})[run["seed"]] = run
-    found = max(reversed(alike.values()), key=len, default={})
-    return [found[seed] for seed in SEEDS if seed in found]
+    wanted = architecture, recipe
+    return [line for line in lines if (line["architecture"], line["recipe"]) == wanted]
+
+
+def _newest(runs: list[Record]) -> list[Record]:
+    """Return the newest run of each seed, by seed."""
+    by_seed = {run["seed"]: run for run in runs}
+    return [by_seed[seed] for seed in SEEDS if seed in by_seed]
 
 
 def _columns(architecture: str, recipe: str) -> dict[str, list[Record]]:
-    """The runs to show of a recipe, by their heading."""
-    now, before = (records(architecture, recipe, earlier=earlier) for earlier in (False, True))
-    columns = {f"{architecture}, {recipe}": now}
-    if len(now) < len(SEEDS) and before:
-        columns[f"{architecture}, {recipe} as it was before"] = before
+    """Return the runs of a recipe to show, by the heading of their column."""
+    current, earlier = current_runs(architecture, recipe), earlier_runs(architecture, recipe)
+    columns = {f"{architecture}, {recipe}": current}
+    if len(current) < len(SEEDS) and earlier:
+        columns[f"{architecture}, {recipe}, earlier settings"] = earlier
     return {heading: runs for heading, runs in columns.items() if runs}
 
 
 def _settings(architecture: str, recipe: str) -> Record:
-    from training_job.recipes import RECIPES  # noqa: PLC0415 - slow: it brings TensorFlow
+    from training_job.classifier.recipes import RECIPES  # noqa: PLC0415 - slow: it brings TensorFlow
 
     return _without_precision(json.loads(json.dumps(asdict(RECIPES[architecture, recipe]))))
 
 
 def _without_precision(settings: Record) -> Record:
-    """Settings but for what a machine chooses by its processor."""
+    """Return the settings without the precision, which depends on the machine's processor."""
     return {name: value for name, value in settings.items() if name != "precision"}
 
 
 def _missing(chosen: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], int]]:
-    """Seed by seed, so that what there is can be compared at any time."""
-    done = {names: {record["seed"] for record in records(*names)} for names in chosen}
+    """Yield the missing runs seed by seed, so that recipes can be compared at any time."""
+    done = {names: {run["seed"] for run in current_runs(*names)} for names in chosen}
     for seed in SEEDS:
         for names in chosen:
             if seed not in done[names]:
@@ -107,8 +117,8 @@ def _missing(chosen: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], i
 
 
 def _trained(architecture: str, recipe: str, seed: int) -> Record:
-    """Run the job, unless its bundle is there already, and take its own figures."""
-    from training_job.progress import Progress  # noqa: PLC0415 - slow: it brings TensorFlow
+    """Train a recipe unless its bundle exists; return the record of the run, by its report."""
+    from training_job.progress import RunProgress  # noqa: PLC0415 - slow: it brings TensorFlow
     from training_job.train import Job, train  # noqa: PLC0415
 
     settings = _settings(architecture, recipe)
@@ -116,7 +126,7 @@ def _trained(architecture: str, recipe: str, seed: int) -> Record:
     manifest = _made(out)
     if manifest is None or _without_precision(manifest.training.settings) != settings:
         out.parent.mkdir(parents=True, exist_ok=True)
-        manifest = train(Job(architecture, recipe, seed=seed, out=out), Progress())
+        manifest = train(Job(architecture, recipe, seed=seed, out=out), RunProgress())
     report = json.loads((out / "report.json").read_text())
     kept = ("accuracy", "negative_log_likelihood", "expected_calibration_error", "images")
     sets = {"test": report["test"], "held_out": report["held_out"], **report["outside"]}
@@ -136,7 +146,7 @@ def _trained(architecture: str, recipe: str, seed: int) -> Record:
 
 
 def _made(out: Path) -> Manifest | None:
-    """The manifest of the bundle in that folder, if there is a whole one."""
+    """Return the manifest of the bundle in a folder; None if there is no valid one."""
     try:
         return bundle.verify(bundle.in_folder(out))
     except ModelUnavailable:

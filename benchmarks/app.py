@@ -1,15 +1,15 @@
-"""Measure the app: how soon it can be used, and what ten visitors cost in memory.
+"""Measure the app: the time until it is usable, and the server's memory with ten visitors.
 
     make .venvs/app/.ready && .venv/bin/python -m benchmarks.app
 
-A real server and a real Chromium. The clock starts with the server's process and stops when the
-first page can be used: the sheet is there to be drawn on, and the first answer is read. Chromium is
-open beforehand, as people have theirs, but has nothing of the app in its cache. A page of one
-heading, served and opened in the same way, tells what of it is Streamlit's and the machine's.
+The benchmark runs the real server and Chromium. Time starts with the server's process and ends when
+the first page is usable: the canvas can be drawn on, and the first answer is shown. Chromium is
+started before, with an empty cache. A page with only a heading is measured in the same way, for the
+share of Streamlit and the machine.
 
-The server runs in the environment that `make app` makes, of what Community Cloud installs. Modules
-are compiled there as they are installed; elsewhere the first start may have to do that. Both are
-measured, whatever this machine's settings are.
+The server runs in the environment of `make app`, which has the packages that Community Cloud
+installs. Starts with and without compiled modules are measured, because not every host compiles
+modules during installation.
 """
 
 from __future__ import annotations
@@ -38,21 +38,23 @@ APP = ROOT / "streamlit_app/app.py"
 PYTHON = ROOT / ".venvs/app/bin/python"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 SAMPLES = ("Chalk", "Number", "Hard one")  # buttons of the first page
-SECONDS, MEGABYTES = 3.0, 250.0  # what was promised
+SECONDS, MEGABYTES = 3.0, 250.0  # performance targets
 
 
 def main(
-    visitors: Annotated[int, typer.Option(help="How many look at once.", min=1)] = 10,
-    starts: Annotated[int, typer.Option(help="Of which the median is taken.", min=1)] = 3,
-    port: Annotated[int, typer.Option(help="For the app, on this machine only.")] = 8599,
+    visitors: Annotated[int, typer.Option(help="Number of concurrent visitors.", min=1)] = 10,
+    starts: Annotated[
+        int, typer.Option(help="Number of starts, whose median is printed.", min=1)
+    ] = 3,
+    port: Annotated[int, typer.Option(help="Local port of the app.")] = 8599,
 ) -> None:
-    """Print the seconds until the app can be used, and the server's memory."""
+    """Print the seconds until the app is usable, and the server's memory."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        typer.echo("Chromium is not installed.", err=True)
+        typer.echo("Chromium is not installed: install chromium or google-chrome.", err=True)
         raise typer.Exit(2)
     if not PYTHON.exists():
-        typer.echo("The app has no environment yet; `make .venvs/app/.ready` makes it.", err=True)
+        typer.echo("The app's environment is missing: run `make .venvs/app/.ready`.", err=True)
         raise typer.Exit(2)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -74,7 +76,7 @@ def _measured(browser: Browser, folder: Path, visitors: int, starts: int, port: 
     compiled = folder / "compiled"
     first = _seconds(browser, APP, port, compiled)
     plain_first = _seconds(browser, heading, port, folder / "compiled-for-a-heading")
-    # In turn, so that whatever else the machine does meets both.
+    # Alternating, so that other work on the machine slows both down alike.
     pairs = [
         (_seconds(browser, APP, port, compiled), _seconds(browser, heading, port, compiled))
         for _ in range(starts)
@@ -83,10 +85,10 @@ def _measured(browser: Browser, folder: Path, visitors: int, starts: int, port: 
     alone, together = _memory_with(browser, visitors, port, compiled)
 
     limit = f"≤ {SECONDS:.0f} s"
-    table = Table("measured", "the app", "promised", "one heading", "times that")
+    table = Table("measured", "the app", "target", "one heading", "ratio")
     for what, ours, theirs in (
         ("server's start to a usable page", later, plain),
-        ("the same, nothing compiled before", first, plain_first),
+        ("the same, modules not compiled", first, plain_first),
     ):
         table.add_row(what, f"{ours:.1f} s", limit, f"{theirs:.1f} s", f"{ours / theirs:.2f}")
     table.add_row("resident memory, one visitor", f"{alone:.0f} MB", "")
@@ -97,7 +99,7 @@ def _measured(browser: Browser, folder: Path, visitors: int, starts: int, port: 
 
 
 def _seconds(browser: Browser, script: Path, port: int, compiled: Path) -> float:
-    """From the start of the server's process until its first page can be used."""
+    """Measure the time from the start of the server until its first page is usable."""
     with _served(script, port, compiled) as (url, started), _opened(browser, url) as page:
         if script == APP:
             _wait_until_usable(page)
@@ -107,7 +109,7 @@ def _seconds(browser: Browser, script: Path, port: int, compiled: Path) -> float
 
 
 def _memory_with(browser: Browser, visitors: int, port: int, compiled: Path) -> tuple[float, float]:
-    """Megabytes with one visitor who has just come, and with all of them, each having looked."""
+    """Measure megabytes after one visitor's first page, and after all visitors used the app."""
     with _served(APP, port, compiled) as (url, _):
         pages = [browser.new_context().new_page() for _ in range(visitors)]
         alone = 0.0
@@ -115,7 +117,7 @@ def _memory_with(browser: Browser, visitors: int, port: int, compiled: Path) -> 
             page.goto(url)
             _wait_until_usable(page)
             alone = alone or _memory(port)
-        for page in pages:  # each looks at several pictures, and into the network
+        for page in pages:  # each classifies samples and opens the feature maps
             for sample in SAMPLES:
                 page.get_by_role("button", name=sample, exact=True).click()
                 page.locator(f'.card[aria-label^="Sample: {sample.lower()}"]').wait_for()
@@ -131,7 +133,7 @@ def _wait_until_usable(page: Page) -> None:
 
 @contextmanager
 def _opened(browser: Browser, url: str) -> Iterator[Page]:
-    """A page in a browser that has seen nothing of it."""
+    """Open a page in a new browser context, without a cache."""
     context = browser.new_context()
     page = context.new_page()
     page.goto(url)
@@ -141,9 +143,9 @@ def _opened(browser: Browser, url: str) -> Iterator[Page]:
 
 @contextmanager
 def _served(script: Path, port: int, compiled: Path) -> Iterator[tuple[str, float]]:
-    """A Streamlit script, served; yields its address and when its process was started.
+    """Serve a Streamlit script; yields its address and the time when its process was started.
 
-    `compiled` is the folder where Python finds, and leaves, what it compiled.
+    `compiled` is the folder of Python's bytecode cache.
     """
     url = f"http://127.0.0.1:{port}"
     command = [
@@ -168,10 +170,10 @@ def _is_up(url: str) -> bool:
 
 
 def _memory(port: int) -> float:
-    """Resident megabytes of the server that was started with this port."""
+    """Return the resident megabytes of the server on this port."""
     found = machine.resident_megabytes("cmdline", b"--server.port\0%d\0" % port)
     if not found:
-        raise Failed("The server has stopped.")
+        raise Failed("The server has stopped: run the app with `make app` to see why.")
     return next(iter(found.values()))
 
 

@@ -1,4 +1,4 @@
-"""The functions' artifact, built by the Makefile that `sam build` uses."""
+"""Build the functions' deployment artifact with the Makefile that `sam build` uses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from infra.local.processes import Processes
 
 
 def build(processes: Processes, folder: Path, *, cpu: str = "host") -> Path:
-    """Build into a new folder; raises `Failed`.
+    """Build the artifact into a new folder, and return the folder.
 
-    `cpu` is one that the template offers, or ``"host"`` for this machine's and this Python.
+    `cpu` is an architecture of the template, or ``"host"`` for this machine's CPU and Python.
+
+    Raises
+    ------
+    Failed
+        If the build fails.
     """
     folder.mkdir()
     home = {"DIGITS_BUILD_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}"}

@@ -1,13 +1,13 @@
-"""How long a backlog takes, and what it costs: real objects here, a hundred million on paper.
+"""Measure a backfill in the local cloud, and estimate time and cost of 100 million objects on AWS.
 
-    python -m benchmarks.backlog                20,000 objects in the local cloud, and the paper
+    python -m benchmarks.backlog                20,000 objects in the local cloud, and the estimate
     python -m benchmarks.backlog --count 500
 
-The objects are put while the bucket tells nobody, so they wait without labels. Then the stack's own
-state machine labels them all, and goes through them once more to skip them. The local cloud hands
-over one object a call, where AWS makes batches of fifty: the speed here is its own, and what counts
-is that every object has its label. The paper is made of what can be measured: the processor's time
-and the requests that the worker takes for an object, in batches of fifty, and AWS's public prices.
+The objects are uploaded without notifications, so that they have no labels. The stack's state
+machine then labels all of them, and runs once more to skip them. The local cloud passes one object
+per call, where AWS passes batches of fifty, so its speed does not carry over; the test is that each
+object gets the right label. The estimate uses the processor time and the S3 requests per object,
+measured in this process in batches of fifty, and AWS's public prices.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from digits.cli.labels.backfill import Backfill
 from infra.local.cloud import ROOT, STACK, LocalCloud
 from infra.local.processes import Processes, end_once
 
-PAPER = 100_000_000
-BATCH = 50  # template.yaml
-OVERLAPPED = 8  # images that one call has in work: lambda_predict/backfill.py
-REQUEST_MS = 20  # assumed: what S3 takes to answer one
-# US dollars, https://aws.amazon.com/step-functions/pricing/: a distributed map's children are
-# counted as transitions of the run that starts them, and paid for as what they are.
+ESTIMATED_OBJECTS = 100_000_000
+BATCH = 50  # objects per call: template.yaml
+OVERLAPPED = 8  # objects that one call processes concurrently: lambda_predict/backfill.py
+REQUEST_MS = 20  # assumed time of one S3 request
+# US dollars, https://aws.amazon.com/step-functions/pricing/: each child of a distributed map is one
+# transition of the parent run, and is billed as an Express run in addition.
 TRANSITION = 25e-6
 EXPRESS_REQUEST = 1e-6
 EXPRESS_GB_SECOND = 0.00001667
 EXPRESS_GB = 64 / 1024
 S3_LIST = 5e-6
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
-S3_PUTS_A_SECOND = 3_500  # below one prefix; S3 splits a busy one, in its own time
+S3_PUTS_A_SECOND = 3_500  # per prefix; S3 partitions a busy prefix over time
 console = Console(soft_wrap=True, highlight=False, width=110)
 
 
 def main(
-    count: Annotated[int, typer.Option(help="Objects.")] = 20_000,
-    port: Annotated[int, typer.Option(help="Of the local cloud.")] = 4578,
-    out: Annotated[Path | None, typer.Option(help="Write the figures there, as JSON.")] = None,
+    count: Annotated[int, typer.Option(help="Number of objects.")] = 20_000,
+    port: Annotated[int, typer.Option(help="Port of the local cloud.")] = 4578,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write the figures to.")] = None,
 ) -> None:
-    """Label a backlog, look that nothing is missing, and print the bill of a large one."""
+    """Label objects in the local cloud, check all labels, and print the estimate for AWS."""
     end_once()
     with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
         cloud = LocalCloud(port)
@@ -69,11 +69,12 @@ def main(
         os.environ |= {name: it for name, it in cloud.env.items() if name.startswith("AWS_")}
         figures = _measured(cloud, count)
     console.print(_table(f"{count:,} objects in the local cloud", figures))
-    paper = _paper(figures)
-    console.print(_table(f"{PAPER:,} objects on AWS, on paper ({cost.PRICES_OF})", paper))
+    estimate = _estimate(figures)
+    title = f"{ESTIMATED_OBJECTS:,} objects on AWS, estimated ({cost.PRICES_OF})"
+    console.print(_table(title, estimate))
     console.print(machine.in_words(machine.described()))
     if out is not None:
-        record = {"machine": machine.described(), **figures, "paper": paper}
+        record = {"machine": machine.described(), **figures, "estimate": estimate}
         out.write_text(json.dumps(record, indent=2) + "\n")
     raise typer.Exit(1 if figures["without the right label"] else 0)
 
@@ -108,7 +109,7 @@ def _measured(cloud: LocalCloud, count: int) -> dict[str, Any]:
 
 
 def _run(where: backlog.Places) -> float:
-    """Seconds of one run of the state machine."""
+    """Run the state machine once, and return its seconds."""
     started = time.perf_counter()
     run, _ = Backfill.start(where, relabel=False, inventory=None)
     for _ in run.watch():
@@ -117,7 +118,7 @@ def _run(where: backlog.Places) -> float:
 
 
 def _worker(cloud: LocalCloud, images: str) -> dict[str, float]:
-    """What the worker takes for an object, as it is, in this process and in whole batches."""
+    """Measure the worker's S3 requests and processor time per object, in this process."""
     found = cloud.outputs()
     os.environ |= {
         "DIGITS_IMAGES_BUCKET": images,
@@ -127,7 +128,7 @@ def _worker(cloud: LocalCloud, images: str) -> dict[str, float]:
         "POWERTOOLS_LOG_LEVEL": "ERROR",
         "POWERTOOLS_SERVICE_NAME": "benchmark",
     }
-    from lambda_predict import backfill  # noqa: PLC0415 - reads its environment
+    from lambda_predict import backfill  # noqa: PLC0415 - it reads the environment on import
 
     boto3.setup_default_session()
     sent: Counter[str] = Counter()
@@ -137,7 +138,7 @@ def _worker(cloud: LocalCloud, images: str) -> dict[str, float]:
     listed = cloud.s3().list_objects_v2(Bucket=images, Prefix="backlog/")["Contents"]
 
     def label(since: str | None) -> tuple[float, float]:
-        """Requests, and milliseconds of the processor, an object."""
+        """Return the requests and the milliseconds of processor time per object."""
         items = [backfill.Item.model_validate({"Item": it, "Since": since}) for it in listed]
         sent.clear()
         started = time.process_time()
@@ -149,7 +150,7 @@ def _worker(cloud: LocalCloud, images: str) -> dict[str, float]:
         milliseconds = (time.process_time() - started) * 1000
         return round(sent["requests"] / len(items), 2), round(milliseconds / len(items), 2)
 
-    label(None)  # loads what is loaded once
+    label(None)  # warms up: loads the model
     requests, milliseconds = label("2100-01-01")
     requests_to_skip, milliseconds_to_skip = label(None)
     return {
@@ -160,45 +161,45 @@ def _worker(cloud: LocalCloud, images: str) -> dict[str, float]:
     }
 
 
-def _paper(figures: dict[str, Any]) -> dict[str, Any]:
-    """Time and money of a hundred million new objects."""
+def _estimate(figures: dict[str, Any]) -> dict[str, Any]:
+    """Estimate time and cost of `ESTIMATED_OBJECTS` new objects."""
     requests = figures["requests to S3, a new object"]
     each = _milliseconds(requests, figures["milliseconds of CPU, a new object"])
     again = _milliseconds(
         figures["requests to S3, a labelled one"], figures["milliseconds of CPU, a labelled one"]
     )
-    seconds, calls = PAPER * each / 1000, PAPER / BATCH
+    seconds, calls = ESTIMATED_OBJECTS * each / 1000, ESTIMATED_OBJECTS / BATCH
     lines = {
         "Lambda, time": seconds * cost.MEMORY_GB * cost.GB_SECOND,
         "Lambda, invocations": calls * cost.INVOCATION,
-        "S3, labels put": PAPER * cost.S3_PUT,
-        "S3, gets": PAPER * (requests - 1) * cost.S3_GET,
-        "S3, lists": PAPER / 1000 * S3_LIST,
+        "S3, labels put": ESTIMATED_OBJECTS * cost.S3_PUT,
+        "S3, gets": ESTIMATED_OBJECTS * (requests - 1) * cost.S3_GET,
+        "S3, lists": ESTIMATED_OBJECTS / 1000 * S3_LIST,
         "Step Functions": calls * (TRANSITION + EXPRESS_REQUEST)
         + seconds * EXPRESS_GB * EXPRESS_GB_SECOND,
-        "logs": PAPER * cost.LOG_BYTES * cost.LOG_BYTE,
+        "logs": ESTIMATED_OBJECTS * cost.LOG_BYTES * cost.LOG_BYTE,
     }
     hours = {it: round(seconds / 3600 / it, 1) for it in (5, 20)}
     return {
-        "milliseconds of a function, an image": round(each, 1),
+        "milliseconds of a function per image": round(each, 1),
         "calls": int(calls),
-        "requests to S3": int(PAPER * requests),
+        "requests to S3": int(ESTIMATED_OBJECTS * requests),
         **{f"hours at concurrency {it}": value for it, value in hours.items()},
-        "hours, no faster than S3 takes labels": round(PAPER / S3_PUTS_A_SECOND / 3600, 1),
-        "concurrency that comes to that": round(S3_PUTS_A_SECOND * each / 1000),
+        "hours at S3's rate of label writes": round(ESTIMATED_OBJECTS / S3_PUTS_A_SECOND / 3600, 1),
+        "concurrency at that rate": round(S3_PUTS_A_SECOND * each / 1000),
         **{f"USD, {name}": round(value) for name, value in lines.items()},
-        "USD in all": round(sum(lines.values())),
-        "USD to go through them again": round(
-            PAPER * cost.S3_GET
-            + PAPER / 1000 * S3_LIST
+        "USD, total": round(sum(lines.values())),
+        "USD for a second run, which skips all": round(
+            ESTIMATED_OBJECTS * cost.S3_GET
+            + ESTIMATED_OBJECTS / 1000 * S3_LIST
             + calls * (TRANSITION + EXPRESS_REQUEST + cost.INVOCATION)
-            + PAPER * again / 1000 * cost.MEMORY_GB * cost.GB_SECOND
+            + ESTIMATED_OBJECTS * again / 1000 * cost.MEMORY_GB * cost.GB_SECOND
         ),
     }
 
 
 def _milliseconds(requests: float, cpu: float) -> float:
-    """Of a function, an object: it waits for some while it reads another."""
+    """Return the milliseconds of a function per object, whose requests overlap with others."""
     return max(cpu, requests * REQUEST_MS / OVERLAPPED)
 
 

@@ -1,12 +1,12 @@
-"""How many images a second the labels function labels, with real boto3 and S3 answered here.
+"""Throughput of the labels function, with real boto3 and simulated responses of S3.
 
     python -m benchmarks.batch
     python -m benchmarks.batch --rounds 100 --record
 
-Batches of ten messages through the real handler on one core. Requests are made, signed and parsed
-by boto3 and answered before they would go out, at once or after as long as S3 takes. At once: what
-a core can do, beside what boto3 alone needs for the same calls. After a wait: how much of it is
-spent waiting, beside the same images one a batch, which can wait for nothing together.
+The handler processes batches of ten messages on one core. boto3 builds and signs the requests and
+parses the responses, which are returned in this process, at once or after S3's usual latency. The
+first shows the throughput of a core, compared with boto3 alone for the same calls. The second shows
+how far waits overlap, compared with batches of one image, in which none can.
 """
 
 from __future__ import annotations
@@ -24,28 +24,33 @@ import typer
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from benchmarks import samples, side_by_side
-from benchmarks.functions import Function
-from benchmarks.side_by_side import Bar, Row, Way
+from benchmarks.functions import LambdaFunction
+from benchmarks.side_by_side import Measurement, Series, Target
 from digits.labels.label import label_key
 from digits.quiet import nothing_on_stderr
 from infra.local.events import of_queue
 
 IMAGES, LABELS = "images", "labels"
 BATCH = 10  # template.yaml
-S3_SECONDS = 0.020
+S3_SECONDS = 0.020  # assumed latency of S3
 OURS, BOTO = "labels handler", "boto3 alone: head, get, put"
 WAITING, SINGLY = (f"{it}, S3 after 20 ms" for it in ("by ten", "one by one"))
 
 
 class LocalS3:
-    """Answers S3's requests in this process.
+    """Simulates S3 in this process.
+
+    Parameters
+    ----------
+    files
+        The images; object number n is file n modulo their number.
 
     Attributes
     ----------
     seconds
-        How long each answer takes.
+        Latency of each response.
     labels
-        How many labels were put.
+        Number of labels that were put so far.
     """
 
     def __init__(self, files: list[bytes]) -> None:
@@ -55,7 +60,7 @@ class LocalS3:
         self._lock = threading.Lock()
 
     def answer(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        """What botocore takes for the answer: an image, no label yet, or a label that was put."""
+        """Return botocore's response object: an image, 404 for a label, or success of a PUT."""
         time.sleep(self.seconds)
         headers: Any = {"ETag": '"0123456789abcdef0123456789abcdef"', "x-amz-request-id": "1"}
         if request.method == "HEAD":
@@ -71,26 +76,26 @@ class LocalS3:
 
 
 class _Raw(io.BytesIO):
-    """A body as botocore reads it."""
+    """A response body with the interface that botocore needs."""
 
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         yield self.read()
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="Batches of each kind.", min=1)] = 60,
-    record: side_by_side.Record = False,
+    rounds: Annotated[int, typer.Option(help="Number of batches of each kind.", min=1)] = 60,
+    record: side_by_side.RecordOption = False,
 ) -> None:
-    """Label batches in turns and print the table."""
+    """Measure all implementations in each round and print the table."""
     side_by_side.on_one_core()
     s3 = LocalS3(samples.small(200))
     session = botocore.session.get_session()
     session.register("before-send.s3", s3.answer)  # type: ignore[arg-type]
     boto3.setup_default_session(botocore_session=session)
     with nothing_on_stderr():
-        handler = Function("s3_labels", {"DIGITS_MODELS": "", "DIGITS_LABELS_BUCKET": LABELS})
+        handler = LambdaFunction("s3_labels", {"DIGITS_MODELS": "", "DIGITS_LABELS_BUCKET": LABELS})
         numbers = count()
-        ways = {
+        measurements = {
             OURS: _rate(s3, time.process_time, 0, lambda: _label(handler, s3, numbers, BATCH)),
             BOTO: _rate(s3, time.process_time, 0, _with_boto3(numbers)),
             WAITING: _rate(
@@ -98,25 +103,25 @@ def main(
             ),
             SINGLY: _rate(s3, time.perf_counter, S3_SECONDS, lambda: _singly(handler, s3, numbers)),
         }
-        rates = side_by_side.in_turns(ways, rounds)
-    bars = {OURS: (Bar("median", "≥", 500),)}
+        rates = side_by_side.in_turns(measurements, rounds)
+    bars = {OURS: (Target("median", "≥", 500),)}
     against = {OURS: (BOTO,), WAITING: (SINGLY,)}
     rows = [
-        Row(name, them, "a second", bars.get(name, ()), against.get(name, ()))
+        Series(name, them, "a second", bars.get(name, ()), against.get(name, ()))
         for name, them in rates.items()
     ]
-    side_by_side.tell("batch", "images labelled, one core", rows, record=record)
+    side_by_side.report("batch", "images labelled, one core", rows, record=record)
 
 
-def _label(handler: Function, s3: LocalS3, numbers: Iterator[int], size: int) -> None:
+def _label(handler: LambdaFunction, s3: LocalS3, numbers: Iterator[int], size: int) -> None:
     keys = [f"{next(numbers)}.png" for _ in range(size)]
     before = s3.labels
     answer = handler(of_queue(IMAGES, keys))
     if answer["batchItemFailures"] or s3.labels - before != size:
-        raise RuntimeError(f"Not all were labelled: {answer}")
+        raise RuntimeError(f"Some images got no label: {answer}")
 
 
-def _singly(handler: Function, s3: LocalS3, numbers: Iterator[int]) -> None:
+def _singly(handler: LambdaFunction, s3: LocalS3, numbers: Iterator[int]) -> None:
     for _ in range(BATCH):
         _label(handler, s3, numbers, 1)
 
@@ -138,8 +143,8 @@ def _with_boto3(numbers: Iterator[int]) -> Callable[[], None]:
 
 def _rate(
     s3: LocalS3, clock: Callable[[], float], seconds: float, action: Callable[[], object]
-) -> Way:
-    """How many images a second, by the clock or of this process's time; `action` does `BATCH`."""
+) -> Measurement:
+    """Measure images per second of an action that labels `BATCH` images, by the given clock."""
 
     def way() -> float:
         s3.seconds = seconds

@@ -1,15 +1,15 @@
-"""How soon a function that nobody has called yet answers, and the memory that it then holds.
+"""Cold starts of the HTTP function: time to the first answer, and memory after it.
 
     python -m benchmarks.coldstart
     python -m benchmarks.coldstart --rounds 30 --record
 
-Each start is a new process under Lambda's runtime interface emulator: from the event that starts it
-to its answer, so the time holds the interpreter, the runtime, the imports, the model and one image.
-The functions are the artifact's own: on the model that ships with the code; with the pointer in S3
-looked at first, which names that model; and with one that names another, which is fetched. The
-floor is `references/floor.py` on the artifact's packages; the references, on TensorFlow and on ONNX
-Runtime, run on this environment's. Processor time is what the process itself used until it
-answered; other work on the machine, which stretches the clock, hardly shows in it.
+Each start is a new process under Lambda's runtime interface emulator. The time is from the first
+event to its answer, and includes the interpreter, the runtime, the imports, the model and one
+image. The function of the artifact is measured with the shipped model; with a pointer in S3 to that
+model; and with a pointer to another model, which it downloads. The floor is `references/floor.py`
+with the artifact's packages. The references on TensorFlow and ONNX Runtime use the packages of this
+environment. Processor time is that of the process until it answers; it depends less on other work
+on the machine than elapsed time does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import artifact, machine, mnist, onnx_model, side_by_side
-from benchmarks.side_by_side import Bar, Row, Way
+from benchmarks.side_by_side import Measurement, Series, Target
 from digits.registry import bundle, object_store, registry
 from infra.local.cloud import LocalCloud
 from infra.local.emulator import Emulator, free_port
@@ -38,12 +38,12 @@ REFERENCES = Path(__file__).parent / "references"
 FLOOR, OURS, POINTER, TENSORFLOW = "floor", "ours", "ours, pointer in S3", "TensorFlow"
 FETCHED = "ours, model in S3"
 ONNX = "ONNX Runtime, no checks"
-LIMITS = {OURS: 2.5, POINTER: 3.5}  # times the floor
+LIMITS = {OURS: 2.5, POINTER: 3.5}  # performance targets, in times of the floor
 
 
 @dataclass(frozen=True)
-class Started:
-    """What one start took: milliseconds by the clock and of processor time, resident megabytes."""
+class ColdStart:
+    """One cold start: elapsed and processor milliseconds, and resident megabytes after it."""
 
     clock: float
     processor: float
@@ -51,24 +51,24 @@ class Started:
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="Starts of each function.", min=1)] = 10,
-    record: side_by_side.Record = False,
+    rounds: Annotated[int, typer.Option(help="Number of starts of each function.", min=1)] = 10,
+    record: side_by_side.RecordOption = False,
 ) -> None:
-    """Start every function in turns and print the table."""
+    """Start all functions in each round and print the table."""
     with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
         runtime = Path(folder) / "runtime"
         runtime.mkdir()
         built = artifact.build(processes, Path(folder) / "artifact")
         cloud = _with_models(processes, Path(folder))
         starts = _starts(Emulator(runtime), built, cloud, Path(folder))
-        started: dict[str, list[Started]] = {name: [] for name in starts}
-        ways = {name: _kept(start, started[name]) for name, start in starts.items()}
-        side_by_side.in_turns(ways, rounds)
+        started: dict[str, list[ColdStart]] = {name: [] for name in starts}
+        measurements = {name: _kept(start, started[name]) for name, start in starts.items()}
+        side_by_side.in_turns(measurements, rounds)
     counted = {name: them[1:] for name, them in started.items()}
-    side_by_side.tell("coldstart", "cold start", _rows(counted), record=record)
+    side_by_side.report("coldstart", "cold start", _rows(counted), record=record)
 
 
-def _kept(start: Callable[[], Started], into: list[Started]) -> Way:
+def _kept(start: Callable[[], ColdStart], into: list[ColdStart]) -> Measurement:
     def way() -> float:
         into.append(start())
         return into[-1].clock
@@ -76,24 +76,29 @@ def _kept(start: Callable[[], Started], into: list[Started]) -> Way:
     return way
 
 
-def _rows(started: Mapping[str, list[Started]]) -> list[Row]:
+def _rows(started: Mapping[str, list[ColdStart]]) -> list[Series]:
     rows = []
     for name, them in started.items():
-        bars: tuple[Bar, ...] = ()
+        bars: tuple[Target, ...] = ()
         if name in LIMITS:
-            bars = (Bar("ratio", "≤", LIMITS[name], FLOOR), Bar("ratio", "≤", 0.1, TENSORFLOW))
-        rows.append(Row(name, [it.clock for it in them], "ms", bars))
+            bars = (
+                Target("ratio", "≤", LIMITS[name], FLOOR),
+                Target("ratio", "≤", 0.1, TENSORFLOW),
+            )
+        rows.append(Series(name, [it.clock for it in them], "ms", bars))
     for name, them in started.items():
         against = (f"{FLOOR}, processor",) if name in LIMITS else ()
-        rows.append(Row(f"{name}, processor", [it.processor for it in them], "ms", against=against))
+        rows.append(
+            Series(f"{name}, processor", [it.processor for it in them], "ms", against=against)
+        )
     for name, them in started.items():
-        bars = (Bar("median", "≤", 90),) if name in LIMITS else ()
-        rows.append(Row(f"{name}, resident", [it.megabytes for it in them], "MB", bars))
+        bars = (Target("median", "≤", 90),) if name in LIMITS else ()
+        rows.append(Series(f"{name}, resident", [it.megabytes for it in them], "MB", bars))
     return rows
 
 
 def _with_models(processes: Processes, folder: Path) -> LocalCloud:
-    """A cloud where the model that ships with the code is promoted, and elsewhere another one."""
+    """Start a local cloud with the shipped model promoted, and another model in another prefix."""
     (folder / "state").mkdir()
     cloud = LocalCloud(free_port())
     cloud.start(processes, folder / "state")
@@ -108,13 +113,13 @@ def _with_models(processes: Processes, folder: Path) -> LocalCloud:
 
 def _starts(
     emulator: Emulator, built: Path, cloud: LocalCloud, folder: Path
-) -> dict[str, Callable[[], Started]]:
+) -> dict[str, Callable[[], ColdStart]]:
     ours = "lambda_predict.http_api.handler"
     shipped = {"DIGITS_MODELS": ""}
     pointer = {"DIGITS_MODELS": f"s3://{MODELS}", "AWS_ENDPOINT_URL": cloud.endpoint}
     fetched = pointer | {"DIGITS_MODELS": f"s3://{MODELS}/{OTHER}"}
     lite = {"MODEL": str(bundle.SHIPPED / bundle.TFLITE)}
-    # Of what pip installs in an image, the modules are compiled; here the first start does that.
+    # pip compiles modules when it installs them into an image; here the first start compiles them.
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     saved = bundle.SHIPPED / "mnist_cnn.keras"
     keras = {"MODEL": str(saved), "TF_CPP_MIN_LOG_LEVEL": "3", **compiled}
@@ -133,8 +138,8 @@ def _starts(
 
 def _start(
     emulator: Emulator, handler: str, folders: list[Path], env: Mapping[str, str]
-) -> Started:
-    """From the first event to its answer, in a process that is ended afterwards."""
+) -> ColdStart:
+    """Measure a new process from the first event to its answer, and end it."""
     images, _ = mnist.test_images()
     headers = {"Content-Type": "image/png"}
     first = of_gateway("POST", "/classify", headers=headers, body=mnist.png(images[0]))
@@ -146,8 +151,8 @@ def _start(
         if answer.get("statusCode") != 200:
             raise RuntimeError(f"{handler} answered {answer}")
         found = machine.resident_megabytes("environ", b"AWS_LAMBDA_FUNCTION_NAME=coldstart")
-        process = max(found, key=found.__getitem__)  # the other is the emulator, a fifth as large
-        return Started(clock, machine.processor_milliseconds(process), found[process])
+        process = max(found, key=found.__getitem__)  # the other is the emulator, which is smaller
+        return ColdStart(clock, machine.processor_milliseconds(process), found[process])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A contact sheet: many pictures on one, each with a few lines of text below it."""
+"""Draw contact sheets: many pictures on one, each with lines of text below it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LINE = 13  # pixels of a line of text
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture, the bytes of its file, and the lines below it."""
+    """One picture: the bytes of its file, and the lines of text below it."""
 
     data: bytes
     lines: tuple[str, ...]
 
 
 def drawn(tiles: Sequence[Tile], side: int = 180, columns: int = 8) -> bytes:
-    """Draw every picture as it is decoded, reduced to `side` pixels; a PNG file."""
+    """Draw the decoded pictures, reduced to `side` pixels, in rows; return a PNG file."""
     most = max((len(tile.lines) for tile in tiles), default=1)
     high = side + most * _LINE + 4
     rows = -(-len(tiles) // columns) or 1
@@ -32,7 +32,7 @@ def drawn(tiles: Sequence[Tile], side: int = 180, columns: int = 8) -> bytes:
     draw = ImageDraw.Draw(sheet)
     for number, tile in enumerate(tiles):
         x, y = number % columns * side, number // columns * high
-        with suppress(ImageError):  # it has its lines all the same
+        with suppress(ImageError):  # an unreadable picture has only its lines
             picture = Image.fromarray(image.decode(tile.data).grey)
             picture.thumbnail((side - 6, side - 6))
             sheet.paste(picture, (x, y))

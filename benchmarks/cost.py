@@ -1,9 +1,9 @@
-"""What an idle month and a million images cost, from times measured here and AWS's public prices.
+"""Estimate the cost of an idle month and of a million images, with AWS's public prices.
 
     python -m benchmarks.cost
 
-Measured: one thread's milliseconds from bytes to result, for MNIST-size PNG files and for photos of
-two megapixels. Assumed, because it cannot be measured here: the time that a function waits for S3.
+The processor time of one thread per image, from bytes to result, is measured for MNIST-size PNG
+files and for photos of two megapixels. The time that a function waits for S3 is assumed.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ SQS_REQUEST = floor.SQS_REQUEST
 API_CALL = 3.50e-6
 LOG_BYTE = 0.50 / 1e9
 TRACE = 5e-6
-METRIC = 0.30  # a month, for the hours in which it is written
+METRIC = 0.30  # a month; billed only for hours with data
 
 MEMORY = 1769  # megabytes; template.yaml
 MEMORY_GB = MEMORY / 1024
-WHOLE_CPU = 1769  # megabytes that have one; fewer have that share of it, more a second, idle one
-SIZES = (512, 1024, 1769, 3008)  # all hold the 400 MB that the largest image takes
-BATCH = 10  # template.yaml; a queue that is never empty hands out whole ones, which wait together
-S3_WAIT_MS = 60  # assumed: label read, image read, label written, 20 ms each
-LOG_BYTES = 900  # a line an image, the metrics of its batch beside it
-TRACED = 0.05  # X-Ray's own sampling of a busy function
+# Lambda gives one CPU at 1,769 MB, a share of it at fewer, and more at more, which are unused here:
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+WHOLE_CPU = 1769
+SIZES = (512, 1024, 1769, 3008)  # megabytes; all above the 400 MB for the largest image
+BATCH = 10  # template.yaml; the waits for S3 of a batch's images overlap
+S3_WAIT_MS = 60  # assumed: read the label, read the image and write the label, 20 ms each
+LOG_BYTES = 900  # bytes of logs per image: one line, and its share of the batch's metrics
+TRACED = 0.05  # X-Ray's default sampling rate
 MILLION = 1_000_000
-# Metrics that a function writes for the images that it reads: 7 by the API's, 6 by the labels'. A
-# refusal writes two more of each, the digit mix (MetricMathAlarms) ten.
+# Custom metrics in an hour with images: 7 of the HTTP function and 6 of the labels function. Errors
+# add two for each function, the digit mix (MetricMathAlarms) ten.
 METRICS_IN_USE = 13
 SWITCHES = {
     "MetricMathAlarms": "true",
@@ -56,25 +58,25 @@ SWITCHES = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Dollars by line for a million images."""
+    """The US dollars for a million images, by item."""
 
     lines: dict[str, float]
 
     @property
     def total(self) -> float:
-        """All lines together."""
+        """The sum of all items."""
         return sum(self.lines.values())
 
 
 def by_s3(milliseconds: float) -> Cost:
-    """A million images dropped in the bucket, each read in `milliseconds` of one thread."""
+    """Estimate the cost of a million images in S3; `milliseconds` is processor time per image."""
     seconds = (milliseconds + S3_WAIT_MS / BATCH) / 1000 * MILLION
     batches = MILLION / BATCH
     return Cost(
         {
             "Lambda, time": seconds * MEMORY_GB * GB_SECOND,
             "Lambda, invocations": batches * INVOCATION,
-            # The image and its label are put; both are looked at.
+            # The image and its label are written once and read once.
             "S3, puts": 2 * MILLION * S3_PUT,
             "S3, gets": 2 * MILLION * S3_GET,
             "SQS": (MILLION + 2 * batches) * SQS_REQUEST,
@@ -84,7 +86,7 @@ def by_s3(milliseconds: float) -> Cost:
 
 
 def by_http(milliseconds: float) -> Cost:
-    """A million calls of one image each."""
+    """Estimate the cost of a million HTTP calls of one image each."""
     return Cost(
         {
             "Lambda, time": milliseconds / 1000 * MILLION * MEMORY_GB * GB_SECOND,
@@ -96,9 +98,10 @@ def by_http(milliseconds: float) -> Cost:
 
 
 def by_memory(milliseconds: float) -> Iterator[tuple[int, float, float, float]]:
-    """For each size of memory what one image takes, and what the time of a million costs.
+    """Yield for each memory size the milliseconds per image, and Lambda's cost of a million.
 
-    Megabytes, milliseconds, dollars by HTTP and by S3; `milliseconds` are a whole processor's.
+    Each item has megabytes, milliseconds, and US dollars by HTTP and by S3. The parameter
+    `milliseconds` is the processor time of a whole CPU.
     """
     for size in SIZES:
         each = milliseconds * max(1.0, WHOLE_CPU / size)
@@ -107,11 +110,11 @@ def by_memory(milliseconds: float) -> Iterator[tuple[int, float, float, float]]:
 
 
 def main() -> None:
-    """Measure, and print the bill."""
+    """Measure the processor time per image, and print the tables of costs."""
     classifier = Classifier(bundle.load())
     table = Table(title=f"US dollars for a million images ({PRICES_OF})", title_justify="left")
-    for name in ("images", "ms each", "interface", "in all", "of which"):
-        table.add_column(name, justify="right" if name in ("ms each", "in all") else "left")
+    for name in ("images", "ms each", "interface", "total", "of which"):
+        table.add_column(name, justify="right" if name in ("ms each", "total") else "left")
     for name, files in (("28×28 PNG", samples.small(200)), ("2 MP photo", _photos())):
         each = _milliseconds(classifier, files)
         for interface, cost in (("S3", by_s3(each)), ("HTTP", by_http(each))):
@@ -126,17 +129,17 @@ def main() -> None:
 
 
 def _idle_table() -> Table:
-    """What there is to pay when nobody uses the stack, and what each switch adds to that."""
+    """Return the monthly cost of an idle stack, with default parameters and with each option."""
     table = Table(title=f"US dollars a month, idle ({PRICES_OF})", title_justify="left")
-    for column in ("parameters", "in all", "of which"):
-        table.add_column(column, justify="right" if column == "in all" else "left")
+    for column in ("parameters", "total", "of which"):
+        table.add_column(column, justify="right" if column == "total" else "left")
     for given in ({}, *({name: value} for name, value in SWITCHES.items())):
         lines = floor.monthly(given)
         label = ", ".join(f"{name}={value}" for name, value in given.items()) or "the defaults"
         parts = ", ".join(f"{line} {dollars:.2f}" for line, dollars in lines.items())
         table.add_row(label, f"{sum(lines.values()):.2f}", parts)
     busy = METRIC * METRICS_IN_USE
-    table.add_row("the defaults, images read in every hour", f"{busy:.2f} more", "custom metrics")
+    table.add_row("the defaults, images in every hour", f"{busy:.2f} more", "custom metrics")
     return table
 
 

@@ -1,4 +1,4 @@
-"""The functions' handlers in this process, set up as Lambda sets them up."""
+"""Call the Lambda functions' handlers in this process."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _CONTEXT = SimpleNamespace(
 )
 
 
-class Function:
-    """A handler that can be called; what it logs is made as on Lambda, and then goes nowhere.
+class LambdaFunction:
+    """The handler of a function, with its environment. Its logs are formatted and discarded.
 
     Parameters
     ----------
     name
-        The module's name in `lambda_predict`.
+        Name of the module in `lambda_predict`.
     env
-        What its environment holds besides what all functions' do.
+        Environment variables besides those of all functions.
     """
 
     def __init__(self, name: str, env: Mapping[str, str]) -> None:
@@ -45,6 +45,6 @@ class Function:
             self.module: Any = importlib.import_module(f"lambda_predict.{name}")
 
     def __call__(self, event: Mapping[str, Any]) -> Any:
-        """Its answer."""
+        """Call the handler with an event and return its answer."""
         with redirect_stdout(self._log):
             return self.module.handler(event, _CONTEXT)

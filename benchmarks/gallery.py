@@ -1,9 +1,9 @@
-"""Draw a row of photos with what the network saw of each and what was said, for the README.
+"""Draw a row of synthetic photos with their frames and results, for the README.
 
     python -m benchmarks.gallery docs/images/photos.png
 
-The photos are rendered from what no training saw; they are chosen for variety, one a kind, and not
-for being read rightly.
+The photos are rendered from held-out digits and typefaces. They were chosen one of a kind, before
+they were recognised.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from digits import Classifier, explain, image
 from digits.quiet import nothing_on_stderr
 from digits.registry import bundle
 from digits.results import Result
-from training_job import glyphs, photos, strokes
+from training_job import glyphs, strokes, synthetic_photos
 
 _WIDTH, _HEIGHT, _GAP, _FRAME = 190, 190, 14, 84
 _INK, _FAINT = (30, 34, 42), (110, 116, 128)
 
 
 def main(path: Annotated[Path, typer.Argument(help="The PNG to write.")]) -> None:
-    """Render the photos, read them and draw the picture."""
+    """Render the photos, classify them and draw the picture."""
     with nothing_on_stderr():
         classifier = Classifier(bundle.load())
     samples = _samples()
@@ -40,36 +40,43 @@ def main(path: Annotated[Path, typer.Argument(help="The PNG to write.")]) -> Non
     sheet.save(path)
 
 
-def _samples() -> list[photos.Sample]:
-    pixels, truths = photos.load(held_out=True)
+def _samples() -> list[synthetic_photos.SyntheticPhoto]:
+    pixels, truths = synthetic_photos.load(held_out=True)
     rng = np.random.default_rng(7)
     letters = glyphs.load(held_out=True, digits=False)
-    letter = photos.stroke(letters.images[int(np.flatnonzero(letters.characters == "R")[2])])
+    letter = synthetic_photos.stroke(
+        letters.images[int(np.flatnonzero(letters.characters == "R")[2])]
+    )
     several = [strokes.digit(digit, rng) for digit in (2, 0, 4, 7)]
     return [
         _first("coloured", pixels[3], int(truths[3]), "easy"),
         _first("squared", pixels[11], int(truths[11]), "medium"),
         _first("board", pixels[25], int(truths[25]), "medium"),
         _first("cast shadow", strokes.digit(5, rng), 5, "hard"),
-        photos.number(several, [2, 0, 4, 7], level="medium", seed=5),
-        photos.photo(letter, "", level="easy", seed=2),
-        photos.blank(level="medium", seed=4),
+        synthetic_photos.number(several, [2, 0, 4, 7], level="medium", seed=5),
+        synthetic_photos.photo(letter, "", level="easy", seed=2),
+        synthetic_photos.blank(level="medium", seed=4),
     ]
 
 
 def _first(
-    condition: str, digit: photos.Digits28 | photos.Plane, truth: int, level: photos.Level
-) -> photos.Sample:
-    """The first photo of a digit that has a certain paper or light."""
+    condition: str,
+    digit: synthetic_photos.Digits28 | synthetic_photos.Plane,
+    truth: int,
+    level: synthetic_photos.Level,
+) -> synthetic_photos.SyntheticPhoto:
+    """Return the first photo of a digit, by seed, that has a certain paper or light."""
     for seed in range(1_000):
-        sample = photos.photo(digit, truth, level=level, seed=seed)
+        sample = synthetic_photos.photo(digit, truth, level=level, seed=seed)
         if condition in sample.conditions.values():
             return sample
     raise ValueError(f"No photo of a thousand has {condition}.")
 
 
-def _draw(sheet: Image.Image, left: int, sample: photos.Sample, result: Result) -> None:
-    """The photo, the frames below it, and below these what was said."""
+def _draw(
+    sheet: Image.Image, left: int, sample: synthetic_photos.SyntheticPhoto, result: Result
+) -> None:
+    """Draw a photo, its frames below it, and the result below these."""
     draw = ImageDraw.Draw(sheet)
     picture = Image.open(io.BytesIO(sample.data)).convert("RGB")
     turned = image.decode(sample.data)
@@ -87,8 +94,8 @@ def _draw(sheet: Image.Image, left: int, sample: photos.Sample, result: Result) 
     top = _HEIGHT + _FRAME + 18
     draw.text((left, top), result.text or "nothing", fill=_INK, font=font)
     least = min((digit.confidence for digit in result.digits), default=None)
-    said = result.reason.replace("_", " ") if result.reason else f"{least:.1%} sure"
-    draw.text((left, top + 26), said, fill=_FAINT, font=small)
+    caption = result.reason.replace("_", " ") if result.reason else f"{least:.1%} sure"
+    draw.text((left, top + 26), caption, fill=_FAINT, font=small)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How long one request takes: through the real handler, event in, response out, on one core.
+"""Latency of the HTTP function's handler, from event to response, on one core.
 
     python -m benchmarks.latency
     python -m benchmarks.latency --rounds 300 --record
 
-Each size of picture beside what Pillow alone needs to decode it, in turns; and the preprocessing
-without anything around it: decoding, telling ink from paper, the frame of the largest mark.
+Each size of picture is compared with the time that Pillow alone needs to decode it. Preprocessing
+is also measured alone: decoding, binarisation, and the frame of the largest mark.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import typer
 from PIL import Image
 
 from benchmarks import samples, side_by_side
-from benchmarks.functions import Function
-from benchmarks.side_by_side import Bar, Row, timed
+from benchmarks.functions import LambdaFunction
+from benchmarks.side_by_side import Series, Target, timed
 from digits import image, preprocess
 from digits.quiet import nothing_on_stderr
 from infra.local.events import of_gateway
@@ -36,23 +36,23 @@ TENSORFLOW = "TensorFlow's handler, 28×28 PNG"
 DECODED = {MEGAPIXEL: "decoding a 1 MP PNG", JPEG: "draft-decoding a 12 MP JPEG"}
 FROM_BASE64 = "the same and base64"
 BARS = {
-    HANDLER.format(PNG): (Bar("median", "≤", 1.5), Bar("p99", "≤", 4)),
-    HANDLER.format(MEGAPIXEL): (Bar("ratio", "≤", 1.6, DECODED[MEGAPIXEL]),),
-    HANDLER.format(JPEG): (Bar("ratio", "≤", 1.6, FROM_BASE64),),
-    PREPROCESSING.format(PNG): (Bar("median", "≤", 0.5),),
-    PREPROCESSING.format(MEGAPIXEL): (Bar("ratio", "≤", 1.5, DECODED[MEGAPIXEL]),),
-    PREPROCESSING.format(JPEG): (Bar("ratio", "≤", 1.4, DECODED[JPEG]),),
+    HANDLER.format(PNG): (Target("median", "≤", 1.5), Target("p99", "≤", 4)),
+    HANDLER.format(MEGAPIXEL): (Target("ratio", "≤", 1.6, DECODED[MEGAPIXEL]),),
+    HANDLER.format(JPEG): (Target("ratio", "≤", 1.6, FROM_BASE64),),
+    PREPROCESSING.format(PNG): (Target("median", "≤", 0.5),),
+    PREPROCESSING.format(MEGAPIXEL): (Target("ratio", "≤", 1.5, DECODED[MEGAPIXEL]),),
+    PREPROCESSING.format(JPEG): (Target("ratio", "≤", 1.4, DECODED[JPEG]),),
 }
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="Of all ways in turns.", min=1)] = 100,
+    rounds: Annotated[int, typer.Option(help="Number of rounds.", min=1)] = 100,
     tensorflow: Annotated[
-        bool, typer.Option(help="The reference on TensorFlow, too; importing it takes a while.")
+        bool, typer.Option(help="Also measure the reference on TensorFlow, which loads slowly.")
     ] = True,
-    record: side_by_side.Record = False,
+    record: side_by_side.RecordOption = False,
 ) -> None:
-    """Time every way in turns and print the table."""
+    """Measure all implementations in each round and print the table."""
     side_by_side.on_one_core()
     files = {
         PNG: samples.small(100),
@@ -60,29 +60,29 @@ def main(
         JPEG: [samples.large_jpeg(number) for number in range(5)],
     }
     with nothing_on_stderr():
-        handler = Function("http_api", {"DIGITS_MODELS": ""})
+        handler = LambdaFunction("http_api", {"DIGITS_MODELS": ""})
         handler(_event(files[PNG][0], "image/png"))
-        ways = {
+        measurements = {
             HANDLER.format(name): _each(handler, [_event(it, _type(name)) for it in data])
             for name, data in files.items()
         }
         if tensorflow:
-            ways[TENSORFLOW] = _each(_reference(), [_event(it, "") for it in files[PNG]])
-    ways[DECODED[MEGAPIXEL]] = _each(_decode, files[MEGAPIXEL])
-    ways[DECODED[JPEG]] = _each(_draft, files[JPEG])
+            measurements[TENSORFLOW] = _each(_reference(), [_event(it, "") for it in files[PNG]])
+    measurements[DECODED[MEGAPIXEL]] = _each(_decode, files[MEGAPIXEL])
+    measurements[DECODED[JPEG]] = _each(_draft, files[JPEG])
     encoded = [base64.b64encode(data).decode() for data in files[JPEG]]
-    ways[FROM_BASE64] = _each(lambda text: _draft(base64.b64decode(text)), encoded)
+    measurements[FROM_BASE64] = _each(lambda text: _draft(base64.b64decode(text)), encoded)
     for name, data in files.items():
-        ways[PREPROCESSING.format(name)] = _each(_preprocess, data)
-    # What TensorFlow brought is not searched for garbage at the others' expense.
+        measurements[PREPROCESSING.format(name)] = _each(_preprocess, data)
+    # Otherwise garbage collection would also visit TensorFlow's objects, in all measurements.
     gc.collect()
     gc.freeze()
-    times = side_by_side.in_turns({name: timed(way) for name, way in ways.items()}, rounds)
+    times = side_by_side.in_turns({name: timed(way) for name, way in measurements.items()}, rounds)
     rows = [
-        Row(name, them, "ms", BARS.get(name, ()), _against(name, tensorflow))
+        Series(name, them, "ms", BARS.get(name, ()), _against(name, tensorflow))
         for name, them in times.items()
     ]
-    side_by_side.tell("latency", "one request, one core", rows, record=record)
+    side_by_side.report("latency", "one request, one core", rows, record=record)
 
 
 def _against(name: str, tensorflow: bool) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def _against(name: str, tensorflow: bool) -> tuple[str, ...]:
 
 
 def _each(action: Callable[[Any], object], inputs: list[Any]) -> Callable[[], object]:
-    """The action on the next input, over and over."""
+    """Return a function that calls the action with the next input, cyclically."""
     following = cycle(inputs)
     return lambda: action(next(following))
 
@@ -115,7 +115,7 @@ def _decode(data: bytes) -> None:
 
 
 def _draft(data: bytes) -> None:
-    """At 1/8 scale and in grey, straight from the JPEG's coefficients."""
+    """Decode at 1/8 scale and in grey, from the JPEG's coefficients."""
     picture = Image.open(io.BytesIO(data))
     picture.draft("L", (picture.width // 8, picture.height // 8))
     picture.load()

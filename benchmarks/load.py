@@ -1,13 +1,14 @@
-"""Is anything lost under load? Images by S3 and calls by HTTP in the local cloud, with faults.
+"""Load test with injected faults: images in S3 and HTTP calls, in the local cloud.
 
     python -m benchmarks.load                20,000 images and 20,000 calls
     python -m benchmarks.load --count 500
 
-The real template in the local cloud, on MNIST's test images as PNG files. By S3: of a hundred, one
-is no image, one is overwritten and one deleted at once, and the function's process is killed now
-and then, in the middle of what it does. In the end every object must have the label of its current
-version. By HTTP: 16 clients; one call in a hundred is no image; again the process is killed. Speed
-is the local cloud's more than the functions'; what counts is what is lost, and memory.
+The template is deployed to the local cloud; the images are MNIST's test images as PNG files. In S3,
+one object of a hundred is not an image, one is overwritten and one is deleted immediately, and the
+function's process is killed several times during its work. In the end, each object must have the
+label of its current version. Over HTTP, 16 clients send calls, one of a hundred without an image,
+and the process is killed, too. The figures that matter are lost labels and memory; throughput is
+mostly that of the local cloud.
 """
 
 from __future__ import annotations
@@ -43,38 +44,40 @@ from infra.local.processes import Processes, end_once
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CLIENTS = 16
-ONE_IN = 100  # of each kind of fault
-VISIBILITY_SECONDS = 20  # not the template's 360, or each kill would cost the run six minutes
+CLIENTS = 16  # concurrent HTTP calls or uploads
+ONE_IN = 100  # one object or call of this many has each kind of fault
+VISIBILITY_SECONDS = 20  # instead of the template's 360, which each kill would wait for
 UNTHROTTLED = {"ThrottleRate": "10000", "ThrottleBurst": "5000", "DailyQuota": "1000000"}
 console = Console(soft_wrap=True, highlight=False)
 
 
 @dataclass
-class Watched:
-    """What was seen of the functions' processes: resident megabytes by process, and the kills."""
+class ProcessLog:
+    """Samples of a function's processes: resident megabytes by process id, and number of kills."""
 
     megabytes: dict[int, list[float]] = field(default_factory=dict)
     kills: int = 0
 
     def growth(self) -> str:
-        """Of the process that lived longest: after a quarter of its life, and at its end."""
+        """Format the longest-lived process' memory, after a quarter of its life and at its end."""
         lives = max(self.megabytes.values(), key=len, default=[])
         if len(lives) < 4:
-            return "too short to tell"
+            return "too few samples"
         return f"{lives[len(lives) // 4]:.0f} → {lives[-1]:.0f} MB"
 
 
 def main(
-    count: Annotated[int, typer.Option(help="Images, and calls.")] = 20_000,
-    kills: Annotated[int, typer.Option(help="Of the function's process, in each part.")] = 5,
-    port: Annotated[int, typer.Option(help="Of the local cloud.")] = 4577,
-    record: side_by_side.Record = False,
+    count: Annotated[int, typer.Option(help="Number of images, and of calls.")] = 20_000,
+    kills: Annotated[
+        int, typer.Option(help="Kills of the function's process, in S3 and over HTTP each.")
+    ] = 5,
+    port: Annotated[int, typer.Option(help="Port of the local cloud.")] = 4577,
+    record: side_by_side.RecordOption = False,
     recorded: Annotated[bool, typer.Option("--recorded", help="Print the last record.")] = False,
 ) -> None:
-    """Print what became of every image and every call."""
+    """Run the load test and print the number of lost labels, errors and other figures."""
     if recorded:
-        raise typer.Exit(_tell_recorded())
+        raise typer.Exit(_show_recorded())
     end_once()
     with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
         cloud = LocalCloud(port)
@@ -93,30 +96,30 @@ def main(
             },
             **{f"HTTP: {name}": it for name, it in _by_http(deployment, pictures, kills).items()},
         }
-    told = {"machine": machine.described(), "figures": figures}
-    _tell(told)
+    record_ = {"machine": machine.described(), "figures": figures}
+    _show(record_)
     if record:
-        side_by_side.keep("load", told)
+        side_by_side.save("load", record_)
     raise typer.Exit(1 if figures["S3: lost or wrong"] or figures["HTTP: 5xx not injected"] else 0)
 
 
-def _tell_recorded() -> int:
-    """Print the last record; the exit status."""
-    told = side_by_side.latest("load")
-    if told is None:
-        console.print("Nothing is recorded yet: python -m benchmarks.load --record")
+def _show_recorded() -> int:
+    """Print the last record; return the exit status."""
+    record_ = side_by_side.latest("load")
+    if record_ is None:
+        console.print("There is no record yet: run python -m benchmarks.load --record.")
         return 1
-    _tell(told)
+    _show(record_)
     return 0
 
 
-def _tell(told: dict[str, Any]) -> None:
+def _show(record_: dict[str, Any]) -> None:
     table = Table("under load", box=box.MARKDOWN)
     table.add_column("figure", justify="right")
-    for name, value in told["figures"].items():
+    for name, value in record_["figures"].items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
     console.print(table)
-    console.print(f"\n{machine.in_words(told['machine'])}\n")
+    console.print(f"\n{machine.in_words(record_['machine'])}\n")
 
 
 def _by_s3(
@@ -137,7 +140,7 @@ def _by_s3(
 
     started = time.perf_counter()
     with (
-        _watching("S3LabelsFunction", kills, len(pictures)) as (watched, ahead),
+        _watch_processes("S3LabelsFunction", kills, len(pictures)) as (processes, ahead),
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         for _ in track(
@@ -167,14 +170,14 @@ def _by_s3(
         "lost or wrong": len(waiting),
         "written besides": max(extra, 0),
         "dead letters": int(dead),
-        "processes killed": watched.kills,
+        "processes killed": processes.kills,
         "images a second": round(len(keys) / seconds),
-        "memory of the function": watched.growth(),
+        "memory of the function": processes.growth(),
     }
 
 
 def _state(s3: S3Client, images: str, labels: str, key: str) -> bool:
-    """Whether the label of `key` speaks of the object's current state."""
+    """Whether the label of `key` is that of the object's current version, or its tombstone."""
     try:
         label = json.loads(s3.get_object(Bucket=labels, Key=label_key(key))["Body"].read())
     except s3.exceptions.NoSuchKey:
@@ -209,7 +212,7 @@ def _by_http(
     started = time.perf_counter()
     times = []
     with (
-        _watching("HttpApiFunction", kills, len(pictures)) as (watched, ahead),
+        _watch_processes("HttpApiFunction", kills, len(pictures)) as (processes, ahead),
         ThreadPoolExecutor(CLIENTS) as threads,
     ):
         answers = threads.map(post, range(len(pictures)))
@@ -226,22 +229,25 @@ def _by_http(
         "calls": len(pictures),
         **{f"status {status}": number for status, number in sorted(statuses.items())},
         "wrong digits, not marked": wrong,
-        "processes killed": watched.kills,
-        # A killed process takes with it the calls that it was answering.
-        "5xx not injected": max(failed - watched.kills * CLIENTS, 0),
+        "processes killed": processes.kills,
+        # A kill fails the calls that the process was answering.
+        "5xx not injected": max(failed - processes.kills * CLIENTS, 0),
         "calls a second": round(len(pictures) / seconds),
         "milliseconds, median": round(float(np.median(times)), 1),
         "milliseconds, p99": round(float(np.percentile(times, 99)), 1),
-        "memory of the function": watched.growth(),
+        "memory of the function": processes.growth(),
     }
 
 
 @contextmanager
-def _watching(
+def _watch_processes(
     function: str, kills: int, total: int
-) -> Iterator[tuple[Watched, Callable[[int], None]]]:
-    """Sample the memory of a function's processes, and kill one as the work gets ahead."""
-    watched, over = Watched(), threading.Event()
+) -> Iterator[tuple[ProcessLog, Callable[[int], None]]]:
+    """Sample the memory of a function's processes, and kill one at regular points of progress.
+
+    Yields the samples, and a function to report the number of completed items with.
+    """
+    processes, over = ProcessLog(), threading.Event()
     name = f"AWS_LAMBDA_FUNCTION_NAME={STACK}-{function}-".encode()
     moments = [total * (it + 1) // (kills + 1) for it in range(kills)]
     reached = 0
@@ -250,12 +256,12 @@ def _watching(
         while not over.wait(0.5):
             running = machine.resident_megabytes("environ", name)
             for pid, megabytes in running.items():
-                watched.megabytes.setdefault(pid, []).append(megabytes)
+                processes.megabytes.setdefault(pid, []).append(megabytes)
             if moments and reached >= moments[0] and running:
                 moments.pop(0)
                 with suppress(ProcessLookupError):
                     os.kill(random.choice(list(running)), signal.SIGKILL)  # noqa: S311
-                    watched.kills += 1
+                    processes.kills += 1
 
     def ahead(done: int) -> None:
         nonlocal reached
@@ -264,21 +270,21 @@ def _watching(
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield watched, ahead
+        yield processes, ahead
     finally:
         over.set()
         thread.join()
 
 
 def _pictures(count: int) -> list[tuple[bytes, int]]:
-    """PNG files of MNIST's test images, over and over, and their digits."""
+    """Return `count` PNG files of MNIST's test images, repeated if needed, and their digits."""
     images, truths = mnist.test_images()
     files = [mnist.png(image) for image in images[:count]]
     return [(files[it % len(files)], int(truths[it % len(files)])) for it in range(count)]
 
 
 def _lift_limits(cloud: LocalCloud) -> None:
-    """The usage plan's, which the local cloud takes from the parameters' defaults."""
+    """Raise the usage plan's limits; the local cloud ignores the parameters for them."""
     gateway = cloud.client("apigateway")
     operations = {
         "/throttle/rateLimit": UNTHROTTLED["ThrottleRate"],

@@ -1,4 +1,4 @@
-"""Which machine a figure was measured on, when, and how much memory its processes take."""
+"""Describe the machine of a measurement, and measure memory and time of its processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 
 
 def described() -> dict[str, str | float]:
-    """The processor, its cores and how many are asked for, the system and the UTC date."""
+    """Return the processor, cores, load average, system, Python version and UTC date."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count() or 0,
@@ -22,14 +22,14 @@ def described() -> dict[str, str | float]:
     }
 
 
-def in_words(told: dict[str, str | float]) -> str:
-    """What `described` gave, as a line under a table."""
-    load = f" at a load of {told['load']}" if "load" in told else ""
-    return f"{told['cores']} cores of {told['cpu']}{load}, {told['date']}"
+def in_words(machine: dict[str, str | float]) -> str:
+    """Format the result of `described` as a line under a table."""
+    load = f" at a load of {machine['load']}" if "load" in machine else ""
+    return f"{machine['cores']} cores of {machine['cpu']}{load}, {machine['date']}"
 
 
 def resident_megabytes(file: Literal["cmdline", "environ"], words: bytes) -> dict[int, float]:
-    """Resident megabytes, by process, of those in whose /proc file the words stand (Linux)."""
+    """Return the resident megabytes of the processes whose /proc file contains `words` (Linux)."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is not ours
@@ -40,7 +40,7 @@ def resident_megabytes(file: Literal["cmdline", "environ"], words: bytes) -> dic
 
 
 def processor_milliseconds(process: int) -> float:
-    """Processor time that all threads of a process have used so far (Linux)."""
+    """Return the processor time that all threads of a process have used so far (Linux)."""
     threads = Path(f"/proc/{process}/task").glob("*/schedstat")
     return sum(int(path.read_text().split()[0]) for path in threads) / 1e6
 

@@ -1,10 +1,10 @@
-"""The most memory that one picture takes, for every format, at the published limits.
+"""Peak memory for one picture of each format at the published limits, and of `labels collect`.
 
     python -m benchmarks.memory
 
-Each in a process of its own that imports the recogniser, loads the model, reads the one picture and
-tells the most that was ever resident (Linux). Pictures are noise, the worst that an encoder can be
-given. And what `digits labels collect` takes, which is to be the same for any number of labels.
+Each picture is classified in a new process, which loads the model and prints its peak resident
+memory (Linux). The pictures are noise, which compresses worst. `digits labels collect` is measured
+with two numbers of labels, because its memory must not depend on the number.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 from rich.progress import track
 
 from benchmarks import mnist, side_by_side
-from benchmarks.side_by_side import Bar, Row
+from benchmarks.side_by_side import Series, Target
 from digits import Classifier
 from digits.image import MAX_PIXELS, MAX_PIXELS_JPEG
 from digits.labels.label import Source, label, label_key
@@ -34,7 +34,7 @@ from infra.local.processes import Processes
 
 FLOOR = "28×28 PNG"
 BIG_JPEG = "50 MP JPEG"
-COLLECTED = (2_000, 10_000)  # labels; a thousand are in work at once
+COLLECTED = (2_000, 10_000)  # labels; the command processes a thousand at once
 LABELS = "labels"
 _READ = """
 from digits import Classifier, bundle
@@ -46,14 +46,15 @@ from digits.cli import main
 with suppress(SystemExit):
     main(["labels", "collect", *sys.argv[1:]])
 """
-# By itself: what the system reports of an ended process counts what it was forked from.
-_TOLD = """
+# The process prints its own peak: the peak that the system reports of an ended child process
+# includes that of the process which it was forked from.
+_PRINT_PEAK = """
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """
 
 
-def main(record: side_by_side.Record = False) -> None:
-    """Read one picture of each kind and print the table."""
+def main(record: side_by_side.RecordOption = False) -> None:
+    """Measure one picture of each kind, and the command, and print the table."""
     rows = []
     with TemporaryDirectory() as folder:
         for name, form, mode, pixels, options in track(
@@ -61,17 +62,17 @@ def main(record: side_by_side.Record = False) -> None:
         ):
             path = Path(folder) / "picture"
             _save(path, form, mode, pixels, options)
-            bar = Bar("median", "≤", 300 if name == BIG_JPEG else 400)
-            rows.append(Row(name, [_most(_READ, str(path))], "MB", (bar,), (FLOOR,)))
+            bar = Target("median", "≤", 300 if name == BIG_JPEG else 400)
+            rows.append(Series(name, [_most(_READ, str(path))], "MB", (bar,), (FLOOR,)))
     some, many = (f"collecting {count:,} labels" for count in COLLECTED)
     for name, most in zip((some, many), _collecting(), strict=True):
-        bars = (Bar("ratio", "≤", 1.1, some),) if name == many else ()
-        rows.append(Row(name, [most], "MB", bars))
-    side_by_side.tell("memory", "the most memory", rows, record=record)
+        bars = (Target("ratio", "≤", 1.1, some),) if name == many else ()
+        rows.append(Series(name, [most], "MB", bars))
+    side_by_side.report("memory", "the most memory", rows, record=record)
 
 
 def _kinds() -> list[tuple[str, str, str, int, dict[str, object]]]:
-    """Name, format, mode, pixels and how to save."""
+    """Return name, format, mode, number of pixels and options of saving of each kind."""
     return [
         (FLOOR, "PNG", "L", 784, {}),
         (BIG_JPEG, "JPEG", "RGB", MAX_PIXELS_JPEG, {"quality": 60}),
@@ -97,20 +98,20 @@ def _save(path: Path, form: str, mode: str, pixels: int, options: dict[str, obje
 
 
 def _most(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> float:
-    """Megabytes that a new process takes while it runs a script."""
+    """Return the peak megabytes of a new process that runs a script."""
     done = subprocess.run(  # noqa: S603 - ours
-        [sys.executable, "-c", f"import sys\n{script}{_TOLD}", *arguments],
+        [sys.executable, "-c", f"import sys\n{script}{_PRINT_PEAK}", *arguments],
         capture_output=True,
         text=True,
         check=True,
         timeout=300,
         env=env,
     )
-    return int(done.stdout.splitlines()[-1]) * 1024 / 1e6  # it tells kibibytes
+    return int(done.stdout.splitlines()[-1]) * 1024 / 1e6  # /proc has kibibytes
 
 
 def _collecting() -> Iterator[float]:
-    """Megabytes of the command, over a bucket of `COLLECTED` labels, one after the other."""
+    """Yield the peak megabytes of the command for each of the numbers of labels `COLLECTED`."""
     with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
         cloud = LocalCloud(free_port())
         state = Path(folder) / "state"
@@ -135,7 +136,7 @@ def _collecting() -> Iterator[float]:
             out = Path(folder) / "labels.parquet"
             yield _most(_COLLECT, f"s3://{LABELS}", "--out", str(out), env=cloud.env)
             if pyarrow.parquet.read_metadata(out).num_rows != count:
-                raise RuntimeError(f"The table has not {count:,} lines.")
+                raise RuntimeError(f"{out.name} does not have {count:,} rows.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""MNIST's test images as people have them: uint8 pixels, and PNG files."""
+"""MNIST's test images as uint8 pixels and as PNG files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from training_job import data
 
 @cache
 def test_images() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Images (10000, 28, 28), white on black, and labels (10000,): uncompressed once."""
+    """Return images, uint8 (10000, 28, 28), white on black, and labels, uint8 (10000,)."""
     with np.load(data.BUNDLED, allow_pickle=False) as arrays:
         return arrays["x_test"], arrays["y_test"]
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of grey pixels (height, width)."""
+    """Encode grey pixels, uint8 (height, width), as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

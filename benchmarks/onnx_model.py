@@ -1,6 +1,6 @@
-"""The Keras network of a bundle in ONNX, for the runtime that ours is measured against.
+"""Convert the Keras network of a bundle to ONNX, for the comparison with ONNX Runtime.
 
-Written node by node: the converters for it lag behind Keras 3.
+The graph is built node by node, because converters do not support this version of Keras 3.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ OPSET = 17
 
 
 def write(keras_file: Path, onnx_file: Path) -> None:
-    """Write a network of convolutions, from images (n, 28, 28, 1) to its logits (n, 10).
+    """Convert a Keras file; the ONNX network maps images (n, 28, 28, 1) to logits (n, 10).
 
     Raises
     ------
     NotImplementedError
-        If it has a layer of another kind.
+        If the network has a layer of a type that is not supported.
     """
     graph = _Graph()
     for layer in keras.models.load_model(keras_file, compile=False).layers:
@@ -42,7 +42,7 @@ def write(keras_file: Path, onnx_file: Path) -> None:
 
 
 class _Graph:
-    """Nodes in the order of the layers. ONNX has channels first."""
+    """Builds ONNX nodes in the order of the layers. ONNX has channels first, Keras last."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -51,7 +51,7 @@ class _Graph:
         self._node("Transpose", perm=[0, 3, 1, 2])
 
     def add(self, layer: layers.Layer) -> None:
-        """Append a layer of a network as it is served."""
+        """Append a layer, in inference mode."""
         name, arrays = layer.name, layer.get_weights()
         if isinstance(layer, layers.Conv2D):
             kernel, *bias = arrays
@@ -71,7 +71,7 @@ class _Graph:
             self._node("Gemm", name, *arrays)
             self._activation(layer)
         elif not isinstance(layer, (layers.Dropout, layers.Softmax)):
-            raise NotImplementedError(f"{type(layer).__name__} is not written to ONNX.")
+            raise NotImplementedError(f"{type(layer).__name__} is not supported; add it here.")
 
     def _activation(self, layer: layers.Layer) -> None:
         if layer.activation is keras.activations.relu:

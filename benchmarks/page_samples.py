@@ -1,9 +1,9 @@
-"""Pages to measure with, drawn and photographed by code: what stands on each is known.
+"""Render pages for benchmarks, with their truth.
 
-Digits, signs and print are those of `training_job.synthesis` that are held out of training, and
-doodles are this module's own. So are the layouts and the camera: a reader that has learnt from
-synthetic scenes has not seen how these are made. Chances and ranges were chosen by eye, to look as
-real pictures of these kinds do; lengths are pixels. A kind and a number always give the same page.
+Digits, signs and print are the held-out ones of `training_job.synthesis`. Doodles, layouts and the
+rendering of photos are those of this module, so that a reader trained on synthetic scenes has not
+seen them. Probabilities and ranges were chosen by eye, to look like real pictures of each kind.
+Lengths are pixels. A kind and a number always give the same page.
 """
 
 from __future__ import annotations
@@ -19,34 +19,38 @@ from PIL import Image, ImageDraw, ImageFilter
 from benchmarks import mnist
 from benchmarks.samples import LARGE_JPEG
 from digits.results import Mode
-from training_job import photos, strokes
+from training_job import strokes, synthetic_photos
 from training_job.synthesis import marks, printed
-from training_job.synthesis.marks import Mark
-from training_job.synthesis.pages import Page
+from training_job.synthesis.marks import DrawnMark
+from training_job.synthesis.pages import PageLayers
 
 Rng = np.random.Generator
-Drawn = tuple[Page, str]
-"""A page, and what is written on it, line by line."""
+DrawnPage = tuple[PageLayers, str]
+"""A page and its text, line by line."""
 Span = tuple[float, float]
 
-_MARGIN = 0.08  # of a page's side, on each side
-_LIGHTS = {"even": 0.4, "gradient": 0.35, "soft shadow": 0.2, "cast shadow": 0.05}
-_PENS = (0.05, 0.15)  # range of the width of a page's pen, in heights of a digit
-_THINNEST = 1.8  # pixels of a pen's width
-_LIKE = 1.4  # times wider or narrower than the page's pen that a digit's strokes may be
-_COARSER = 8  # pixels of a picture for each of its light, which changes slowly
+_MARGIN = 0.08  # margin on each side, as a share of a page's side
+_LIGHTS = {"even": 0.4, "gradient": 0.35, "soft shadow": 0.2, "cast shadow": 0.05}  # shares
+_PENS = (0.05, 0.15)  # log-uniform range of the width of a page's pen, in heights of a digit
+_THINNEST = 1.8  # pixels; smallest width of a pen
+_LIKE = 1.4  # largest ratio between the width of a digit's strokes and of the page's pen
+_COARSER = 8  # light is computed for blocks of 8×8 pixels, because it changes slowly
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One picture to read.
+class PageSample:
+    """One picture with its truth.
 
     Attributes
     ----------
+    kind : str
+        The kind of page, one of `KINDS`, or the kind of a real picture.
     data : bytes
-        Of the file.
+        The image file.
     text : str
-        What is written, line by line; empty where there is no digit.
+        The text, line by line; empty if there is no digit.
+    mode : Mode
+        How to classify it.
     """
 
     kind: str
@@ -57,23 +61,23 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Camera:
-    """How a kind of page is written and photographed.
+    """How the pages of a kind are photographed.
 
     Attributes
     ----------
     turn : float
-        Degrees that the page may be turned, either way.
+        Largest rotation of the page in both directions, degrees.
     dark : tuple of two float
-        Range of the share of light that ink takes.
+        Range of the share of light that ink absorbs.
     grain : float
-        Share of the ink that the paper's grain leaves out at most, as of a pencil's.
+        Largest share of the ink that the paper's grain leaves out, as with a pencil.
     noise : tuple of two float
-        Range of its standard deviation, grey levels.
+        Range of the noise's standard deviation, grey levels.
     quality : tuple of two int
-        Range of the JPEG file's.
+        Range of the JPEG quality.
     inside : float
-        Share of the page's sides that the picture shows; from 1 on, it shows the whole page and
-        what it lies on.
+        Share of the page's sides that the picture shows; at 1 or more it shows the whole page and
+        some background.
     """
 
     turn: float = 3
@@ -86,13 +90,13 @@ class _Camera:
 
 @dataclass(frozen=True)
 class _Kind:
-    draw: Callable[[Rng], Drawn]
+    draw: Callable[[Rng], DrawnPage]
     camera: _Camera = _Camera()
     mode: Mode = "multiple"
 
 
-def sample(kind: str, number: int) -> Sample:
-    """The page of a kind, one of `KINDS`, that a number stands for."""
+def sample(kind: str, number: int) -> PageSample:
+    """Render page number `number` of a kind, one of `KINDS`."""
     rng = np.random.default_rng([number, *kind.encode()])
     if kind == _STRIP:
         return _strip(rng)
@@ -101,68 +105,74 @@ def sample(kind: str, number: int) -> Sample:
     picture = _photographed(page, what.camera, rng)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=int(rng.integers(*what.camera.quality)))
-    return Sample(kind, buffer.getvalue(), text, what.mode)
+    return PageSample(kind, buffer.getvalue(), text, what.mode)
 
 
-def _strip(rng: Rng) -> Sample:
-    """MNIST's test digits side by side, as they are."""
+def _strip(rng: Rng) -> PageSample:
+    """Return 5 to 40 of MNIST's test images side by side, unchanged."""
     images, labels = mnist.test_images()
     chosen = rng.integers(0, len(images), rng.integers(5, 41))
     text = "".join(map(str, labels[chosen]))
-    return Sample(_STRIP, mnist.png(np.hstack(list(images[chosen]))), text)
+    return PageSample(_STRIP, mnist.png(np.hstack(list(images[chosen]))), text)
 
 
-def _sheet(height: int, width: int) -> Page:
+def _sheet(height: int, width: int) -> PageLayers:
     ink, print_ = np.zeros((2, height, width), np.float32)
-    return Page(ink, np.zeros((height, width), np.uint16), print_, np.ones_like(ink))
+    return PageLayers(ink, np.zeros((height, width), np.uint16), print_, np.ones_like(ink))
 
 
 def _sides(rng: Rng, shortest: float, longest: float) -> tuple[int, int]:
-    """Height and width of a page whose longer side is in that range, upright or lying."""
+    """Choose height and width of a portrait or landscape page, its longer side in a range."""
     long = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
     sides = round(long), round(long * rng.uniform(0.6, 1))
     return sides if rng.random() < 0.6 else sides[::-1]
 
 
-class _Hand:
-    """Who writes a page, with one pen."""
+class _Writer:
+    """Writes the marks of one page, all with a pen of the same width."""
 
     def __init__(self, rng: Rng) -> None:
         self._rng = rng
         self._pen = np.exp(rng.uniform(*np.log(_PENS)))
 
-    def digit(self, height: float) -> Mark:
-        """A digit in strokes about as wide as the pen."""
+    def digit(self, height: float) -> DrawnMark:
+        """Draw a digit whose strokes are about as wide as the pen."""
         pen = max(self._pen * height, _THINNEST)
         while True:
             mark = marks.digit(height, self._rng, held_out=True)
             if pen / _LIKE < _stroke_width(mark.plane) < pen * _LIKE:
                 return mark
 
-    def sign(self, height: float) -> Mark:
-        """A sign, no smaller than a dot of the pen."""
+    def sign(self, height: float) -> DrawnMark:
+        """Draw a sign, no smaller than a dot of the pen."""
         pen = max(self._pen * height, _THINNEST)
         while True:
             mark = marks.sign(height, self._rng, held_out=True)
             if mark.plane.sum() > 0.6 * pen**2:
                 return mark
 
-    def digits(self, height: float, count: int) -> list[Mark]:
-        """As many of them."""
+    def digits(self, height: float, count: int) -> list[DrawnMark]:
+        """Draw `count` digits."""
         return [self.digit(height) for _ in range(count)]
 
 
 def _stroke_width(plane: NDArray[np.float32]) -> float:
-    """Mean width of strokes, pixels: of their two edges each is as long as they are."""
+    """Return the mean width of strokes, pixels: their area divided by half the length of edges."""
     padded = np.pad(plane, 1)
     slope = np.hypot(np.diff(padded, axis=0)[:, 1:], np.diff(padded, axis=1)[1:])
     return float(2 * plane.sum() / slope.sum())
 
 
 def _row(
-    page: Page, items: Sequence[Mark], left: float, base: float, height: float, gap: float, rng: Rng
+    page: PageLayers,
+    items: Sequence[DrawnMark],
+    left: float,
+    base: float,
+    height: float,
+    gap: float,
+    rng: Rng,
 ) -> str:
-    """Write marks side by side on a baseline, `gap` apart; gives their text."""
+    """Write marks side by side on a baseline, about `gap` pixels apart; return their text."""
     for mark in items:
         top = base + (mark.top - 1) * height + rng.normal(0, 0.03) * height
         page.write(mark, left, top)
@@ -170,8 +180,8 @@ def _row(
     return "".join(mark.text for mark in items)
 
 
-def _rows(page: Page, rows: Sequence[Sequence[Mark]], height: float, rng: Rng) -> str:
-    """Write a block of lines somewhere on the page, each beginning near the left of the block."""
+def _rows(page: PageLayers, rows: Sequence[Sequence[DrawnMark]], height: float, rng: Rng) -> str:
+    """Write a block of left-aligned text lines at a random place; return their text."""
     tall, wide = page.ink.shape
     gap = rng.uniform(0.08, 0.35) * height
     lengths = [sum(mark.plane.shape[1] + gap for mark in row) for row in rows]
@@ -187,49 +197,49 @@ def _rows(page: Page, rows: Sequence[Sequence[Mark]], height: float, rng: Rng) -
     )  # fmt: skip
 
 
-def _large(lines: int) -> Callable[[Rng], Drawn]:
-    """A sheet as a telephone sees it: lines of ten digits."""
+def _large(lines: int) -> Callable[[Rng], DrawnPage]:
+    """Return a layout of `lines` text lines of ten digits, on a sheet as large as a phone photo."""
 
-    def draw(rng: Rng) -> Drawn:
+    def draw(rng: Rng) -> DrawnPage:
         page = _sheet(*LARGE_JPEG)
         height = LARGE_JPEG[0] * (1 - 2 * _MARGIN) / lines * rng.uniform(0.4, 0.65)
         height = min(height, 0.05 * LARGE_JPEG[1])
-        hand = _Hand(rng)
-        rows = [hand.digits(height, 10) for _ in range(lines)]
+        writer = _Writer(rng)
+        rows = [writer.digits(height, 10) for _ in range(lines)]
         return page, _rows(page, rows, height, rng)
 
     return draw
 
 
-def _note(rng: Rng, *, signs: float = 0) -> Drawn:
-    """One to eight numbers, one a line; `signs` is the chance of one after a digit."""
+def _note(rng: Rng, *, signs: float = 0) -> DrawnPage:
+    """One to eight numbers, one per line; `signs` is the probability of a sign after a digit."""
     page = _sheet(*_sides(rng, 800, 2_600))
     tall, wide = page.ink.shape
     lengths = rng.integers(2 if signs else 1, 9, rng.integers(1, 9))
     most = max(lengths) * (1 + signs)
     room = 0.84 * min(tall / len(lengths) / 1.5, wide / most, 0.3 * min(tall, wide))
     height = room * rng.uniform(0.5, 0.9)
-    hand, rows = _Hand(rng), []
+    writer, rows = _Writer(rng), []
     for length in lengths:
-        row = hand.digits(height, length)
+        row = writer.digits(height, length)
         after = rng.random(length - 1) < signs
-        after[:1] |= signs > 0  # each line has one at least
+        after[:1] |= signs > 0  # each line has at least one sign
         for place in np.flatnonzero(after)[::-1]:
-            row.insert(place + 1, hand.sign(height))
+            row.insert(place + 1, writer.sign(height))
         rows.append(row)
     return page, _rows(page, rows, height, rng)
 
 
-def _signs(rng: Rng) -> Drawn:
+def _signs(rng: Rng) -> DrawnPage:
     return _note(rng, signs=0.35)
 
 
-def _form(rng: Rng) -> Drawn:
+def _form(rng: Rng) -> DrawnPage:
     return _fields(rng) if rng.random() < 0.6 else _table(rng)
 
 
-def _fields(rng: Rng) -> Drawn:
-    """Printed labels, each with boxes, a comb or a line after it; in some of them a number."""
+def _fields(rng: Rng) -> DrawnPage:
+    """Printed labels, each followed by boxes, a comb or a line; some of them hold a number."""
     page = _sheet(*_sides(rng, 1_200, 2_600))
     tall, wide = page.ink.shape
     count, cells = int(rng.integers(3, 9)), int(rng.integers(4, 11))
@@ -240,7 +250,7 @@ def _fields(rng: Rng) -> Drawn:
     canvas = Image.new("L", (wide, tall))
     draw = ImageDraw.Draw(canvas)
     thick = max(1, round(pitch * rng.uniform(0.02, 0.06)))
-    hand = _Hand(rng)
+    writer = _Writer(rng)
     lines: list[str] = []
     for base in np.linspace(tall * _MARGIN + 1.1 * box, 0.92 * tall, count):
         label = printed.text(height * rng.uniform(0.35, 0.6), int(rng.integers(4, 9)), rng, True)
@@ -256,7 +266,7 @@ def _fields(rng: Rng) -> Drawn:
         written = 0 if lines and rng.random() < 0.3 else int(rng.integers(1, cells + 1))
         number = ""
         for cell in range(written):
-            mark = hand.digit(height)
+            mark = writer.digit(height)
             middle = left + (cell + 0.5) * pitch + rng.normal(0, 0.05) * pitch
             low = base - (box - height) * rng.uniform(0.2, 0.6)
             number += _row(page, [mark], middle - mark.plane.shape[1] / 2, low, height, 0, rng)
@@ -266,8 +276,8 @@ def _fields(rng: Rng) -> Drawn:
     return page, "\n".join(lines)
 
 
-def _table(rng: Rng) -> Drawn:
-    """A ruled table: print above its columns, numbers in some cells, print in others."""
+def _table(rng: Rng) -> DrawnPage:
+    """A ruled table with a printed header row, numbers in some cells and print in others."""
     page = _sheet(*_sides(rng, 1_200, 2_600))
     tall, wide = page.ink.shape
     rows, columns = int(rng.integers(3, 10)), int(rng.integers(2, 6))
@@ -283,7 +293,7 @@ def _table(rng: Rng) -> Drawn:
     for column in range(columns + 1):
         draw.line((left + column * across, top, left + column * across, top + (rows + 1) * down),
                   fill=255, width=thick)  # fmt: skip
-    hand = _Hand(rng)
+    writer = _Writer(rng)
     lines: list[str] = []
     for row in range(rows + 1):
         base, line = top + (row + 0.8) * down, ""
@@ -294,7 +304,7 @@ def _table(rng: Rng) -> Drawn:
                 text = printed.text(0.6 * height, int(rng.integers(2, 6)), rng, True)
                 page.print(text[:, : round(0.8 * across)], x, base - text.shape[0])
             elif chance < 0.8 or not lines:
-                items = hand.digits(height, int(rng.integers(1, 4)))
+                items = writer.digits(height, int(rng.integers(1, 4)))
                 line += _row(page, items, x, base, height, 0.12 * height, rng)
         if line:
             lines.append(line)
@@ -302,8 +312,8 @@ def _table(rng: Rng) -> Drawn:
     return page, "\n".join(lines)
 
 
-def _sizes(rng: Rng) -> Drawn:
-    """Digits of sizes from 1 to 8, loosely in rows, so that their order is plain."""
+def _sizes(rng: Rng) -> DrawnPage:
+    """Digits whose sizes differ by up to a factor of 8, in rows with a clear reading order."""
     page = _sheet(*_sides(rng, 1_200, 2_400))
     tall, wide = page.ink.shape
     largest = rng.uniform(0.22, 0.34) * min(tall, wide)
@@ -317,7 +327,7 @@ def _sizes(rng: Rng) -> Drawn:
     needed = sum(1.25 * max(row) for row in rows)
     scale = min(1, 0.84 * tall / needed)
     top = tall * _MARGIN + rng.uniform(0, 1) * max(0.84 * tall - needed, 0)
-    hand, lines = _Hand(rng), []
+    writer, lines = _Writer(rng), []
     for row in rows:
         high = max(row) * scale
         spare = 0.84 * wide - 1.1 * scale * sum(row)
@@ -325,7 +335,7 @@ def _sizes(rng: Rng) -> Drawn:
         for height in np.multiply(row, scale):
             left += rng.uniform(0.2, 0.9) * spare / len(row)
             base = top + high / 2 + height / 2 + rng.normal(0, 0.1) * (high - height)
-            mark = hand.digit(height)
+            mark = writer.digit(height)
             text += _row(page, [mark], left, base, height, 0, rng)
             left += mark.plane.shape[1]
         lines.append(text)
@@ -333,8 +343,8 @@ def _sizes(rng: Rng) -> Drawn:
     return page, "\n".join(lines)
 
 
-def _doodles(rng: Rng, most: int = 4) -> Drawn:
-    """One doodle, or up to `most`, and no digit."""
+def _doodles(rng: Rng, most: int = 4) -> DrawnPage:
+    """One to `most` doodles, and no digit."""
     page = _sheet(*_sides(rng, 300, 1_600))
     tall, wide = page.ink.shape
     count = int(rng.integers(1, most + 1))
@@ -346,18 +356,18 @@ def _doodles(rng: Rng, most: int = 4) -> Drawn:
         side = rng.uniform(0.35, 0.75) * min(tall, wide / count)
         size = [max(8, round(length * side / max(plane.shape))) for length in plane.shape[::-1]]
         image = Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-        mark = Mark(np.asarray(image).clip(0, 1), "", 0)
+        mark = DrawnMark(np.asarray(image).clip(0, 1), "", 0)
         left = (place + 0.5) * wide / count - size[0] / 2
         page.write(mark, left, rng.uniform(0.12, 0.88) * (tall - size[1]))
     return page, ""
 
 
-def _doodle(rng: Rng) -> Drawn:
+def _doodle(rng: Rng) -> DrawnPage:
     return _doodles(rng, 1)
 
 
-def _cell(rng: Rng) -> Drawn:
-    """A cell of a form, cut out with some of its lines and of its neighbours', without writing."""
+def _cell(rng: Rng) -> DrawnPage:
+    """A cropped cell of a form with some of its ruling lines, without handwriting."""
     height = round(float(np.exp(rng.uniform(np.log(40), np.log(260)))))
     width = round(height * rng.uniform(0.7, 1.5))
     page = _sheet(height, width)
@@ -365,7 +375,7 @@ def _cell(rng: Rng) -> Drawn:
     draw = ImageDraw.Draw(canvas)
     thick = max(1, round(height * rng.uniform(0.01, 0.05)))
     shift = np.array([height, width, height, width]) * rng.uniform(-0.02, 0.14, 4)
-    comb = rng.random() < 0.25  # open above
+    comb = rng.random() < 0.25  # open at the top
     top = height - shift[2] - height / 3 if comb else shift[0]
     lines = (
         (-1, shift[0], width, shift[0]), (-1, height - shift[2], width, height - shift[2]),
@@ -378,7 +388,7 @@ def _cell(rng: Rng) -> Drawn:
     return page, ""
 
 
-# Drawings in a unit square with y down, each some strokes; none looks like a digit or a sign.
+# Drawings in a unit square with y down, each a tuple of strokes; none looks like a digit or sign.
 _DOODLES: tuple[strokes.Skeleton, ...] = (
     (((0.5, 0), (0.05, 0.15), (0, 0.6), (0.5, 1), (1, 0.6), (0.95, 0.15), (0.5, 0)),
      ((0.3, 0.3), (0.31, 0.42)), ((0.7, 0.3), (0.69, 0.42)),
@@ -419,7 +429,7 @@ _PAGES = {
     "signs": _Kind(_signs, _Camera(turn=10)),
     "form": _Kind(_form),
     "sizes": _Kind(_sizes),
-    # The darkest pixel of the faintest is at 60 % of the paper.
+    # The darkest pixels of the faintest ink have 60 % of the paper's brightness.
     "faint": _Kind(_note, _Camera(dark=(0.4, 0.5), grain=0.4, noise=(0.5, 3))),
     "doodles": _Kind(_doodles),
     "doodles, single": _Kind(_doodle, mode="single"),
@@ -429,8 +439,8 @@ _PAGES = {
 KINDS = ("a4", _STRIP, *[kind for kind in _PAGES if kind != "a4"])
 
 
-def _photographed(page: Page, camera: _Camera, rng: Rng) -> Image.Image:
-    """A picture in colours, as large as the page."""
+def _photographed(page: PageLayers, camera: _Camera, rng: Rng) -> Image.Image:
+    """Render a page as a photo in colours, of the same size."""
     drawn = _seen(page, camera, rng)
     height, width = drawn.ink.shape
     paper = rng.uniform(170, 250) * np.array([1, rng.uniform(0.95, 1), rng.uniform(0.85, 1)])
@@ -440,7 +450,9 @@ def _photographed(page: Page, camera: _Camera, rng: Rng) -> Image.Image:
     if camera.grain:
         ink = ink * rng.uniform(1 - camera.grain, 1, ink.shape).astype(np.float32)
     kind = rng.choice(list(_LIGHTS), p=list(_LIGHTS.values()))
-    light = photos.light(height // _COARSER + 1, width // _COARSER + 1, kind, "medium", rng)
+    light = synthetic_photos.light(
+        height // _COARSER + 1, width // _COARSER + 1, kind, "medium", rng
+    )
     lit = _resized(light.astype(np.float32), width, height)
     table = _table_top(height, width, rng)
     tone = rng.uniform(0.8, 1, 3)
@@ -456,8 +468,8 @@ def _photographed(page: Page, camera: _Camera, rng: Rng) -> Image.Image:
     return Image.fromarray((np.asarray(blurred) + noise).clip(0, 255).astype(np.uint8))
 
 
-def _seen(page: Page, camera: _Camera, rng: Rng) -> Page:
-    """The page as it lies before the camera: turned, a little in perspective, wholly in view."""
+def _seen(page: PageLayers, camera: _Camera, rng: Rng) -> PageLayers:
+    """Return the page as the picture shows it: rotated, and slightly in perspective."""
     height, width = page.ink.shape
     angle = np.radians(rng.uniform(-camera.turn, camera.turn))
     cos, sin = np.cos(angle), np.sin(angle)
@@ -473,11 +485,11 @@ def _seen(page: Page, camera: _Camera, rng: Rng) -> Page:
         how = Image.Resampling.BILINEAR
         return np.asarray(image.transform(image.size, Image.Transform.QUAD, quad, how), np.float32)
 
-    return Page(seen(page.ink), page.owner, seen(page.printed), seen(page.sheet), page.texts)
+    return PageLayers(seen(page.ink), page.owner, seen(page.printed), seen(page.sheet), page.texts)
 
 
 def _table_top(height: int, width: int, rng: Rng) -> NDArray[np.float32]:
-    """What a page lies on, grey levels: one tone, with streaks as of wood."""
+    """Render a background in grey levels: one tone with streaks, as of wood."""
     streaks = rng.uniform(-1, 1, (max(2, height // 12), max(2, width // 200))).astype(np.float32)
     tone, depth = rng.uniform(20, 200), rng.uniform(0, 0.25)
     plane = np.float32(tone) * (1 + np.float32(depth) * _resized(streaks, width, height))

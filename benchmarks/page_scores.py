@@ -1,7 +1,7 @@
-"""How right a reading of a page is: four scores, because readings fail differently.
+"""Scores of a reading of a page: exact, strict, accepted, and edit distance.
 
-Line breaks and blanks do not count, for a page may be read in lines of another length. In a truth
-`?` is one handwritten sign that is no digit; as any sign is, it may be read as itself or as `?`.
+Line breaks and blanks are ignored, because a reader may group text lines differently. In a truth,
+`?` is one handwritten sign. A sign counts as correct if it is read as itself or as `?`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ class Score:
     Attributes
     ----------
     exact : bool
-        The digits are right and in order, whatever stands between them.
+        All digits are correct and in order; other characters are ignored.
     strict : bool
-        And every sign is in its place, as itself or as `?`.
+        All digits are correct, and each sign is in its place, as itself or as `?`.
     accepted : bool
-        Nobody was asked to look at it.
+        The reading needs no review.
     edits : int
-        Digits to insert, delete or replace before the reading is right.
+        Edit distance between the digits of the reading and of the truth.
     digits : int
-        Digits of the truth.
+        Number of digits of the truth.
     """
 
     exact: bool
@@ -38,12 +38,12 @@ class Score:
 
     @property
     def accepted_error(self) -> bool:
-        """Wrong, and nobody is asked to look; where there are no digits nothing is right."""
+        """Accepted and not strictly correct; without digits in the truth, accepted at all."""
         return self.accepted and not (self.strict and self.digits > 0)
 
 
 def score(truth: str, text: str, accepted: bool) -> Score:
-    """Compare a reading with the truth.
+    """Score a reading against the truth.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def score(truth: str, text: str, accepted: bool) -> Score:
 
 
 def distance(one: str, other: str) -> int:
-    """Edit distance (Levenshtein): insertions, deletions and replacements."""
+    """Return the edit distance (Levenshtein): insertions, deletions and replacements."""
     row = list(range(len(other) + 1))
     for above, a in enumerate(one, 1):
         new = [above]

@@ -1,20 +1,20 @@
-r"""How well pages of several digits are read, kind by kind: rendered pages, or real ones.
+r"""Accuracy on pages of several digits, by kind of page: rendered pages, or real pictures.
 
     python -m benchmarks.pages                         rendered pages, held out of training
-    python -m benchmarks.pages --kind a4 --count 20    of one kind, and fewer
+    python -m benchmarks.pages --kind a4 --count 20    fewer pages, of one kind
     python -m benchmarks.pages --real FOLDER           real pictures instead, with a labels.csv
-    python -m benchmarks.pages --reference             read by PP-OCRv6, too, picture by picture
-    python -m benchmarks.pages --sheet failures.png    and a contact sheet of what we fail on
-    python -m benchmarks.pages --record                keep the figures, dated
+    python -m benchmarks.pages --reference             also read by PP-OCRv6
+    python -m benchmarks.pages --sheet failures.png    and a contact sheet of our failures
+    python -m benchmarks.pages --record                append the figures to the records
 
 Rendered pages are those of `benchmarks.page_samples`. A folder's labels.csv has the columns file,
-truth and kind; in a truth, a line break is the two characters \n, and ? is one sign that is no
-digit. A folder whose truths are all one digit is read in single mode. A table is of one or of the
-other, and says which.
+truth and kind; in a truth, a line break is the two characters \n, and ? is one sign that is not a
+digit. A folder in which all truths are one digit is read in single mode. The table's title says
+which pictures were read.
 
-Everything is read as `Classifier.classify` reads it, on one core; seconds are of the processor, the
-median, and their ratio is the median of the pictures' own. What the scores mean stands in
-`benchmarks.page_scores`. PP-OCRv6 asks nobody to review its answers, so none count as accepted.
+Pictures are read by `Classifier.classify` on one core. Seconds are the median processor time, and
+their ratio is the median of the ratios per picture. `benchmarks.page_scores` defines the scores.
+PP-OCRv6 has no reject option, so none of its results count as accepted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import contact_sheet, machine, page_samples, page_scores, shares, side_by_side
-from benchmarks.page_samples import Sample
+from benchmarks.page_samples import PageSample
 from benchmarks.page_scores import Score
 from benchmarks.side_by_side import console
 from digits import Classifier, image
@@ -46,19 +46,19 @@ from digits.errors import DigitsError
 from digits.quiet import nothing_on_stderr
 from digits.recognition.pipeline import Recogniser, only_digit
 from digits.registry import bundle
-from training_job.tile_segmenter import kept
+from training_job.tile_segmenter import trained
 
 ROOT = Path(__file__).parents[1]
 OURS, IN_DEVELOPMENT, REFERENCE = "ours", "in development", "PP-OCRv6"
-_READY = ".venvs/rapidocr/.ready"  # what make calls the reference's environment
-_SIDE, _COLUMNS = 420, 4  # pixels of a picture on the contact sheet, and pictures in a row
+_READY = ".venvs/rapidocr/.ready"  # make's target for the reference's environment
+_SIDE, _COLUMNS = 420, 4  # pixels of a picture on the contact sheet, and pictures per row
 _MOST = 120  # pictures on the contact sheet
-_WIDE, _LINES = 64, 6  # characters of a line on it, and lines of a text
+_WIDE, _LINES = 64, 6  # characters per line, and lines per text, on the contact sheet
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a reader made of one picture, and the seconds of the processor that it took."""
+class ReaderOutput:
+    """A reader's output for one picture, and the seconds of processor time that it took."""
 
     text: str
     accepted: bool
@@ -66,51 +66,57 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One picture, and one reader's reading of it."""
+class PageResult:
+    """One picture, and one reader's output for it."""
 
-    sample: Sample
+    sample: PageSample
     reader: str
-    reading: Reading
+    reading: ReaderOutput
 
     @property
     def score(self) -> Score:
-        """Of the reading."""
+        """The scores of the output."""
         return page_scores.score(self.sample.text, self.reading.text, self.reading.accepted)
 
     @property
     def failed(self) -> bool:
-        """Not strictly right; or accepted, where there are no digits."""
+        """Whether the output is not strictly correct, or accepted without digits in the truth."""
         return self.score.accepted_error or bool(self.sample.text and not self.score.strict)
 
 
 class Reader(Protocol):
-    """Reads one picture."""
+    """Something that reads pictures."""
 
-    def __call__(self, sample: Sample, /) -> Reading:
-        """Read it."""
+    def __call__(self, sample: PageSample, /) -> ReaderOutput:
+        """Read one picture."""
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="A bundle.")] = bundle.SHIPPED,
-    count: Annotated[int, typer.Option(min=1, help="Rendered pages of each kind.")] = 50,
-    kind: Annotated[list[str] | None, typer.Option(help="Only this kind; may be repeated.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")] = bundle.SHIPPED,
+    count: Annotated[int, typer.Option(min=1, help="Number of rendered pages per kind.")] = 50,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only pictures of this kind; repeatable.")
+    ] = None,
     real: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Read the real pictures of a folder.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of real pictures to read instead."),
     ] = None,
     in_development: Annotated[
-        bool, typer.Option("--in-development", help="Read by the page reader in development, too.")
+        bool,
+        typer.Option("--in-development", help="Also read with the page reader in development."),
     ] = False,
-    reference: Annotated[bool, typer.Option("--reference", help="Read by PP-OCRv6, too.")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Also read with PP-OCRv6.")
+    ] = False,
     sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to draw what we fail on.")
+        Path | None, typer.Option(metavar="FILE", help="PNG file for a contact sheet of failures.")
     ] = None,
-    record: side_by_side.Record = False,
+    record: side_by_side.RecordOption = False,
     recorded: Annotated[bool, typer.Option("--recorded", help="Print the last records.")] = False,
 ) -> None:
-    """Read every picture, and print the table."""
+    """Read all pictures and print the table."""
     if recorded:
-        _tell_recorded()
+        _show_recorded()
         return
     side_by_side.on_one_core()
     samples, total = _real(real, kind) if real else _rendered(count, kind)
@@ -118,13 +124,13 @@ def main(
         classifier = Classifier(bundle.load(folder))
     readers: dict[str, Reader] = {OURS: lambda sample: _read(classifier, sample)}
     if in_development:
-        pages = kept.recogniser(classifier.judge)
+        pages = trained.recogniser(classifier.judge)
         readers[IN_DEVELOPMENT] = lambda sample: _read_in_development(pages, sample)
     with _pp_ocr() if reference else nullcontext() as other:
         if other:
             readers[REFERENCE] = other
-        answers = [
-            Answer(sample, name, reader(sample))
+        results = [
+            PageResult(sample, name, reader(sample))
             for sample in track(samples, "reading", total, console=console, transient=True)
             for name, reader in readers.items()
         ]
@@ -132,39 +138,39 @@ def main(
         "machine": machine.described(),
         "title": f"real pictures: {real.name}" if real else "rendered pages",
         "model": classifier.manifest.version,
-        "rows": _figures(answers, together=real is not None),
+        "rows": _figures(results, together=real is not None),
     }
     _show(figures)
     if record:
-        side_by_side.keep(f"pages-real-{real.name}" if real else "pages", figures)
+        side_by_side.save(f"pages-real-{real.name}" if real else "pages", figures)
     if sheet:
-        failed = [answer for answer in answers if answer.reader == OURS and answer.failed]
-        failed.sort(key=lambda answer: not answer.score.accepted)
-        tiles = [_tile(answer) for answer in failed[:_MOST]]
+        failed = [result for result in results if result.reader == OURS and result.failed]
+        failed.sort(key=lambda result: not result.score.accepted)
+        tiles = [_tile(result) for result in failed[:_MOST]]
         sheet.write_bytes(contact_sheet.drawn(tiles, _SIDE, _COLUMNS))
         console.print(f"{min(len(failed), _MOST)} of {len(failed)} failures are in {sheet}")
 
 
-def _rendered(count: int, kinds: Sequence[str] | None) -> tuple[Iterator[Sample], int]:
-    """Rendered pages, drawn one by one, and how many there are."""
+def _rendered(count: int, kinds: Sequence[str] | None) -> tuple[Iterator[PageSample], int]:
+    """Return an iterator that renders the pages, and their number."""
     unknown = set(kinds or ()) - set(page_samples.KINDS)
     if unknown:
         raise typer.BadParameter(
-            f"{unknown.pop()} is not a kind of page; give one of {', '.join(page_samples.KINDS)}"
+            f"{unknown.pop()} is not a kind of page; give one of {', '.join(page_samples.KINDS)}."
         )
     chosen = kinds or page_samples.KINDS
     drawn = (page_samples.sample(kind, number) for kind in chosen for number in range(count))
     return drawn, len(chosen) * count
 
 
-def _real(folder: Path, kinds: Sequence[str] | None) -> tuple[Iterator[Sample], int]:
-    """The pictures of a folder, opened one by one, and how many there are."""
+def _real(folder: Path, kinds: Sequence[str] | None) -> tuple[Iterator[PageSample], int]:
+    """Return an iterator that reads the pictures of a folder, and their number."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as stream:
         labels = list(csv.DictReader(stream))
     alone = all(len(label["truth"]) == 1 for label in labels)
     labels = [label for label in labels if not kinds or label["kind"] in kinds]
     pictures = (
-        Sample(
+        PageSample(
             label["kind"],
             (folder / label["file"]).read_bytes(),
             label["truth"].replace("\\n", "\n"),
@@ -175,7 +181,7 @@ def _real(folder: Path, kinds: Sequence[str] | None) -> tuple[Iterator[Sample], 
     return pictures, len(labels)
 
 
-def _read_in_development(pages: Recogniser, sample: Sample) -> Reading:
+def _read_in_development(pages: Recogniser, sample: PageSample) -> ReaderOutput:
     started = time.process_time()
     try:
         picture = image.decode(sample.data)
@@ -191,23 +197,23 @@ def _read_in_development(pages: Recogniser, sample: Sample) -> Reading:
         for line in lines
     )
     accepted = all(mark.accepted for line in lines for mark in line) and bool(lines) and not doubt
-    return Reading(text, accepted, time.process_time() - started)
+    return ReaderOutput(text, accepted, time.process_time() - started)
 
 
-def _read(classifier: Classifier, sample: Sample) -> Reading:
+def _read(classifier: Classifier, sample: PageSample) -> ReaderOutput:
     started = time.process_time()
     try:
         result = classifier.classify(sample.data, mode=sample.mode)
         text, accepted = result.text or "", not result.needs_review
     except DigitsError:  # a picture that cannot be read is read as nothing
         text, accepted = "", False
-    return Reading(text, accepted, time.process_time() - started)
+    return ReaderOutput(text, accepted, time.process_time() - started)
 
 
 @contextmanager
 def _pp_ocr() -> Iterator[Reader]:
-    """PP-OCRv6 in a process of its own, in an environment that is made when it is missing."""
-    # This process runs in the environment for development, so that one must not be made anew.
+    """Run PP-OCRv6 in a process with its own environment, which make creates if it is missing."""
+    # make must not rebuild the development environment, in which this process runs.
     make = ["make", "--silent", "--old-file=.venv/.ready", _READY]
     subprocess.run(make, cwd=ROOT, check=True)  # noqa: S603 - ours
     python = (ROOT / _READY).with_name("bin") / "python"
@@ -216,30 +222,30 @@ def _pp_ocr() -> Iterator[Reader]:
     with subprocess.Popen([python, script], stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603 - ours
         asked, answered = process.stdin, process.stdout
         if asked is None or answered is None:
-            raise RuntimeError("The reference has no pipes.")
+            raise RuntimeError("The process of PP-OCRv6 has no pipes.")
 
-        def read(sample: Sample) -> Reading:
+        def read(sample: PageSample) -> ReaderOutput:
             picture = base64.b64encode(sample.data).decode()
             asked.write(json.dumps({"mode": sample.mode, "data": picture}) + "\n")
             asked.flush()
-            told = json.loads(answered.readline())
-            return Reading(told["text"], False, told["seconds"])
+            answer = json.loads(answered.readline())
+            return ReaderOutput(answer["text"], False, answer["seconds"])
 
         yield read
 
 
-def _figures(answers: Sequence[Answer], *, together: bool) -> list[dict[str, Any]]:
-    """Counts by kind and reader, and of all kinds together if asked for."""
-    groups: dict[tuple[str, str], list[Answer]] = defaultdict(list)
-    for answer in answers:
-        groups[answer.sample.kind, answer.reader].append(answer)
+def _figures(results: Sequence[PageResult], *, together: bool) -> list[dict[str, Any]]:
+    """Count by kind and reader; with `together`, also over all kinds."""
+    groups: dict[tuple[str, str], list[PageResult]] = defaultdict(list)
+    for result in results:
+        groups[result.sample.kind, result.reader].append(result)
     if together:
-        for answer in answers:
-            groups["all", answer.reader].append(answer)
+        for result in results:
+            groups["all", result.reader].append(result)
     rows = []
     for (kind, reader), group in groups.items():
-        seconds = [answer.reading.seconds for answer in group]
-        row = {"kind": kind, "reader": reader, **_counted([answer.score for answer in group])}
+        seconds = [result.reading.seconds for result in group]
+        row = {"kind": kind, "reader": reader, **_counted([result.score for result in group])}
         row["seconds"] = _rounded(median(seconds))
         if reader == OURS and (other := groups.get((kind, REFERENCE))):
             pairs = zip(seconds, other, strict=True)
@@ -249,7 +255,7 @@ def _figures(answers: Sequence[Answer], *, together: bool) -> list[dict[str, Any
 
 
 def _rounded(value: float) -> float:
-    """To three digits: more would be noise, and the records are to be read."""
+    """Round to three significant digits, to keep the records readable."""
     return float(f"{value:.3g}")
 
 
@@ -266,7 +272,7 @@ def _counted(scores: Sequence[Score]) -> dict[str, int]:
 
 
 def _show(figures: Mapping[str, Any]) -> None:
-    """Print figures as a table in Markdown, and on which machine they were measured."""
+    """Print figures as a Markdown table, followed by the machine."""
     table = Table(box=box.MARKDOWN)
     table.add_column(figures["title"], no_wrap=True)
     table.add_column("reader")
@@ -291,35 +297,35 @@ def _show(figures: Mapping[str, Any]) -> None:
 
 
 def _share(hits: int, total: int) -> str:
-    """How many of how many, as a share with its 95 % interval."""
+    """Format a share with its numbers and its 95 % confidence interval."""
     if total == 0:
         return "0 of 0"
     low, high = shares.wilson(hits, total)
     return f"{hits} of {total}: {hits / total:.1%} ({low:.0%} to {high:.0%})"
 
 
-def _tell_recorded() -> None:
+def _show_recorded() -> None:
     """Print the last record of rendered pages and of each folder."""
-    kept = [
+    records = [
         side_by_side.latest(path.stem) for path in sorted(side_by_side.RECORDS.glob("pages*.jsonl"))
     ]
-    for figures in filter(None, kept):
+    for figures in filter(None, records):
         _show(figures)
-    if not kept:
-        console.print("Nothing is recorded yet: python -m benchmarks.pages --record")
+    if not records:
+        console.print("There is no record yet: run python -m benchmarks.pages --record.")
 
 
-def _tile(answer: Answer) -> contact_sheet.Tile:
-    """The picture, what is written and what was read, line by line."""
-    state = "ACCEPTED" if answer.score.accepted else "for review"
-    truth = answer.sample.text.split() or ["no digit"]
-    read = answer.reading.text.split() or ["nothing"]
-    lines = [f"{answer.sample.kind}, {state}"]
+def _tile(result: PageResult) -> contact_sheet.Tile:
+    """Return the picture with its kind, truth and output, for the contact sheet."""
+    state = "ACCEPTED" if result.score.accepted else "for review"
+    truth = result.sample.text.split() or ["no digit"]
+    read = result.reading.text.split() or ["nothing"]
+    lines = [f"{result.sample.kind}, {state}"]
     for name, text in (("truth", truth), ("read", read)):
         joined = f"{name} {' / '.join(text)}"
         cut = [joined[at : at + _WIDE] for at in range(0, len(joined), _WIDE)]
         lines += cut[:_LINES]
-    return contact_sheet.Tile(answer.sample.data, tuple(lines))
+    return contact_sheet.Tile(result.sample.data, tuple(lines))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""How good a model is on pictures that people send, set by set and condition by condition.
+"""Accuracy of a model on many kinds of pictures, by group and by condition.
 
-    python -m benchmarks.pictures                       the model that ships with the code
-    python -m benchmarks.pictures bundle --count 300    another one, on fewer pictures
-    python -m benchmarks.pictures --misses misses.png   and a contact sheet of what is read wrongly
-    python -m benchmarks.pictures --development         on other pictures, to tune on
-    python -m benchmarks.pictures --turned              numbers that are turned, too
+    python -m benchmarks.pictures                       the shipped model
+    python -m benchmarks.pictures bundle --count 300    another model, on fewer pictures
+    python -m benchmarks.pictures --misses misses.png   and a contact sheet of errors
+    python -m benchmarks.pictures --development         on other pictures, for tuning
+    python -m benchmarks.pictures --turned              only numbers, at four rotations
 
-Every picture is a file that goes through `Classifier.classify`, as on Lambda and in the app. Photos
-are rendered from MNIST's 5,000 held-out digits, from digits drawn stroke by stroke, and from the
-typefaces that are held out of training; letters are of those typefaces. Those for development are
-rendered from what is trained with, and MNIST's training images take the place of its test images.
+Each picture is a file that `Classifier.classify` reads, as on Lambda and in the app. Photos are
+rendered from MNIST's 5,000 held-out digits, from digits drawn stroke by stroke, and from held-out
+typefaces, which letters are of, too. Pictures for development are rendered from training digits and
+typefaces, and MNIST's training images replace its test images.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from digits import Classifier
 from digits.quiet import nothing_on_stderr
 from digits.registry import bundle
 from digits.results import Mode
-from training_job import glyphs, photos, strokes
-from training_job.outside import LEVELS
-from training_job.photos import Level
+from training_job import glyphs, strokes, synthetic_photos
+from training_job.external_evaluation import LEVELS
+from training_job.synthetic_photos import Level
 
-_OWN, _TYPED = 0.25, 0.15  # shares of digits drawn stroke by stroke, and of typefaces
+# Shares of digits that are drawn stroke by stroke, and of typefaces; the others are MNIST's.
+_DRAWN, _TYPEFACES = 0.25, 0.15
 _ENLARGED = (
     (4, Image.Resampling.BICUBIC),
     (12, Image.Resampling.BILINEAR),
@@ -51,9 +52,9 @@ _MOST = 160  # pictures on the contact sheet
 
 @dataclass(frozen=True)
 class Case:
-    """One picture, what is in it, and where it belongs.
+    """One picture with its truth, and the group that it is counted in.
 
-    `text` is empty where there is no digit; `conditions` are those of `photos.Sample`.
+    `text` is empty if there is no digit; `conditions` are those of a `SyntheticPhoto`.
     """
 
     group: str
@@ -64,8 +65,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What was read in a case."""
+class CaseResult:
+    """The model's answer to a case."""
 
     case: Case
     text: str | None
@@ -73,50 +74,56 @@ class Answer:
 
     @property
     def right(self) -> bool:
-        """The whole text, or that there is nothing to read."""
+        """Whether the text is correct, or for a case without digits, not accepted."""
         return self.text == self.case.text if self.case.text else not self.accepted
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="A bundle.")] = bundle.SHIPPED,
-    count: Annotated[int, typer.Option(help="Photos of each kind and level.")] = 1_000,
-    misses: Annotated[Path | None, typer.Option(help="Where to draw what is read wrongly.")] = None,
-    tune: Annotated[bool, typer.Option("--development", help="On pictures to tune on.")] = False,
+    folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")] = bundle.SHIPPED,
+    count: Annotated[int, typer.Option(help="Number of photos per kind and level.")] = 1_000,
+    misses: Annotated[
+        Path | None, typer.Option(help="PNG file for a contact sheet of errors.")
+    ] = None,
+    tune: Annotated[
+        bool, typer.Option("--development", help="Use pictures that models may be tuned on.")
+    ] = False,
     turned: Annotated[
         bool,
-        typer.Option("--turned", help="Numbers, upright and turned by 90, 180 and 270 degrees."),
+        typer.Option(
+            "--turned", help="Only numbers, upright and rotated by 90, 180 and 270 degrees."
+        ),
     ] = False,
 ) -> None:
-    """Read every picture and print the tables."""
+    """Classify all pictures and print the tables."""
     console = Console(width=110, highlight=False)
     if turned:
         _print_turned(folder, count, console, held_out=not tune)
         return
     jobs = [(kind, number) for kind, total in _totals(count).items() for number in range(total)]
     with ProcessPoolExecutor(initializer=_load, initargs=(folder, not tune)) as pool:
-        done = pool.map(_answers, jobs, chunksize=20)
+        done = pool.map(_results_of, jobs, chunksize=20)
         shown = track(done, "rendering and reading", len(jobs), console=console, transient=True)
-        answers = [answer for several in shown for answer in several]
-    console.print(_by_group(answers, bundle.load(folder).manifest.version))
-    console.print(_by_condition(answers))
+        results = [one for several in shown for one in several]
+    console.print(_by_group(results, bundle.load(folder).manifest.version))
+    console.print(_by_condition(results))
     console.print(machine.in_words(machine.described()))
     if misses is not None:
-        wrong = [answer for answer in answers if not answer.right]
-        misses.write_bytes(contact_sheet.drawn([_tile(answer) for answer in wrong[:_MOST]]))
+        wrong = [one for one in results if not one.right]
+        misses.write_bytes(contact_sheet.drawn([_tile(one) for one in wrong[:_MOST]]))
         console.print(f"{min(len(wrong), _MOST)} of {len(wrong)} misses are in {misses}")
 
 
 def _print_turned(folder: Path, count: int, console: Console, *, held_out: bool) -> None:
     jobs = [(f"number {level}", number) for level in LEVELS for number in range(count // 2)]
     with ProcessPoolExecutor(initializer=_load, initargs=(folder, held_out)) as pool:
-        asked = pool.map(_turned, jobs, chunksize=10)
-        shown = track(asked, "turning and reading", len(jobs), console=console, transient=True)
+        rotated = pool.map(_turned, jobs, chunksize=10)
+        shown = track(rotated, "turning and reading", len(jobs), console=console, transient=True)
         console.print(_by_turn(list(shown), bundle.load(folder).manifest.version))
     console.print(machine.in_words(machine.described()))
 
 
 def _totals(count: int) -> dict[str, int]:
-    """How many pictures there are of each kind."""
+    """Return the number of pictures of each kind."""
     totals = {f"photo {level}": count for level in LEVELS}
     totals |= {f"number {level}": count // 2 for level in LEVELS}
     totals |= {"mnist": min(10_000, 2 * count), "uci": min(1_797, count)}
@@ -124,19 +131,19 @@ def _totals(count: int) -> dict[str, int]:
 
 
 def _cases(kind: str, number: int, *, held_out: bool) -> Iterator[Case]:
-    """The pictures of a kind that one number stands for, the same ones each time."""
+    """Yield the pictures number `number` of a kind, the same ones in each call."""
     rng = np.random.default_rng([number, sum(kind.encode()), *([] if held_out else [1])])
     seed = int(rng.integers(2**31))
     what, _, level = kind.partition(" ")
     if what == "photo":
         plane, truth = _digit(rng, held_out=held_out)
-        sample = photos.photo(plane, truth, level=_level(level), seed=seed)
+        sample = synthetic_photos.photo(plane, truth, level=_level(level), seed=seed)
         yield Case(f"one digit, {level}", sample.data, sample.text, "single", sample.conditions)
         yield Case(f"the same as a number, {level}", sample.data, sample.text, "multiple")
     elif what == "number":
         pairs = [_digit(rng, held_out=held_out) for _ in range(int(rng.integers(2, 7)))]
         lines = 2 if len(pairs) > 3 and rng.random() < 0.4 else 1
-        sample = photos.number(
+        sample = synthetic_photos.number(
             [plane for plane, _ in pairs],
             [digit for _, digit in pairs],
             level=_level(level),
@@ -145,7 +152,7 @@ def _cases(kind: str, number: int, *, held_out: bool) -> Iterator[Case]:
         )
         yield Case(f"numbers, {level}", sample.data, sample.text, "multiple", sample.conditions)
     elif what == "mnist":
-        images, truths = mnist.test_images() if held_out else photos.load(held_out=False)
+        images, truths = mnist.test_images() if held_out else synthetic_photos.load(held_out=False)
         pixels, label = images[number], str(truths[number])
         yield Case("MNIST's test images", mnist.png(pixels), label)
         yield Case("MNIST, black on white", mnist.png(255 - pixels), label)
@@ -155,29 +162,29 @@ def _cases(kind: str, number: int, *, held_out: bool) -> Iterator[Case]:
         yield from _nothing(number, seed, rng)
     else:
         plane = _letter(rng, held_out=held_out) if what == "letter" else strokes.scribble(rng)
-        sample = photos.photo(plane, "", level=LEVELS[number % 2], seed=seed)
+        sample = synthetic_photos.photo(plane, "", level=LEVELS[number % 2], seed=seed)
         yield Case({"letter": "letters and signs", "scribble": "scribbles"}[what], sample.data, "")
 
 
 def _digit(
     rng: np.random.Generator, *, held_out: bool
-) -> tuple[photos.Digits28 | photos.Plane, int]:
-    """A digit, one that no training saw where it is to be held out, and which."""
+) -> tuple[synthetic_photos.Digits28 | synthetic_photos.Plane, int]:
+    """Draw a digit, of the held-out or the training sources; return it and its label."""
     chance = rng.random()
-    if chance < _TYPED:
-        drawing, truth = glyphs.any_digit(rng, held_out=held_out)
-        return photos.stroke(drawing), truth
-    drawing, truth = photos.any_digit(rng, held_out=held_out)
-    return (strokes.digit(truth, rng) if chance < _TYPED + _OWN else drawing), truth
+    if chance < _TYPEFACES:
+        drawing, truth = glyphs.random_digit(rng, held_out=held_out)
+        return synthetic_photos.stroke(drawing), truth
+    drawing, truth = synthetic_photos.random_digit(rng, held_out=held_out)
+    return (strokes.digit(truth, rng) if chance < _TYPEFACES + _DRAWN else drawing), truth
 
 
-def _letter(rng: np.random.Generator, *, held_out: bool) -> photos.Plane:
+def _letter(rng: np.random.Generator, *, held_out: bool) -> synthetic_photos.Plane:
     letters = glyphs.load(held_out=held_out, digits=False)
-    return photos.stroke(letters.images[rng.integers(len(letters))])
+    return synthetic_photos.stroke(letters.images[rng.integers(len(letters))])
 
 
 def _uci(number: int) -> Iterator[Case]:
-    """A digit by another hand, 8×8 in 17 levels (Alpaydin and Kaynak, UCI repository)."""
+    """Yield one of UCI's digits, 8×8 pixels in 17 levels (Alpaydin and Kaynak), and variants."""
     digits = load_digits()
     label = str(digits.target[number])
     pixels = np.round(digits.images[number] * (255 / 16)).astype(np.uint8)
@@ -190,9 +197,9 @@ def _uci(number: int) -> Iterator[Case]:
 
 
 def _nothing(number: int, seed: int, rng: np.random.Generator) -> Iterator[Case]:
-    """Pages without writing, and pictures of one shade, of noise and of gradients."""
+    """Yield a blank page, and a picture of one shade, a gradient or noise."""
     level = LEVELS[number % 3]
-    sample = photos.blank(level=level, seed=seed)
+    sample = synthetic_photos.blank(level=level, seed=seed)
     yield Case(f"blank pages, {level}", sample.data, "", "single", sample.conditions)
     height, width = (int(side) for side in rng.integers(8, 700, 2))
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
@@ -219,30 +226,30 @@ _held_out: bool
 
 
 def _load(folder: Path, held_out: bool) -> None:
-    """Once in each process: a classifier cannot be sent to one."""
+    """Load the classifier in a worker process: it cannot be pickled."""
     global _classifier, _held_out  # noqa: PLW0603
     _held_out = held_out
     with nothing_on_stderr():
         _classifier = Classifier(bundle.load(folder))
 
 
-def _answers(job: tuple[str, int]) -> list[Answer]:
-    answers = []
+def _results_of(job: tuple[str, int]) -> list[CaseResult]:
+    results = []
     for case in _cases(*job, held_out=_held_out):
         result = _classifier.classify(case.data, mode=case.mode)
         accepted = result.text is not None and not result.needs_review
-        answers.append(Answer(case, result.text, accepted))
-    return answers
+        results.append(CaseResult(case, result.text, accepted))
+    return results
 
 
-Asked = tuple[bool, bool, bool]
-"""Whether a number is for review for another reason than its turn, for any, and for its turn."""
+Reviews = tuple[bool, bool, bool]
+"""Whether a number needs review for another reason than `turned`, for any reason, for `turned`."""
 
 
-def _turned(job: tuple[str, int]) -> list[Asked]:
-    """A number turned by 0, 90, 180 and 270 degrees."""
+def _turned(job: tuple[str, int]) -> list[Reviews]:
+    """Classify a number rotated by 0, 90, 180 and 270 degrees."""
     (case,) = _cases(*job, held_out=_held_out)
-    answers = []
+    results = []
     for quarter in range(4):
         buffer = io.BytesIO()
         with Image.open(io.BytesIO(case.data)) as upright:
@@ -250,18 +257,18 @@ def _turned(job: tuple[str, int]) -> list[Asked]:
         whole.rotate(90 * quarter, expand=True).save(buffer, "PNG")
         result = _classifier.classify(buffer.getvalue(), mode="multiple")
         otherwise = {digit.reason for digit in result.digits} - {None, "turned"}
-        answers.append((
+        results.append((
             bool(otherwise) or not result.digits, result.needs_review, result.reason == "turned"
         ))  # fmt: skip
-    return answers
+    return results
 
 
-def _by_turn(answers: Sequence[Sequence[Asked]], version: str) -> Table:
-    table = Table(title=f"Numbers that are turned, model {version}", title_justify="left")
+def _by_turn(results: Sequence[Sequence[Reviews]], version: str) -> Table:
+    table = Table(title=f"Rotated numbers, model {version}", title_justify="left")
     columns = "degrees", "pictures", "otherwise for review", "for review", "95 % interval", "turned"
     for name in columns:
         table.add_column(name, justify="right")
-    for quarter, own in enumerate(zip(*answers, strict=True)):
+    for quarter, own in enumerate(zip(*results, strict=True)):
         before, after, because = (sum(one[place] for one in own) for place in range(3))
         table.add_row(
             f"{90 * quarter}", f"{len(own):,}", f"{before / len(own):.1%}",
@@ -270,35 +277,39 @@ def _by_turn(answers: Sequence[Sequence[Asked]], version: str) -> Table:
     return table
 
 
-def _by_group(answers: Sequence[Answer], version: str) -> Table:
+def _by_group(results: Sequence[CaseResult], version: str) -> Table:
     table = Table(title=f"Model {version}", title_justify="left")
-    for name in ("", "pictures", "right or refused", "95 % interval", "accepted", "of these right"):
+    headings = (
+        *("", "pictures", "right or rejected", "95 % interval"),
+        *("accepted", "selective accuracy"),
+    )
+    for name in headings:
         table.add_column(name, justify="right" if name else "left")
     groups = defaultdict(list)
-    for answer in answers:
-        groups[answer.case.group].append(answer)
+    for one in results:
+        groups[one.case.group].append(one)
     for name, group in groups.items():
-        accepted = [answer for answer in group if answer.accepted]
-        right = sum(answer.right for answer in accepted)
+        accepted = [one for one in group if one.accepted]
+        right = sum(one.right for one in accepted)
         table.add_row(
             name,
             f"{len(group):,}",
-            *_share(sum(answer.right for answer in group), len(group)),
+            *_share(sum(one.right for one in group), len(group)),
             f"{len(accepted) / len(group):.1%}",
             f"{right / len(accepted):.2%}" if accepted and group[0].case.text else "",
         )
     return table
 
 
-def _by_condition(answers: Sequence[Answer]) -> Table:
-    table = Table(title="By condition: right", title_justify="left")
+def _by_condition(results: Sequence[CaseResult]) -> Table:
+    table = Table(title="Accuracy by condition", title_justify="left")
     for name in ("", "", "one digit", "95 % interval", "numbers", "95 % interval"):
         table.add_column(name)
     found: dict[tuple[str, str], dict[Mode, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for answer in answers:
-        if answer.case.text:
-            for condition in answer.case.conditions.items():
-                found[condition][answer.case.mode].append(answer.right)
+    for one in results:
+        if one.case.text:
+            for condition in one.case.conditions.items():
+                found[condition][one.case.mode].append(one.right)
     for (name, value), modes in sorted(found.items()):
         single, multiple = modes["single"], modes["multiple"]
         table.add_row(
@@ -308,18 +319,18 @@ def _by_condition(answers: Sequence[Answer]) -> Table:
 
 
 def _share(hits: int, total: int) -> tuple[str, str]:
-    """A share and its interval."""
+    """Format a share and its 95 % confidence interval."""
     if total == 0:
         return "", ""
     low, high = shares.wilson(hits, total)
     return f"{hits / total:.2%}", f"{low:.1%} to {high:.1%}"
 
 
-def _tile(answer: Answer) -> contact_sheet.Tile:
-    """The picture, what is in it and what was read."""
-    read = (answer.text or "blank").replace("\n", " / ")
-    told = f"{answer.case.text or 'no digit'} read as {read}"
-    return contact_sheet.Tile(answer.case.data, (told, answer.case.group[:28]))
+def _tile(one: CaseResult) -> contact_sheet.Tile:
+    """Return the picture with its truth and the answer, for the contact sheet."""
+    read = (one.text or "blank").replace("\n", " / ")
+    caption = f"{one.case.text or 'no digit'} read as {read}"
+    return contact_sheet.Tile(one.case.data, (caption, one.case.group[:28]))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Shares of a sample, and how far the true ones may be from them."""
+"""Confidence intervals of shares."""
 
 from __future__ import annotations
 
 import math
 
-_Z = 1.96  # standard deviations on each side that hold 95 % of a normal distribution
+_Z = 1.96  # standard deviations on each side that contain 95 % of a normal distribution
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share, `hits` of at least one.
+    """Return the 95 % confidence interval of the share `hits` / `total`; `total` is at least 1.
 
     Wilson, "Probable Inference, the Law of Succession", 1927.
     """

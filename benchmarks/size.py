@@ -1,10 +1,10 @@
-"""What the functions' artifact weighs unpacked, for each CPU, and what is in it.
+"""Unpacked size of the functions' deployment artifact for each CPU, and its largest packages.
 
     python -m benchmarks.size
 
-Packages are compiled where there is a Python of the functions' version; the build for this machine
-and its own Python always has one, and tells what that weighs. What was left out, and that the rest
-still answers, is `lambda_predict/Makefile`'s and `tests/unit/test_artifact.py`'s business.
+Packages are compiled only if a Python of the functions' version is installed; the build `host`, for
+this machine's CPU and Python, always includes compiled modules. `lambda_predict/Makefile` removes
+files that are not needed, and `tests/unit/test_artifact.py` tests the rest.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from tempfile import TemporaryDirectory
 import typer
 
 from benchmarks import artifact, side_by_side
-from benchmarks.side_by_side import Bar, Row
+from benchmarks.side_by_side import Series, Target
 from infra.local.processes import Processes
 
-LAMBDA_LIMIT = 250.0  # megabytes, unpacked
-LARGEST = 6  # packages to name
+# Megabytes, unpacked: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LAMBDA_LIMIT = 250.0
+LARGEST = 6  # number of packages to list
 
 
-def main(record: side_by_side.Record = False) -> None:
-    """Build for each CPU and print the table."""
+def main(record: side_by_side.RecordOption = False) -> None:
+    """Build the artifact for each CPU and print the table."""
     rows = []
     with TemporaryDirectory() as folder, Processes(Path(folder) / "logs") as processes:
         for cpu in ("arm64", "x86_64", "host"):
             built = artifact.build(processes, Path(folder) / cpu, cpu=cpu)
             whole = _megabytes(built)
-            limit = Bar("median", "≤", 100)
-            rows.append(Row(f"{cpu}, unpacked", [whole], "MB", (limit,), ("Lambda's limit",)))
+            limit = Target("median", "≤", 100)
+            rows.append(Series(f"{cpu}, unpacked", [whole], "MB", (limit,), ("Lambda's limit",)))
             parts = sorted(((_megabytes(it), it.name) for it in built.iterdir()), reverse=True)
-            rows += [Row(f"{cpu}: {name}", [size], "MB") for size, name in parts[:LARGEST]]
-    rows.append(Row("Lambda's limit", [LAMBDA_LIMIT], "MB"))
-    side_by_side.tell("size", "artifact", rows, record=record)
+            rows += [Series(f"{cpu}: {name}", [size], "MB") for size, name in parts[:LARGEST]]
+    rows.append(Series("Lambda's limit", [LAMBDA_LIMIT], "MB"))
+    side_by_side.report("size", "artifact", rows, record=record)
 
 
 def _megabytes(path: Path) -> float:

@@ -1,12 +1,11 @@
-"""How many MNIST-size PNGs a core reads in a second, from bytes to result.
+"""Throughput of classification on one core, in MNIST-size PNGs per second, from bytes to result.
 
     python -m benchmarks.throughput
     python -m benchmarks.throughput --rounds 50 --record
 
-In turns with a function on TensorFlow as AWS's template has it, and with the same network in
-TensorFlow and in ONNX Runtime that are given as many pictures at once. What the network alone takes
-bounds all else: it is the one that ships with the code, in float32, and any faster arithmetic would
-change its answers.
+It is compared with a function on TensorFlow like AWS's template, and with the same network in
+TensorFlow and ONNX Runtime on batches of the same size. The network alone is an upper bound: it
+runs in float32, and faster arithmetic would change its results.
 """
 
 from __future__ import annotations
@@ -28,33 +27,33 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import mnist, onnx_model, samples, side_by_side
-from benchmarks.side_by_side import Bar, Row, Way
+from benchmarks.side_by_side import Measurement, Series, Target
 from digits import Classifier, image
 from digits.quiet import nothing_on_stderr
 from digits.registry import bundle
 
-AT_ONCE = 64
+AT_ONCE = 64  # pictures per batch
 TEMPLATE = "TensorFlow, AWS's template"
 OURS = f"ours, {AT_ONCE} at once"
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="Of all ways in turns.", min=1)] = 30,
-    record: side_by_side.Record = False,
+    rounds: Annotated[int, typer.Option(help="Number of rounds.", min=1)] = 30,
+    record: side_by_side.RecordOption = False,
 ) -> None:
-    """Read the same pictures in every way in turns and print the table."""
+    """Measure all implementations in each round and print the table."""
     side_by_side.on_one_core()
     files = samples.small(AT_ONCE)
     with nothing_on_stderr():
         classifier = Classifier(bundle.load())
-        ways = {**_ours(classifier, files), **_theirs(files)}
-        rates = side_by_side.in_turns(ways, rounds)
-    bars = {OURS: (Bar("median", "≥", 3_000), Bar("ratio", "≥", 15, TEMPLATE))}
-    rows = [Row(name, them, "a second", bars.get(name, ())) for name, them in rates.items()]
-    side_by_side.tell("throughput", "28×28 PNGs, bytes to result, one core", rows, record=record)
+        measurements = {**_ours(classifier, files), **_theirs(files)}
+        rates = side_by_side.in_turns(measurements, rounds)
+    bars = {OURS: (Target("median", "≥", 3_000), Target("ratio", "≥", 15, TEMPLATE))}
+    rows = [Series(name, them, "a second", bars.get(name, ())) for name, them in rates.items()]
+    side_by_side.report("throughput", "28×28 PNGs, bytes to result, one core", rows, record=record)
 
 
-def _ours(classifier: Classifier, files: list[bytes]) -> dict[str, Way]:
+def _ours(classifier: Classifier, files: list[bytes]) -> dict[str, Measurement]:
     frames = mnist.test_images()[0][:AT_ONCE] / np.float32(255)
     return {
         OURS: _rate(lambda: classifier.read_all([image.decode(file) for file in files])),
@@ -67,7 +66,7 @@ def _ours(classifier: Classifier, files: list[bytes]) -> dict[str, Way]:
     }
 
 
-def _theirs(files: list[bytes]) -> dict[str, Way]:
+def _theirs(files: list[bytes]) -> dict[str, Measurement]:
     keras = bundle.SHIPPED / "mnist_cnn.keras"
     os.environ["MODEL"] = str(keras)
     from benchmarks.references import reference  # noqa: PLC0415 - brings TensorFlow
@@ -94,8 +93,8 @@ def _theirs(files: list[bytes]) -> dict[str, Way]:
     }
 
 
-def _rate(action: Callable[[], object]) -> Way:
-    """How many pictures a second of this process's time the action reads; it reads `AT_ONCE`."""
+def _rate(action: Callable[[], object]) -> Measurement:
+    """Measure pictures per second of processor time, of an action that reads `AT_ONCE` pictures."""
 
     def way() -> float:
         started = time.process_time()

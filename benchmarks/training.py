@@ -1,10 +1,10 @@
-"""How fast an epoch is: the textbook network, the same images, the same run, taken in turns.
+"""Time of one epoch of the reference network, by implementation of augmentation and training.
 
     python -m benchmarks.training                  12,800 images an epoch, three rounds
     python -m benchmarks.training --images 55000   a whole epoch
 
-The ways to augment and train that people use, and this project's own; ratios, because the machine
-has other work. The first round, in which each is compiled, does not count.
+Compares this project's implementation with the usual ones. The runs alternate, and ratios are
+printed, because the machine has other work. A first round, which compiles, is not counted.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from rich.table import Table
 
 from benchmarks import machine
 from training_job import data
-from training_job.augment import Ranges, augmented
+from training_job.classifier.augment import Ranges, augmented
+from training_job.classifier.fit import ClassifierTrainer
+from training_job.classifier.model import deep, reference
+from training_job.classifier.recipes import RECIPES, Recipe
 from training_job.data import Split
-from training_job.fit import Run
-from training_job.model import deep, reference
-from training_job.recipes import RECIPES, Recipe
 
 _BATCH = 128
 _RANGES = Ranges()
@@ -39,13 +39,13 @@ Epoch = Callable[[], None]
 
 
 def main(
-    images: Annotated[int, typer.Option(help="An epoch's.")] = 12_800,
-    rounds: Annotated[int, typer.Option(help="Counted epochs of each way.")] = 3,
+    images: Annotated[int, typer.Option(help="Number of images per epoch.")] = 12_800,
+    rounds: Annotated[int, typer.Option(help="Number of epochs of each implementation.")] = 3,
 ) -> None:
-    """Time every way in turns and print the table."""
+    """Measure all implementations in each round and print the table."""
     mnist = data.load(str(data.BUNDLED))
     split = Split(mnist.train.x[:images], mnist.train.y[:images])
-    ways: dict[str, Epoch] = {
+    implementations: dict[str, Epoch] = {
         "ours": _ours(split, RECIPES["reference", "quick"]),
         "ours, with slant and elastic bending": _ours(split, RECIPES["reference", "release"]),
         "whole-set transform + fit": _transform_and_fit(split),
@@ -55,20 +55,20 @@ def main(
         "ImageDataGenerator + fit": _generator(split),
         "ours, deep network": _ours(split, RECIPES["deep", "release"]),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in implementations}
     with Progress(transient=True) as progress:
         for turn in progress.track(range(rounds + 1), description="epochs in turns"):
-            for name, epoch in ways.items():
+            for name, epoch in implementations.items():
                 started = time.perf_counter()
                 epoch()
                 if turn:
                     seconds[name].append(time.perf_counter() - started)
     ours = median(seconds["ours"])
     table = Table(
-        title=f"One epoch of {images:,} images, the textbook network", title_justify="left"
+        title=f"One epoch of {images:,} images, the reference network", title_justify="left"
     )
-    for name in ("way", "seconds, median", "times ours"):
-        table.add_column(name, justify="left" if name == "way" else "right")
+    for name in ("implementation", "seconds, median", "times ours"):
+        table.add_column(name, justify="left" if name == "implementation" else "right")
     for name, taken in seconds.items():
         table.add_row(name, f"{median(taken):.2f}", f"{median(taken) / ours:.2f}")
     console = Console(soft_wrap=True)
@@ -77,7 +77,9 @@ def main(
 
 
 def _ours(split: Split, recipe: Recipe) -> Epoch:
-    run = Run(deep if recipe is RECIPES["deep", "release"] else reference, recipe, len(split))
+    run = ClassifierTrainer(
+        deep if recipe is RECIPES["deep", "release"] else reference, recipe, len(split)
+    )
     truths = keras.utils.to_categorical(split.y, 10)
     generator = np.random.default_rng(0)
 

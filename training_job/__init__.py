@@ -1,1 +1,1 @@
-"""Train, evaluate, export and publish the network. TensorFlow lives here and nowhere else."""
+"""Train, evaluate, export and publish the networks. No other package imports TensorFlow."""

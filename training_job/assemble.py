@@ -3,10 +3,9 @@
     python -m training_job.assemble --segmenter segmenter --out bundle    the shipped classifier
     python -m training_job.assemble --classifier old --out bundle         the shipped segmenter
 
-The classifier, its decision and the pictures of its training are taken over as they are. Every
-figure that depends on the two networks or on the configuration is measured again, on the networks
-as they are served. The new bundle has schema 2, whatever the schema of the old one, and a version
-of its own.
+The classifier, its calibration and thresholds, and the plots of its training are copied unchanged.
+All figures that depend on both networks or on the configuration are measured again with the LiteRT
+networks. The new bundle has schema 2 and a new version, for a classifier of any schema.
 """
 
 from __future__ import annotations
@@ -35,18 +34,18 @@ from training_job.data import Split
 from training_job.draft import new_folder
 from training_job.errors import TrainingError
 
-_BATCH = 1_000  # frames that run at once: bounds the memory
+_BATCH = 1_000  # frames per call of the network: bounds the memory
 
 
-def assembled(classifier: Path, segmenter: Path, out: Path) -> Manifest:
-    """Write the bundle to `out` and give its manifest.
+def assemble(classifier: Path, segmenter: Path, out: Path) -> Manifest:
+    """Write the bundle to `out` and return its manifest.
 
     Parameters
     ----------
     classifier
-        A bundle of any schema.
+        Folder of a bundle of any schema.
     segmenter
-        As for `segmentation.files_in`.
+        Folder of the segmentation network; see `segmentation.files_in`.
     out
         A new folder, or that of a bundle, which is replaced at the end.
 
@@ -55,9 +54,9 @@ def assembled(classifier: Path, segmenter: Path, out: Path) -> Manifest:
     TrainingError
         If `out` cannot be written, or the classifier was trained for another preprocessing.
     ModelUnavailable
-        If a file is missing, or is not the one that its manifest describes.
+        If a file is missing or differs from its manifest.
     """
-    # The processes that measure import this module, too, and do without TensorFlow.
+    # The worker processes import this module, too; they must not load TensorFlow.
     from training_job import export  # noqa: PLC0415
 
     read_file = bundle.in_folder(classifier)
@@ -65,8 +64,7 @@ def assembled(classifier: Path, segmenter: Path, out: Path) -> Manifest:
     if original.input.preprocessing != PREPROCESSING:
         raise TrainingError(
             f"Model {original.version} was trained for preprocessing"
-            f" {original.input.preprocessing}, but this software has {PREPROCESSING}; train it"
-            " again."
+            f" {original.input.preprocessing}, but this code has {PREPROCESSING}; train it again."
         )
     network_files = segmentation.files_in(segmenter)
     config = bundle.parse_config(network_files[CONFIG])
@@ -77,16 +75,16 @@ def assembled(classifier: Path, segmenter: Path, out: Path) -> Manifest:
             (folder / name).write_bytes(read_file(name))
         for name, content in network_files.items():
             (folder / name).write_bytes(content)
-        figures = json.loads(read_file(REPORT)) | _measured(folder, original, config)
+        figures = json.loads(read_file(REPORT)) | _figures(folder, original, config)
         names = original.architecture, original.recipe
         report.write(figures, *names, original.training, original.decision, config, folder)
         export.save_report(figures, folder)
         return export.save_derived_manifest(folder, original, figures["test"])
 
 
-def _measured(folder: Path, original: Manifest, config: RecognitionConfig) -> dict[str, Any]:
-    """The figures of the networks in `folder`."""
-    from training_job.train import measured  # noqa: PLC0415 - as in `assembled`
+def _figures(folder: Path, original: Manifest, config: RecognitionConfig) -> dict[str, Any]:
+    """Measure the networks in `folder`; return the figures of the report that depend on both."""
+    from training_job.train import recognition_figures  # noqa: PLC0415 - as in `assemble`
 
     network = Network((folder / TFLITE).read_bytes())
     judge = NetworkJudge(network, original.decision, config)
@@ -95,11 +93,12 @@ def _measured(folder: Path, original: Manifest, config: RecognitionConfig) -> di
     return {
         "test": _report(judge, mnist.test),
         "held_out": _report(judge, mnist.held_out),
-        **measured(mnist, judge, segmenter, original.recipe, folder / "images"),
+        **recognition_figures(mnist, judge, segmenter, original.recipe, folder / "images"),
     }
 
 
 def _report(judge: Judge, split: Split) -> dict[str, Any]:
+    """Evaluate the classifier on the frames of a split."""
     frames = split.x[..., 0]
     judged = [judge(frames[start : start + _BATCH]) for start in range(0, len(frames), _BATCH)]
     probabilities = np.concatenate([part.probabilities for part in judged])
@@ -109,30 +108,30 @@ def _report(judge: Judge, split: Split) -> dict[str, Any]:
 
 def main(
     classifier: Annotated[
-        Path, typer.Option(metavar="BUNDLE", help="The bundle whose classifier is taken.")
+        Path, typer.Option(metavar="BUNDLE", help="Bundle that holds the classifier.")
     ] = bundle.SHIPPED,
     segmenter: Annotated[
         Path,
         typer.Option(
             metavar="FOLDER",
-            help="The folder of the segmentation network and its configuration: a bundle's, or what"
-            " `python -m training_job.segmenter` wrote.",
+            help="Folder with the segmentation network and its configuration: a bundle, or the"
+            " output of `python -m training_job.segmenter`.",
         ),
     ] = bundle.SHIPPED,
     out: Annotated[
         Path,
         typer.Option(
             resolve_path=True,
-            help="Folder for the bundle; one that is there is replaced, if it is a bundle.",
+            help="Folder to write the bundle to. An existing bundle is replaced.",
         ),
     ] = Path("bundle"),
 ) -> None:
-    """Assemble a bundle and measure it: some minutes. Exits with 2 if it cannot be done."""
+    """Assemble a bundle and measure it, in some minutes. Exits with 2 if it is not possible."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with nothing_on_stderr():  # TensorFlow's libraries log while they are loaded
         import_module("training_job.train")
     try:
-        manifest = assembled(classifier, segmenter, out)
+        manifest = assemble(classifier, segmenter, out)
     except (TrainingError, DigitsError) as error:
         Console(stderr=True, soft_wrap=True).print(f"Failed: {error}", style="red", markup=False)
         sys.exit(2)

@@ -1,7 +1,7 @@
-"""Where a run that was cut off goes on: after each epoch, everything that the next one needs.
+"""Checkpoints of training runs: the complete state after an epoch, to resume an interrupted run.
 
-One object of plain arrays (never pickled), replaced whole, in a folder or in S3. It carries the
-fingerprint of the job that it belongs to, so that no other job goes on from it.
+A checkpoint is one object of plain arrays (never pickled) in a folder or in S3, which is replaced
+as a whole. It holds the fingerprint of its job, so that no other job resumes from it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Arrays = Sequence[NDArray[Any]]
 
 @dataclass(frozen=True)
 class State:
-    """The state after `epoch`: every variable, and the figures of the epochs so far."""
+    """The state after `epoch`: all variables, and the figures of the epochs so far."""
 
     epoch: int
     arrays: list[NDArray[Any]]
@@ -32,16 +32,16 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One job's place for its state.
+    """The checkpoint of one job.
 
     Attributes
     ----------
     store
-        A folder or S3.
+        The folder or bucket that holds it.
     key
-        Where in it.
+        Its key in the store.
     fingerprint
-        Names all that decides the weights; a state with another one is not gone on from.
+        Digest of everything that determines the weights; a state with another one is not loaded.
     """
 
     store: Store
@@ -49,14 +49,14 @@ class Checkpoint:
     fingerprint: str
 
     def save(self, epoch: int, arrays: Arrays, history: list[dict[str, float]]) -> None:
-        """Replace the state by that after `epoch`.
+        """Replace the checkpoint by the state after `epoch`.
 
         Raises
         ------
         Conflict
-            If another job writes there at this moment.
+            If another job writes to the same key at this moment.
         StoreUnreachable
-            If it cannot be written.
+            If the store cannot be written to.
         """
         about = {"fingerprint": self.fingerprint, "epoch": epoch, "history": history}
         buffer = io.BytesIO()
@@ -69,12 +69,12 @@ class Checkpoint:
         self.store.swap(self.key, buffer.getvalue(), expected=found.etag if found else None)
 
     def load(self) -> State | None:
-        """The last state of this very job; None if the store has none, or it cannot be read.
+        """Load the state of this job; None if there is none, or if the object is not valid.
 
         Raises
         ------
         StoreUnreachable
-            If the place does not answer: to start anew would overwrite what may be there.
+            If the store does not answer. Starting anew would overwrite an existing checkpoint.
         """
         blob = read_if_there(self.store, self.key)
         if blob is None:

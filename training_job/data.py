@@ -1,4 +1,4 @@
-"""MNIST: from the repository, a path, S3 or Keras; every array checked against its digest."""
+"""Load MNIST from the repository, a path, S3 or Keras, and check it against known digests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from training_job.errors import TrainingError
 
 BUNDLED = Path(__file__).parent / "data/mnist.npz"
-HELD_OUT = 5_000
-NONE = 10  # the label of what is no digit
+HELD_OUT_IMAGES = 5_000  # a standard error of 0.08 points at an accuracy of 99.7 %
+NOT_A_DIGIT = 10  # label of negatives
 
 SHAPES = {
     "x_train": (60_000, 28, 28),
@@ -24,9 +24,9 @@ SHAPES = {
     "x_test": (10_000, 28, 28),
     "y_test": (10_000,),
 }
-TRAINED = SHAPES["x_train"][0] - HELD_OUT
+TRAINING_IMAGES = SHAPES["x_train"][0] - HELD_OUT_IMAGES
 
-# SHA-256 of the arrays' bytes, uint8, in C order.
+# SHA-256 of the arrays' bytes, uint8, in C order; computed from the file that Keras publishes.
 DIGESTS = {
     "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
     "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
@@ -39,7 +39,7 @@ DIGESTS = {
 class Split:
     """Images, float32 (n, 28, 28, 1) in 0..1, white on black, and labels, uint8 (n,).
 
-    The label is `NONE` for what is no digit, of which only training sets have some.
+    Negatives, which only training sets have, are labelled `NOT_A_DIGIT`.
     """
 
     x: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Mnist:
-    """55,000 images to train on, 5,000 held out for choices, 10,000 that no choice may look at."""
+    """55,000 training images, 5,000 held out for choices, and 10,000 test images for no choice."""
 
     train: Split
     held_out: Split
@@ -70,19 +70,19 @@ def load(source: str = str(BUNDLED)) -> Mnist:
     Raises
     ------
     TrainingError
-        If it cannot be read, or is not MNIST to the last bit.
+        If it cannot be read, or an array differs from MNIST's.
     """
     arrays = _checked(_from_keras() if source == "keras" else _from_npz(source), source)
     x, y = _scaled(arrays["x_train"]), arrays["y_train"]
     return Mnist(
-        train=Split(x[:-HELD_OUT], y[:-HELD_OUT]),
-        held_out=Split(x[-HELD_OUT:], y[-HELD_OUT:]),
+        train=Split(x[:-HELD_OUT_IMAGES], y[:-HELD_OUT_IMAGES]),
+        held_out=Split(x[-HELD_OUT_IMAGES:], y[-HELD_OUT_IMAGES:]),
         test=Split(_scaled(arrays["x_test"]), arrays["y_test"]),
     )
 
 
 def joined(one: Split, other: Split) -> Split:
-    """Both splits, one after the other."""
+    """Concatenate two splits."""
     return Split(np.concatenate([one.x, other.x]), np.concatenate([one.y, other.y]))
 
 
@@ -94,14 +94,14 @@ def _checked(arrays: dict[str, Any], source: str) -> dict[str, Any]:
     for name in DIGESTS:
         if not _is_mnist(name, arrays.get(name)):
             raise TrainingError(
-                f"{name} in {source} is not MNIST's (its SHA-256 differs); use the file in"
+                f"{name} in {source} is not MNIST's (its SHA-256 differs); use the mnist.npz in"
                 " training_job/data."
             )
     return arrays
 
 
 def _is_mnist(name: str, array: Any) -> bool:
-    # The same bytes could be given another shape.
+    # The digest does not cover dtype and shape.
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != SHAPES[name]:
         return False
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() == DIGESTS[name]
@@ -110,15 +110,17 @@ def _is_mnist(name: str, array: Any) -> bool:
 def _from_npz(source: str) -> dict[str, Any]:
     data = read_bytes(source, "--data")
     try:
-        # Never unpickle: a data file must not be able to run code.
+        # Without pickle: a data file must not be able to run code.
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {name: file[name] for name in DIGESTS if name in file.files}
-    except Exception as error:  # NumPy, zipfile and zlib have a dozen ways to say so
-        raise TrainingError(f"{source} is not an .npz file of arrays; give MNIST's.") from error
+    except Exception as error:  # NumPy, zipfile and zlib raise many types for a broken file
+        raise TrainingError(
+            f"{source} is not an .npz file of arrays; give the mnist.npz that Keras publishes."
+        ) from error
 
 
 def read_bytes(source: str, option: str) -> bytes:
-    """The bytes at a path or an ``s3://`` address that `option` named.
+    """Read the file at a path or an ``s3://`` address, which the option `option` named.
 
     Raises
     ------
@@ -139,7 +141,7 @@ def read_bytes(source: str, option: str) -> bytes:
     try:
         data: bytes = _s3().get_object(Bucket=bucket, Key=key)["Body"].read()
     except (BotoCoreError, ClientError) as error:
-        why = " ".join(str(error).split())  # some are several lines
+        why = " ".join(str(error).split())  # some messages have several lines
         raise TrainingError(
             f"Cannot read {source} ({why}); check {option} and your credentials."
         ) from error
@@ -160,6 +162,6 @@ def _from_keras() -> dict[str, Any]:
         (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:  # Keras raises a bare Exception where it cannot download
         raise TrainingError(
-            "Keras cannot download MNIST; leave --data out to use the copy that is here."
+            "Keras cannot download MNIST; omit --data to use the copy in training_job/data."
         ) from error
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}

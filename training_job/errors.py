@@ -1,11 +1,11 @@
-"""What can be wrong with a training run, in words for the person who started it."""
+"""Errors of training runs, with messages for the person who started the run."""
 
 from __future__ import annotations
 
 
 class TrainingError(Exception):
-    """A run that cannot be done as asked; the message is one line that says what to do."""
+    """The run is not possible with these settings; the message is one line and says what to do."""
 
 
 class NotPromoted(TrainingError):
-    """The model was made and published, but the gate refused to put it in service."""
+    """The bundle was published, but the promotion gate refused to promote it."""

@@ -1,4 +1,4 @@
-"""How good a model is: accuracy, likelihood, calibration; arrays in, figures out."""
+"""Metrics of a classifier: accuracy, negative log-likelihood, calibration and thresholds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from digits.classifier import softmax
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.uint8]
 
-BINS = 15
-ACCEPTED_SHARE = 0.995
+BINS = 15  # bins of the reliability diagram, as in Guo et al., 2017
+ACCEPTED_SHARE = 0.995  # share of held-out digits that is to be accepted; chosen by hand
 
 
 def negative_log_likelihood(probabilities: Probabilities, labels: Labels) -> float:
-    """Mean of −ln of the probability of the truth, in nats."""
+    """Return the mean negative log-likelihood of the labels, in nats."""
     return float(_losses(probabilities, labels).mean())
 
 
@@ -31,10 +31,11 @@ def _losses(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]
 def reliability(
     probabilities: Probabilities, labels: Labels, bins: int = BINS
 ) -> list[dict[str, float]]:
-    """Mean confidence and accuracy of `bins` groups of equal size, from the least sure one up.
+    """Return the mean confidence and the accuracy of `bins` groups of equal size, by confidence.
 
-    Nguyen and O'Connor, "Posterior Calibration and Exploratory Analysis for Natural Language
-    Processing Models", EMNLP 2015: equal-mass bins.
+    The group with the lowest confidence comes first. Equal-mass bins: Nguyen and O'Connor,
+    "Posterior Calibration and Exploratory Analysis for Natural Language Processing Models", EMNLP
+    2015.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     bins = min(bins, len(labels))
@@ -50,7 +51,7 @@ def reliability(
 
 
 def expected_calibration_error(groups: list[dict[str, float]]) -> float:
-    """The groups' mean distance between confidence and accuracy, weighted by size.
+    """Return the mean distance of confidence and accuracy, weighted by the size of the groups.
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
@@ -60,7 +61,7 @@ def expected_calibration_error(groups: list[dict[str, float]]) -> float:
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: Labels) -> float:
-    """The temperature in 0.05..20 that makes held-out labels likeliest (Guo et al., 2017)."""
+    """Return the temperature in 0.05..20 that minimises the labels' loss (Guo et al., 2017)."""
 
     def loss(log_temperature: float) -> float:
         return negative_log_likelihood(softmax(logits, np.exp(log_temperature)), labels)
@@ -69,24 +70,24 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: Labels) -> float:
     return float(np.exp(found.x))
 
 
-def threshold_for(likely: NDArray[np.float64], share: float = ACCEPTED_SHARE) -> float:
-    """What a `share` of these probabilities reaches: below it, a person should look."""
-    return float(np.quantile(likely, 1 - share))
+def acceptance_threshold(scores: NDArray[np.float64], share: float = ACCEPTED_SHARE) -> float:
+    """Return the threshold that a `share` of the scores reaches."""
+    return float(np.quantile(scores, 1 - share))
 
 
 def report(
     probabilities: Probabilities, labels: Labels, accepted: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """Every figure of one set, ready for JSON; shares are of 1.
+    """Compute all metrics of one data set, as JSON; shares are in 0..1.
 
     Parameters
     ----------
     probabilities : float64 (n, 10)
-        Calibrated.
+        Calibrated probabilities of the digits.
     labels : uint8 (n,)
-        The truth.
+        The true digits.
     accepted : bool (n,)
-        Whether the answer needs no review.
+        Whether the answer is accepted, that is needs no review.
     """
     guesses = probabilities.argmax(axis=1)
     right = guesses == labels

@@ -1,4 +1,4 @@
-"""From a trained network to a bundle: its files, its checks, its manifest last."""
+"""Export a trained classifier to a bundle: model files, checks against Keras, manifest."""
 
 from __future__ import annotations
 
@@ -35,26 +35,36 @@ from digits.registry.bundle import (
     Metrics,
     Training,
 )
+from training_job.classifier.model import reference, up_to
 from training_job.errors import TrainingError
-from training_job.model import reference, up_to
 
 _ROOT = Path(__file__).parents[1]
-_PARITY = 1e-5  # the most that a probability may differ between Keras and LiteRT
-_BATCH = 1_000
-_TIMED = 300
-_INGREDIENTS = ("digits", "training_job", "requirements/training.txt")
+_PARITY = 1e-5  # largest difference of a probability between Keras and LiteRT: float32 rounding
+_BATCH = 1_000  # images per call of the network: bounds the memory
+_TIMED_RUNS = 300  # of each network; enough for a stable median
+_SOURCES = ("digits", "training_job", "requirements/training.txt")  # what determines a bundle
 
 
-def save_models(network: keras.Model, whole: keras.Model, folder: Path) -> None:
-    """Write the network: Keras and HDF5 to the softmax; LiteRT to the logits and the opinion."""
+def save_models(network: keras.Model, served: keras.Model, folder: Path) -> None:
+    """Write the model files of a bundle.
+
+    Parameters
+    ----------
+    network
+        From images to probabilities; written for Keras and as HDF5.
+    served
+        From images to logits and OOD output; written for LiteRT.
+    folder
+        The bundle's folder.
+    """
     network.save(folder / "mnist_cnn.keras")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises against HDF5 each time
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Keras warns that HDF5 is a legacy format
     network.save(folder / "mnist_cnn.h5")
-    (folder / TFLITE).write_bytes(_litert(whole))
+    (folder / TFLITE).write_bytes(_litert(served))
 
 
 def save_history(history: Sequence[dict[str, float]], folder: Path) -> None:
-    """Write `history.csv`, one line an epoch."""
+    """Write `history.csv`, one row per epoch."""
     with (folder / "history.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(history[0]), lineterminator="\n")
         writer.writeheader()
@@ -71,12 +81,21 @@ def save_manifest(
     test: dict[str, Any],
     origin: dict[str, str],
 ) -> Manifest:
-    """Write `manifest.json`: everything else must be in `folder` already.
+    """Write `manifest.json` and return it; all other files must be in `folder` already.
 
-    `origin` is the SHA-256 of each array, or set of own pictures, that was trained on.
+    Parameters
+    ----------
+    folder
+        The bundle's folder.
+    architecture, recipe, training, decision
+        As in the manifest.
+    test
+        Metrics of the test images, as `evaluate.report` returns them.
+    origin
+        SHA-256 of each array of MNIST and of the extra data, by name.
     """
     files = _files(folder)
-    version, created = _stamp(files)
+    version, created = _version_and_time(files)
     manifest = Manifest(
         schema=SCHEMA,
         version=version,
@@ -96,12 +115,12 @@ def save_manifest(
 
 
 def save_derived_manifest(folder: Path, original: Manifest, test: dict[str, Any]) -> Manifest:
-    """Write `manifest.json` of a bundle whose classifier is that of `original`, unchanged.
+    """Write `manifest.json` of a bundle that has the classifier of another bundle; return it.
 
-    The bundle has a version of its own, since a version is never overwritten in a store.
+    The bundle gets a new version, because a version is never overwritten in a registry.
     """
     files = _files(folder)
-    version, created = _stamp(files)
+    version, created = _version_and_time(files)
     manifest = original.model_copy(
         update={
             "schema_": SCHEMA,
@@ -125,8 +144,8 @@ def _files(folder: Path) -> dict[str, FileInfo]:
     }
 
 
-def _stamp(files: dict[str, FileInfo]) -> tuple[str, str]:
-    """Version and time of creation of a bundle that is finished now."""
+def _version_and_time(files: dict[str, FileInfo]) -> tuple[str, str]:
+    """Return the version and the time of creation of a bundle that is complete now."""
     now = datetime.now(timezone.utc)
     return f"{now:%Y%m%dT%H%M%SZ}-{files[TFLITE].sha256[:8]}", f"{now:%Y-%m-%dT%H:%M:%SZ}"
 
@@ -151,18 +170,20 @@ def parity(
     digit: NDArray[np.float64],
     temperature: float,
 ) -> float:
-    """Run the network as it is served and compare it with Keras, image by image.
+    """Run the LiteRT network on images and compare its output with that of Keras.
 
     Parameters
     ----------
     folder
-        The bundle; the LiteRT model must be in it.
+        The bundle's folder, with the LiteRT network.
     images : float32 (n, 28, 28, 1)
         The test images.
     expected : float64 (n, 10)
-        Keras' probabilities for them, calibrated by `temperature`.
+        Probabilities of the digits by Keras, calibrated with `temperature`.
     digit : float64 (n,)
-        How likely Keras finds each a digit at all.
+        Probability, by Keras, that an image shows a digit.
+    temperature
+        Divides the logits.
 
     Returns
     -------
@@ -187,23 +208,27 @@ def parity(
     if labels or difference > _PARITY:
         raise TrainingError(
             f"LiteRT differs from Keras: {labels} labels, probabilities by up to {difference:.1e};"
-            " the bundle is not written."
+            " no bundle is written. Check the versions of TensorFlow and LiteRT."
         )
     return difference
 
 
-def serving(folder: Path) -> dict[str, float]:
-    """What serving costs: the served file's bytes, and one image's time.
+def serving_cost(folder: Path) -> dict[str, float]:
+    """Measure the size of the LiteRT file and its time for one image.
 
-    The time is the median of 300, as a ratio to the textbook network's, which takes turns with it:
-    milliseconds would say more about the machine and its other work.
+    Returns
+    -------
+    dict
+        `bytes` of the file, and `latency_ratio`: the median time of 300 runs, divided by that of
+        the reference network, whose runs alternate with it. A ratio depends less on the machine and
+        its load than milliseconds do.
     """
     served = (folder / TFLITE).read_bytes()
     yardstick = _litert(up_to(reference(), "logits"))
     networks = (Network(served), Network(yardstick))
     frame = np.zeros((1, 28, 28), np.float32)
-    seconds = np.empty((_TIMED, 2))
-    for turn in range(_TIMED):
+    seconds = np.empty((_TIMED_RUNS, 2))
+    for turn in range(_TIMED_RUNS):
         for place, network in enumerate(networks):
             started = time.perf_counter()
             network.logits(frame)
@@ -213,21 +238,21 @@ def serving(folder: Path) -> dict[str, float]:
 
 
 def _litert(model: keras.Model) -> bytes:
-    # The exporter prints the signature, which is no news to anyone.
+    # The exporter prints the signature to standard output.
     with redirect_stdout(io.StringIO()):
         converted: bytes = tf.lite.TFLiteConverter.from_keras_model(model).convert()
     return converted
 
 
 def _git_commit() -> str | None:
-    """The code's revision; in a container, where there is no git, by the environment.
+    """Return the Git commit of the code, or the value of DIGITS_GIT_COMMIT, as in a container.
 
-    It ends in ``-dirty`` if what goes into a model is not as it was committed.
+    It ends in ``-dirty`` if files that determine a bundle differ from the commit. None without Git.
     """
     if given := os.environ.get("DIGITS_GIT_COMMIT"):
         return given
     try:
-        changed = _git("status", "--porcelain", "--", *_INGREDIENTS)
+        changed = _git("status", "--porcelain", "--", *_SOURCES)
         return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None

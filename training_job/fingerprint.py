@@ -1,4 +1,4 @@
-"""Fingerprints of what a result depends on: code, data files, libraries and settings."""
+"""Fingerprints of everything that a result depends on: code, data files, libraries, settings."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _OURS = ("digits", "training_job")
 def of(
     module: str, *settings: Any, files: Iterable[Path] = (), libraries: Iterable[str] = ()
 ) -> str:
-    """SHA-256 of all that decides what `module` computes.
+    """Return the SHA-256 of everything that determines what `module` computes.
 
     Parameters
     ----------
     module
-        Name of a module of ours. Its source counts, and that of every module of ours that it
-        imports, directly or not; the packages' own `__init__.py`, which hold documentation, do not.
+        Name of a module of this project. Its source is included, and that of all modules of this
+        project that it imports directly or indirectly, except the packages' `__init__.py`, which
+        hold only documentation.
     settings
-        Whatever else decides it, as JSON has it.
+        Other values that determine the result; JSON must be able to represent them.
     files
-        Data that it reads.
+        Data files that it reads.
     libraries
-        Distributions whose version counts, beside that of Python.
+        Distributions whose versions are included; Python's version always is.
     """
     decides = {
         "sources": {name: _sha256(_path(name)) for name in sorted(imported(module))},
@@ -45,7 +46,7 @@ def of(
 
 @cache
 def imported(module: str) -> frozenset[str]:
-    """Names of the modules of ours that are imported with `module`, itself among them."""
+    """Return the names of this project's modules that `module` imports, and its own name."""
     found, waiting = set(), [module]
     while waiting:
         name = waiting.pop()

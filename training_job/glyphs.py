@@ -1,8 +1,8 @@
-"""Letters, signs and digits of many typefaces, handwriting above all: what is no digit, and is.
+"""Drawings of digits, letters and signs of many typefaces, most of which imitate handwriting.
 
     python -m training_job.glyphs fonts/     draw them again from a folder of font files
 
-The drawings are kept in `data/glyphs.npz`, so that training needs no fonts.
+The drawings are stored in `data/glyphs.npz`, so that training needs no font files.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digits.components import connected
 
-KEPT = Path(__file__).parent / "data/glyphs.npz"
-SIDE = 40  # pixels
-_FINE = 160  # of the font, before it is cut and reduced
-_WIDEST = 5  # pixels of that, by which a stroke is made wider on each side at most
-_SURE = 205  # level that hairlines must reach; strokes begin at seven tenths of white at most
-_UNASSIGNED = "\U0010fffd"  # no font has it; what is drawn for it stands for what a font lacks
+DRAWINGS = Path(__file__).parent / "data/glyphs.npz"
+SIDE = 40  # pixels, width and height of a drawing
+_FONT_SIZE = 160  # pixels; characters are drawn in this size, cropped and reduced
+_WIDEST = 5  # pixels at that size; largest amount by which strokes are widened on each side
+# Level of 255 that all parts of a stroke must reach. `synthetic_photos.stroke` places the strokes'
+# edges at 0.7 of white at most, so that thinner hairlines would break.
+_SURE = 205
+_UNASSIGNED = "\U0010fffd"  # in no font; fonts draw their symbol for missing characters for it
 
 DIGITS = "0123456789"
-# Not there: what a reader takes for a digit, O o Q, I i l | / ( ), Z z, S s, q g, B b, J j and D.
+# Without characters that look like digits: O o Q, I i l | / ( ), Z z, S s, q g, B b, J j and D.
 OTHERS = "ACEFGHKLMNPRTUVWXYadefhkmnprtuvwxy+=?#&@%$*<~^{"
+_HELD_OUT = 5  # one typeface of this many is held out of training
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,9 @@ class Glyphs:
     Attributes
     ----------
     images : uint8 (n, 40, 40)
-        White on black, the larger side filling it, centred.
+        White on black, centred, scaled so that the longer side fills the image.
     characters : str (n,)
-        Which character each shows.
+        The character of each drawing.
     """
 
     images: NDArray[np.uint8]
@@ -52,37 +55,37 @@ class Glyphs:
 
 @cache
 def load(*, held_out: bool, digits: bool) -> Glyphs:
-    """Digits, or other characters, of the typefaces to train with, or of every fifth, held out."""
-    with np.load(KEPT, allow_pickle=False) as arrays:
+    """Load the digits, or the other characters, of the training or the held-out typefaces."""
+    with np.load(DRAWINGS, allow_pickle=False) as arrays:
         images, characters, face = arrays["images"], arrays["characters"], arrays["face"]
-    chosen = ((face % 5 == 0) == held_out) & (np.char.isdigit(characters) == digits)
+    chosen = ((face % _HELD_OUT == 0) == held_out) & (np.char.isdigit(characters) == digits)
     return Glyphs(images[chosen], characters[chosen])
 
 
 @cache
 def by_typeface(*, held_out: bool) -> dict[str, dict[str, NDArray[np.uint8]]]:
-    """The drawings of each typeface by its name and by character; see `load`."""
-    with np.load(KEPT, allow_pickle=False) as arrays:
+    """Load the drawings by the name of the typeface and by character; see `load`."""
+    with np.load(DRAWINGS, allow_pickle=False) as arrays:
         images, characters, face = arrays["images"], arrays["characters"], arrays["face"]
     names = _names()
     found: dict[str, dict[str, NDArray[np.uint8]]] = {}
-    for place in np.flatnonzero((face % 5 == 0) == held_out):
+    for place in np.flatnonzero((face % _HELD_OUT == 0) == held_out):
         found.setdefault(names[face[place]], {})[str(characters[place])] = images[place]
     return found
 
 
-def any_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[NDArray[np.uint8], int]:
-    """A digit of some typeface, uint8 (40, 40), and which; see `load`."""
+def random_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[NDArray[np.uint8], int]:
+    """Return a digit of a random typeface, uint8 (40, 40), and its label; see `load`."""
     typed = load(held_out=held_out, digits=True)
     place = int(rng.integers(len(typed)))
     return typed.images[place], int(typed.characters[place])
 
 
 def drawn(font: Path, character: str) -> NDArray[np.uint8] | None:
-    """Draw a character, uint8 (40, 40) white on black; None where the font has none.
+    """Draw a character, uint8 (40, 40) white on black; None if the font does not have it.
 
-    With a wider pen where a hairline would break: pens have no hairlines, and a digit without its
-    own may be another.
+    Strokes are widened until no hairline breaks: pens draw no hairlines, and a digit with a broken
+    one may look like another digit.
     """
     fine, missing = _fine(font, character, 0), _fine(font, _UNASSIGNED, 0)
     if fine is None or (missing is not None and fine.tobytes() == missing.tobytes()):
@@ -100,11 +103,11 @@ def _parts(image: NDArray[np.uint8], level: int) -> int:
 
 
 def _fine(font: Path, character: str, wider: int) -> Image.Image | None:
-    """The character as the font has it, its strokes `wider` on each side; None if it is blank."""
-    face = ImageFont.truetype(str(font), _FINE)
-    canvas = Image.new("L", (4 * _FINE, 4 * _FINE))
+    """Draw a character at `_FONT_SIZE`, strokes widened by `wider` pixels; None if it is blank."""
+    face = ImageFont.truetype(str(font), _FONT_SIZE)
+    canvas = Image.new("L", (4 * _FONT_SIZE, 4 * _FONT_SIZE))
     draw = ImageDraw.Draw(canvas)
-    draw.text((_FINE, _FINE), character, fill=255, font=face, stroke_width=wider)
+    draw.text((_FONT_SIZE, _FONT_SIZE), character, fill=255, font=face, stroke_width=wider)
     box = canvas.getbbox()
     return canvas.crop(box) if box else None
 
@@ -118,38 +121,43 @@ def _reduced(cut: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(glyph)
 
 
-def main(folder: Annotated[Path, typer.Argument(help="Font files, one a typeface.")]) -> None:
-    """Draw every character of every font in FOLDER and keep the drawings.
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder of font files, one per typeface.")],
+) -> None:
+    """Draw every character of every font in FOLDER and store the drawings.
 
-    Typefaces that were drawn before keep their numbers, so that what was held out stays so.
+    Typefaces that were drawn before keep their numbers, so that held-out ones stay held out.
     """
     fonts = sorted(path for path in folder.rglob("*") if path.suffix in {".ttf", ".otf", ".woff"})
     known = _names()
     fonts.sort(key=lambda font: known.index(font.stem) if font.stem in known else len(known))
     images, characters, face = [], [], []
-    seen = set()  # sisters share drawings, which must not be in both parts
+    # Related typefaces share drawings; none may be in the training and in the held-out part.
+    seen = set()
     for number, font in enumerate(fonts):
         for character in DIGITS + OTHERS:
             image = drawn(font, character)
             if image is not None:
-                image = image // 17 * 17  # sixteen levels take half the space
+                image = image // 17 * 17  # 16 levels halve the size of the file
                 if image.tobytes() not in seen:
                     seen.add(image.tobytes())
                     images.append(image)
                     characters.append(character)
                     face.append(number)
     np.savez_compressed(
-        KEPT,
+        DRAWINGS,
         images=np.stack(images),
         characters=np.array(characters),
         face=np.array(face, np.uint16),
         names=np.array([font.stem for font in fonts]),
     )
-    typer.echo(f"{len(images)} drawings of {len(fonts)} typefaces: {KEPT.stat().st_size:,} bytes")
+    typer.echo(
+        f"{len(images)} drawings of {len(fonts)} typefaces: {DRAWINGS.stat().st_size:,} bytes"
+    )
 
 
 def _names() -> list[str]:
-    with np.load(KEPT, allow_pickle=False) as arrays:
+    with np.load(DRAWINGS, allow_pickle=False) as arrays:
         return [str(name) for name in arrays["names"]]
 
 

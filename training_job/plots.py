@@ -1,4 +1,4 @@
-"""The pictures of a bundle. Perceptually uniform or colour-blind-safe colours throughout."""
+"""Draw the plots of a bundle, in perceptually uniform or colour-blind-safe colours."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 mpl.use("Agg")
 sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
 
-_MOST_ERRORS = 200  # more than any network here makes; bounds the picture of a broken one
+_MOST_ERRORS = 200  # images; more than a working network gets wrong, bounds the plot's size
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], accuracy: float, path: Path) -> None:
-    """Draw counts, (10, 10), truth by guess, and beside them the rates of each true digit.
+    """Draw a confusion matrix, (10, 10), true by predicted digit: counts, and rates per true digit.
 
-    The colours of both are on a log scale: the errors are few, and they are what is looked for.
+    Colours have a logarithmic scale, so that the few errors stand out.
     """
     matrix = np.array(counts)
     rates = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -37,7 +37,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], accuracy: float, path: Pat
             ".2f",
             0.05,
             "share of the true digit (%)",
-            f"The same as rates: {accuracy:.2%} right",
+            f"The same as rates: accuracy {accuracy:.2%}",
         ),
     )
     with _figure(path, (15, 7)) as figure:
@@ -62,18 +62,18 @@ def confusion_matrix(counts: Sequence[Sequence[int]], accuracy: float, path: Pat
 def feature_maps(
     images: NDArray[np.float32], maps: NDArray[np.float32], title: str, path: Path
 ) -> None:
-    """Draw what one layer makes of some images: each beside all of its maps.
+    """Draw the feature maps of one layer for some images, beside each image.
 
     Parameters
     ----------
     images : float32 (n, 28, 28)
-        What the network is shown.
+        Inputs of the network.
     maps : float32 (n, height, width, channels)
-        The layer's output for them; each map is drawn on its own scale, dark where it is silent.
+        The layer's output; each map has a colour scale of its own, dark at zero.
     title
-        Above the picture.
+        Title of the plot.
     path
-        Where the PNG goes.
+        The PNG file to write.
     """
     columns = 16
     rows = -(-maps.shape[-1] // columns)
@@ -90,7 +90,7 @@ def feature_maps(
 
 
 def filters(kernels: NDArray[np.float32], path: Path) -> None:
-    """Draw the first layer's filters, float32 (height, width, count): orange adds, purple takes."""
+    """Draw the first layer's filters, float32 (height, width, count): orange > 0, purple < 0."""
     height, width, count = kernels.shape
     columns = 8
     limit = float(np.abs(kernels).max())
@@ -103,7 +103,7 @@ def filters(kernels: NDArray[np.float32], path: Path) -> None:
 
 
 def _mosaic(tiles: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
-    """Tiles, (height, width, count), in rows of `columns`; between and after them nothing, NaN."""
+    """Arrange tiles, (height, width, count), in rows of `columns`, with NaN between and after."""
     height, width, count = tiles.shape
     whole = -(-count // columns) * columns
     spaced = np.full((whole, height + 1, width + 1), np.nan, np.float32)
@@ -113,13 +113,13 @@ def _mosaic(tiles: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
 
 
 def training_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Draw loss and accuracy by epoch, on the augmented training and the held-out images."""
+    """Draw loss and accuracy per epoch, for the augmented training and the held-out images."""
     epochs = [row["epoch"] for row in history]
     with _figure(path, (10, 4)) as figure:
         for axes, name, label in zip(
             _axes(figure, 2),
             ("loss", "accuracy"),
-            ("cross-entropy (nats)", "right (%)"),
+            ("cross-entropy (nats)", "accuracy (%)"),
             strict=True,
         ):
             scale = 100 if name == "accuracy" else 1
@@ -132,7 +132,7 @@ def training_curves(history: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def reliability(groups: Sequence[dict[str, float]], title: str, path: Path) -> None:
-    """Draw how often answers of each confidence are right, against the ideal, and close up."""
+    """Draw a reliability diagram: accuracy by confidence, whole and close up."""
     confidence = [100 * group["confidence"] for group in groups]
     accuracy = [100 * group["accuracy"] for group in groups]
     with _figure(path, (9.5, 4.4)) as figure:
@@ -140,7 +140,7 @@ def reliability(groups: Sequence[dict[str, float]], title: str, path: Path) -> N
         for axes in (whole, close):
             axes.plot([0, 100], [0, 100], linestyle="--", color="grey", label="ideal")
             axes.plot(confidence, accuracy, marker="o", markersize=5, label="groups of equal size")
-            axes.set(xlabel="confidence (%)", ylabel="right (%)")
+            axes.set(xlabel="confidence (%)", ylabel="accuracy (%)")
             axes.legend(loc="lower right")
         low = min(*confidence, *accuracy)
         whole.set(title=title, xlim=(0, 101), ylim=(0, 101))
@@ -156,7 +156,7 @@ def precision_and_recall(digits: Sequence[dict[str, float]], path: Path) -> None
             values = [100 * row[name] for row in digits]
             axes.plot(names, values, linestyle="", marker=marker, markersize=8, label=name)
         axes.set(
-            title="Precision (of what was read so) and recall (of what is so), digit by digit",
+            title="Precision and recall by digit",
             xlabel="digit",
             ylabel="%",
         )
@@ -169,7 +169,7 @@ def errors(
     probabilities: NDArray[np.float64],
     path: Path,
 ) -> None:
-    """Draw the wrong test images, the surest mistake first, each with truth, guess, confidence."""
+    """Draw the misclassified test images with label, prediction and confidence, by confidence."""
     guesses, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(guesses != truths)
     wrong = wrong[np.argsort(-confidence[wrong])]
@@ -178,8 +178,8 @@ def errors(
     rows = max(1, -(-len(shown) // columns))
     with _figure(path, (11, 1.45 * rows + 0.7)) as figure:
         figure.suptitle(
-            f"{len(wrong)} of {len(truths):,} test images are wrong"
-            + (f"; the {len(shown)} surest" if len(shown) < len(wrong) else ""),
+            f"{len(wrong)} of {len(truths):,} test images are misclassified"
+            + (f"; the {len(shown)} most confident" if len(shown) < len(wrong) else ""),
             fontsize=14,
         )
         for place in range(rows * columns):
@@ -188,7 +188,9 @@ def errors(
             if place < len(shown):
                 index = shown[place]
                 axes.imshow(images[index, ..., 0], cmap="gray")
-                caption = f"is {truths[index]}, read {guesses[index]}\n{confidence[index]:.0%} sure"
+                caption = (
+                    f"true {truths[index]}, predicted {guesses[index]}\n{confidence[index]:.0%}"
+                )
                 axes.set_title(caption, fontsize=8, pad=2)
 
 

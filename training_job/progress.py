@@ -1,4 +1,4 @@
-"""How a run tells what it does: a bar and lines on a terminal, JSON lines anywhere else."""
+"""Progress output of training runs: text and a progress bar on a terminal, otherwise JSON lines."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 
-class Progress:
-    """Tells on standard output."""
+class RunProgress:
+    """Reports a run's progress on standard output."""
 
     def __init__(self) -> None:
         self._console = Console(soft_wrap=True, highlight=False)
         self._started = time.monotonic()
 
     def say(self, message: str, **fields: Any) -> None:
-        """Tell one thing; `fields` are for machines."""
+        """Print a message; the JSON line also has `fields`."""
         if self._console.is_terminal:
             self._console.print(message)
             return
@@ -30,7 +30,7 @@ class Progress:
         print(json.dumps({"message": message, "seconds": seconds, **fields}), flush=True)  # noqa: T201
 
     def epoch(self, row: dict[str, float], epochs: int) -> None:
-        """Tell the figures of one epoch."""
+        """Print the figures of one epoch."""
         self.say(
             f"epoch {row['epoch']:.0f}/{epochs}: held-out accuracy {row['held_out_accuracy']:.2%}",
             **row,
@@ -38,7 +38,7 @@ class Progress:
 
     @contextmanager
     def bar(self, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
-        """Show a bar while the block runs; call what it gives at each step."""
+        """Show a progress bar in the block; yields a function to call after each step."""
         columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with Bar(
             *columns, console=self._console, transient=True, disable=not sys.stdout.isatty()

@@ -1,6 +1,6 @@
-"""One page that holds a run's figures and pictures together: `report.html` in the bundle.
+"""Write `report.html` of a bundle: one page with the figures and plots of a run.
 
-Plain HTML that needs no script and nothing from elsewhere; the pictures lie beside it.
+Plain HTML without scripts or external resources; the plots are files beside it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ figcaption { opacity: .8; }
 """
 
 PICTURES = (
-    ("training_curves", "Loss and accuracy by epoch; training images are changed each time."),
-    ("confusion_matrix", "Each row is a true digit, each column what was read."),
-    ("precision_and_recall", "Precision: of what was read as a digit, how much is. Recall: of what"
-                             " is that digit, how much was read so."),
-    ("errors", "Every test image that is read wrongly, the surest mistake first."),
-    ("reliability", "How often answers are right, by how sure they are: MNIST's test images."),
-    ("reliability_photos", "The same on synthetic photos, which no training saw."),
-    ("filters", "What the first convolution looks for."),
-    ("feature_maps_layer1", "What the first convolution makes of some digits."),
-    ("feature_maps_layer2", "What the second convolution makes of them."),
+    ("training_curves", "Loss and accuracy per epoch; training images are augmented."),
+    ("confusion_matrix", "Confusion matrix: rows are true digits, columns are predicted digits."),
+    ("precision_and_recall", "Precision and recall of each digit."),
+    ("errors", "All misclassified test images, the most confident error first."),
+    ("reliability", "Reliability diagram, MNIST's test images: accuracy by confidence."),
+    ("reliability_photos", "Reliability diagram, synthetic photos of held-out digits."),
+    ("filters", "Filters of the first convolution."),
+    ("feature_maps_layer1", "Feature maps of the first convolution."),
+    ("feature_maps_layer2", "Feature maps of the second convolution."),
 )  # fmt: skip
 
 
@@ -47,39 +46,50 @@ def write(
     config: RecognitionConfig,
     folder: Path,
 ) -> None:
-    """Write ``report.html`` to the bundle in `folder`; its pictures are there already."""
+    """Write ``report.html`` to the bundle in `folder`, which must hold the plots already.
+
+    Parameters
+    ----------
+    report
+        The figures, as in `report.json`.
+    architecture, recipe, training, decision, config
+        As in the bundle's manifest and configuration.
+    folder
+        The bundle's folder.
+    """
     test = report["test"]
     body = [
         f"<h1>{escape(architecture)}, {escape(recipe)} recipe: {test['accuracy']:.2%}"
-        " of the test digits right</h1>",
+        " accuracy on the test images</h1>",
         f"<p>Seed {training.seed}, {training.epochs} epochs, {training.parameters:,} parameters. "
-        "5,000 training images were held out for every choice: temperature, threshold, recipe. The"
-        " 10,000 test images were looked at once, at the end.</p>",
-        "<h2>How good it is</h2>",
+        "5,000 training images were held out for all choices: temperature, thresholds and recipe."
+        " The 10,000 test images were used once, at the end.</p>",
+        "<h2>Accuracy and calibration</h2>",
         _table(
-            ("set", "pictures", "right", "neg. log-likelihood (nats)", "calibration error",
-             "accepted", "right of these"),
+            ("set", "images", "accuracy", "neg. log-likelihood (nats)", "calibration error",
+             "accepted", "selective accuracy"),
             (_set_row(name, row) for name, row in _sets(report)),
         ),
-        "<p>Calibration error: expected calibration error over 15 bins of equal mass. Accepted: at"
-        f" least {decision.threshold:.1%} sure, after temperature {decision.temperature:.3f}, and"
-        f" at least {decision.sure_digit(config):.1%} sure that it is a digit at all."
-        " A picture in which no digit is found counts as not right.</p>",
-        "<h2>What is no digit</h2>",
+        "<p>Calibration error: expected calibration error over 15 bins of equal mass. Accepted:"
+        f" the confidence is at least {decision.threshold:.1%}, calibrated with temperature"
+        f" {decision.temperature:.3f}, and the probability of a digit is at least"
+        f" {decision.sure_digit(config):.1%}. Selective accuracy: accuracy of the accepted answers."
+        " An image in which no digit is found counts as an error.</p>",
+        "<h2>Rejection of negatives</h2>",
         _table(
-            ("kind", "drawings", "not accepted"),
+            ("kind", "negatives", "rejected"),
             ((kind, f"{row['frames']:,}", f"{row['refused']:.1%}")
              for kind, row in report["outliers"].items()),
         ),
         "<h2>Segmentation</h2>",
         _table(
-            ("rendered pages", "what", "on the pages", "precision", "recall", "F1"),
+            ("rendered pages", "metric of", "on the pages", "precision", "recall", "F1"),
             _segmentation_rows(report["segmentation"]),
         ),
-        "<p>The pages hold digits and typefaces that training does not use. Ink: pixel by pixel,"
-        " the mean over pages. Glyphs: an instance counts as a glyph if their intersection is more"
-        " than half of their union; letters and scribbles are glyphs, too.</p>",
-        "<h2>Digit by digit</h2>",
+        "<p>The pages hold digits and typefaces that are held out of training. Ink: per pixel, mean"
+        " over pages. Glyphs: an instance matches a glyph if their intersection over union is more"
+        " than one half; letters and scribbles are glyphs, too.</p>",
+        "<h2>Precision and recall by digit</h2>",
         _table(
             ("digit", "test images", "precision", "recall", "F1"),
             (
@@ -88,23 +98,23 @@ def write(
                 for row in test["digits"]
             ),
         ),
-        "<h2>How it is built</h2>",
+        "<h2>Architecture</h2>",
         _table(
-            ("layer", "kind", "gives", "parameters"),
+            ("layer", "kind", "output", "parameters"),
             (
                 (row["name"], row["kind"], " × ".join(map(str, row["output"])),
                  f"{row['parameters']:,}")
                 for row in report["layers"]
             ),
         ),
-        "<h2>Pictures</h2>",
+        "<h2>Plots</h2>",
         *(
             f'<figure><img src="images/{name}.png" alt="{escape(text)}">'
             f"<figcaption>{escape(text)}</figcaption></figure>"
             for name, text in PICTURES
             if (folder / f"images/{name}.png").exists()
         ),
-        "<h2>What went in</h2>",
+        "<h2>Settings and versions</h2>",
         _table(("setting", "value"), _settings(training)),
     ]  # fmt: skip
     (folder / "report.html").write_text(

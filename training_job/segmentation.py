@@ -1,7 +1,7 @@
-"""The segmentation network of a bundle: its files, and its figures on held-out rendered pages.
+"""The segmentation network of a bundle: its files, and its metrics on held-out rendered pages.
 
-The pages are the same each time, so that two networks are compared on the same ones. What is scored
-is what `digits.finder.Segmenter.find` returns first: a mask of ink, and a mask for each glyph.
+The pages are the same in each call, so that two networks can be compared. The metrics are computed
+for the first result of `digits.finder.Segmenter.find`: a mask of the ink, and of each instance.
 """
 
 from __future__ import annotations
@@ -20,32 +20,34 @@ from numpy.typing import NDArray
 from digits.finder import Segmenter
 from digits.registry import bundle
 from digits.registry.bundle import CONFIG, MANIFEST, SEGMENTER
-from training_job import scenes
-from training_job.scenes import Scene
+from training_job import rendered_pages
+from training_job.rendered_pages import RenderedPage
 
 Mask = NDArray[np.bool_]
 
-KERAS = "segmenter.keras"  # what was trained; the network of version 0.1.0 was not kept in it
-PAGES = 400  # that the figures are measured on: a standard error of 0.01 for recall, 15 s of a core
+KERAS = "segmenter.keras"  # the trained network; bundles of version 0.1.0 do not have it
+PAGES = 400  # rendered pages: a standard error of 0.01 of the recall, in 15 s of one core
 
-_INK = 0.3  # of full ink, 0 to 1: from which a rendered pixel counts as ink, as in `found`
-# Intersection over union from which an instance is the glyph. Above 0.5 at most one instance can
-# match a glyph (Kirillov et al., "Panoptic Segmentation", CVPR 2019).
+_INK = (
+    0.3  # of full ink, 0 to 1; from it on a rendered pixel is ink, as in `classifier.page_frames`
+)
+# Intersection over union above which an instance matches a glyph. Above 0.5 at most one instance
+# can match a glyph (Kirillov et al., "Panoptic Segmentation", CVPR 2019).
 _MATCH = 0.5
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted on one page.
+    """The pixels and glyphs of one page, counted.
 
     Attributes
     ----------
     true_ink, found_ink, common_ink : int
-        Pixels of ink on the page, in the mask, and in both.
+        Pixels of ink on the page, in the network's mask, and in both.
     glyphs, found, matched : int
-        Glyphs on the page, instances found, and instances that are a glyph.
+        Glyphs on the page, instances that the network found, and instances that match a glyph.
     sha256 : str
-        Of the page and its truth.
+        Digest of the page and its truth.
     """
 
     true_ink: int
@@ -58,18 +60,18 @@ class Counts:
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """The files of the segmentation network in `folder`, by their names in a bundle.
+    """Read the files of the segmentation network in `folder`; return them by name.
 
     Parameters
     ----------
     folder
-        A bundle, whose digests are checked, or what `training_job.segmenter` wrote:
-        `segmenter.tflite`, `config.json` and, if it is there, `segmenter.keras`.
+        A bundle, whose digests are checked, or the output of `training_job.segmenter`:
+        `segmenter.tflite`, `config.json` and, optionally, `segmenter.keras`.
 
     Raises
     ------
     ModelUnavailable
-        If one is missing, differs from the bundle's manifest, or is not valid.
+        If a file is missing, differs from the bundle's manifest, or is not valid.
     """
     read_file = bundle.in_folder(folder)
     names = [SEGMENTER, CONFIG, *([KERAS] if (folder / KERAS).exists() else [])]
@@ -80,28 +82,28 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def figures(segmenter: Segmenter, pages: int, workers: Executor) -> dict[str, Any]:
-    """Every figure of a segmentation network, ready for JSON; shares are of 1.
+    """Compute all metrics of a segmentation network, as JSON; shares are in 0..1.
 
-    Precision, recall and F1 of ink are means over the pages that have ink or on which some is
-    found; those of instances are over all glyphs and all instances together.
+    Precision, recall and F1 of ink are means over the pages with ink in the truth or in the mask;
+    those of instances are computed over all glyphs and instances of all pages.
 
     Parameters
     ----------
     segmenter
         The network and its thresholds.
     pages
-        How many to render.
+        Number of pages to render.
     workers
-        The processes that do it.
+        The processes that render and segment.
     """
-    counted = list(workers.map(partial(_page, segmenter), range(pages), chunksize=10))
-    digest = hashlib.sha256("".join(page.sha256 for page in counted).encode())
-    inked = [page for page in counted if page.true_ink or page.found_ink]
+    counted = list(workers.map(partial(_counts, segmenter), range(pages), chunksize=10))
+    digest = hashlib.sha256("".join(one.sha256 for one in counted).encode())
+    inked = [one for one in counted if one.true_ink or one.found_ink]
     precision, recall, f1 = np.array([
-        _scores(page.common_ink, page.found_ink, page.true_ink) for page in inked
+        _scores(one.common_ink, one.found_ink, one.true_ink) for one in inked
     ]).T  # fmt: skip
     glyphs, found, matched = (
-        sum(getattr(page, name) for page in counted) for name in ("glyphs", "found", "matched")
+        sum(getattr(one, name) for one in counted) for name in ("glyphs", "found", "matched")
     )
     of_instances = _scores(matched, found, glyphs)
     return {
@@ -122,39 +124,39 @@ def figures(segmenter: Segmenter, pages: int, workers: Executor) -> dict[str, An
 
 
 def _scores(common: int, found: int, true: int) -> tuple[float, float, float]:
-    """Precision, recall and F1; 0 where there is nothing to divide by."""
+    """Return precision, recall and F1; 0 for a division by zero."""
     return common / max(found, 1), common / max(true, 1), 2 * common / max(found + true, 1)
 
 
-def _page(segmenter: Segmenter, seed: int) -> Counts:
-    scene = scenes.scene(seed, held_out=True)
-    ink, instances = _segmented(segmenter, scene)
-    return count(scene, ink, instances)
+def _counts(segmenter: Segmenter, seed: int) -> Counts:
+    page = rendered_pages.render(seed, held_out=True)
+    ink, instances = _segmented(segmenter, page)
+    return count(page, ink, instances)
 
 
-def _segmented(segmenter: Segmenter, scene: Scene) -> tuple[Mask, Sequence[Mask]]:
-    """The mask of the ink of a page, and one for each instance, all of the page's size."""
-    ways = segmenter.find(scene.grey)
-    if not ways:
-        return np.zeros(scene.grey.shape, np.bool_), []
+def _segmented(segmenter: Segmenter, page: RenderedPage) -> tuple[Mask, Sequence[Mask]]:
+    """Segment a page; return the mask of its ink and of each instance, in the page's size."""
+    results = segmenter.find(page.grey)
+    if not results:
+        return np.zeros(page.grey.shape, np.bool_), []
     instances = []
-    for piece in ways[0].things:
-        mask = np.zeros(scene.grey.shape, np.bool_)
+    for piece in results[0].things:
+        mask = np.zeros(page.grey.shape, np.bool_)
         mask[piece.top : piece.bottom, piece.left : piece.right] = piece.mask
         instances.append(mask)
-    return ways[0].ink.mask, instances
+    return results[0].ink.mask, instances
 
 
-def count(scene: Scene, ink: Mask, instances: Sequence[Mask]) -> Counts:
-    """Compare masks of a page's ink and of its instances, each (h, w), with the truth."""
-    truth = scene.ink > _INK
+def count(page: RenderedPage, ink: Mask, instances: Sequence[Mask]) -> Counts:
+    """Compare the masks of a page's ink and of its instances, each (h, w), with the truth."""
+    truth = page.ink > _INK
     glyphs = [
         glyph
-        for number in range(1, len(scene.things) + 1)
-        if (glyph := truth & (scene.owner == number)).any()
+        for number in range(1, len(page.glyphs) + 1)
+        if (glyph := truth & (page.owner == number)).any()
     ]
     matched = sum(any(_overlap(one, glyph) > _MATCH for glyph in glyphs) for one in instances)
-    digest = hashlib.sha256(scene.grey.tobytes() + scene.owner.tobytes() + truth.tobytes())
+    digest = hashlib.sha256(page.grey.tobytes() + page.owner.tobytes() + truth.tobytes())
     return Counts(
         true_ink=int(truth.sum()),
         found_ink=int(ink.sum()),
@@ -167,5 +169,5 @@ def count(scene: Scene, ink: Mask, instances: Sequence[Mask]) -> Counts:
 
 
 def _overlap(one: Mask, other: Mask) -> float:
-    """Intersection over union of two masks that are not empty."""
+    """Return the intersection over union of two masks that are not both empty."""
     return float((one & other).sum() / (one | other).sum())

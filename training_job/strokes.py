@@ -1,10 +1,13 @@
-"""Digits and scribbles drawn stroke by stroke: other hands and pens than MNIST's.
+"""Draw digits, signs and scribbles stroke by stroke, in other handwriting than MNIST's.
 
-Each digit has a few skeletons as people write it, in a unit square with y down. A hand bends, leans
-and squeezes one, and a pen of some width goes over it.
+Each digit has a few skeletons, its usual forms, in a unit square with y down. A drawing is a
+skeleton that is randomly bent, slanted and scaled, and drawn with a pen of random width. Skeletons
+and ranges were chosen by eye.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +17,12 @@ Plane = NDArray[np.float64]
 Points = NDArray[np.float64]
 Skeleton = tuple[tuple[tuple[float, float], ...], ...]
 
-HEIGHT = 112  # of what is drawn, pixels, before its margin is cut off
-_FINE = 3  # drawn so many times larger, for smooth edges
+HEIGHT = 112  # pixels of the longer side of a drawing's strokes, without the pen's width
+_FINE = 3  # supersampling: drawings are drawn this many times larger, for smooth edges
+_POINTS = 12  # points per segment of a smooth line
+# Standard deviations in the unit square: of the grid that bends a drawing, and of each point.
+_DEVIATION, _STRAIGHT_DEVIATION, _JITTER = 0.022, 0.005, 0.018
+_PENS = (0.035, 0.16)  # range of a pen's width, as a share of a drawing's height
 
 _DIGITS: dict[int, tuple[Skeleton, ...]] = {
     0: (
@@ -114,41 +121,48 @@ _SIGNS: tuple[Skeleton, ...] = (
 )  # fmt: skip
 
 
-def digit(
-    which: int,
-    rng: np.random.Generator,
-    pens: tuple[float, float] = (0.035, 0.16),
-    *,
-    straight: bool = False,
-) -> Plane:
-    """Write a digit by hand, float64 (h, w) in 0..1, cut to its ink; about 112 pixels high.
+def digit(which: int, rng: np.random.Generator, pens: tuple[float, float] = _PENS) -> Plane:
+    """Draw a digit by hand; return its ink, float64 (h, w) in 0..1, about 112 pixels high.
 
-    `pens` is the range of the pen's width, as a share of that height. A `straight` one is made of
-    straight strokes, hardly bent.
+    `pens` is the range of the pen's width, as a share of the height.
     """
+    skeleton, width = _digit_skeleton(which, rng)
+    return _by_hand(skeleton, width, pens, rng)
+
+
+def straight_digit(
+    which: int, rng: np.random.Generator, pens: tuple[float, float] = _PENS
+) -> Plane:
+    """Draw a digit of straight lines, as with a ruler or a mouse; otherwise as `digit`."""
+    skeleton, width = _digit_skeleton(which, rng)
+    return _by_hand(skeleton, width, pens, rng, deviation=_STRAIGHT_DEVIATION, join=polyline)
+
+
+def _digit_skeleton(which: int, rng: np.random.Generator) -> tuple[Skeleton, float]:
+    """Choose one of a digit's skeletons, and its width as a share of its height."""
     skeletons = _DIGITS[which]
     skeleton = skeletons[rng.integers(len(skeletons))]
-    width = rng.uniform(0.5, 0.8) * (0.6 if which == 1 else 1)
-    return _written(skeleton, width, pens, rng, straight=straight)
+    return skeleton, rng.uniform(0.5, 0.8) * (0.6 if which == 1 else 1)
 
 
 def sign(rng: np.random.Generator) -> Plane:
-    """Draw a sign that is no digit by hand: a tick, a star, a house; as `digit` does."""
+    """Draw a sign that is not a digit, such as a tick, a star or a house; returns as `digit`."""
     skeleton = _SIGNS[rng.integers(len(_SIGNS))]
-    return _written(skeleton, rng.uniform(0.6, 1.2), (0.025, 0.12), rng)
+    return _by_hand(skeleton, rng.uniform(0.6, 1.2), (0.025, 0.12), rng)
 
 
 def scribble(rng: np.random.Generator) -> Plane:
-    """Draw what is no digit: a zigzag, a tangle, hatching, a blot, a spiral or loose strokes."""
+    """Draw a zigzag, a tangle, hatching, a blot, a spiral or loose strokes; returns as `digit`."""
     kind = rng.integers(6)
     if kind == 0:  # zigzag
         count = int(rng.integers(5, 14))
         across = np.linspace(0, rng.uniform(0.8, 2), count)
         up = np.where(np.arange(count) % 2, 0.0, 1.0) + rng.normal(0, 0.12, count)
-        strokes = [smooth(np.stack([across, up], 1), sharp=rng.random() < 0.5)]
+        join = polyline if rng.random() < 0.5 else smooth
+        strokes = [join(np.stack([across, up], 1))]
     elif kind == 1:  # tangle
         strokes = [smooth(rng.uniform(0, 1, (int(rng.integers(9, 25)), 2)))]
-    elif kind == 2:  # hatching, one way or both
+    elif kind == 2:  # hatching in one or two directions
         lean = rng.uniform(-0.5, 0.5)
         strokes = []
         for turn in range(int(rng.integers(1, 3))):
@@ -179,26 +193,11 @@ def scribble(rng: np.random.Generator) -> Plane:
     return drawn(strokes, np.exp(rng.uniform(np.log(0.02), np.log(0.09))), rng)
 
 
-def _written(
-    skeleton: Skeleton,
-    width: float,
-    pens: tuple[float, float],
-    rng: np.random.Generator,
-    *,
-    straight: bool = False,
-) -> Plane:
-    bend = rng.normal(0, 0.005 if straight else 0.022, (4, 4, 2))
-    lean = rng.normal(0.05, 0.12)
-    strokes = [
-        by_hand(np.array(stroke), bend, width, lean, rng, sharp=straight) for stroke in skeleton
-    ]
-    return drawn(strokes, np.exp(rng.uniform(*np.log(pens))), rng)
-
-
 def drawn(strokes: list[Points], pen: float, rng: np.random.Generator) -> Plane:
-    """Go over lines, each (n, 2) of x and y, with a pen whose width is a share of their height.
+    """Draw lines, each (n, 2) of x and y; return their ink, float64 (h, w) in 0..1.
 
-    The pen's pressure changes a little along the line.
+    `pen` is the pen's width as a share of the drawing's height. It varies by up to a quarter along
+    a line, as with a pen's pressure.
     """
     every = np.concatenate(strokes)
     low, high = every.min(axis=0), every.max(axis=0)
@@ -218,12 +217,17 @@ def drawn(strokes: list[Points], pen: float, rng: np.random.Generator) -> Plane:
     return small[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def smooth(points: Points, *, sharp: bool = False) -> Points:
-    """A Catmull-Rom spline through the points, or straight lines if `sharp`, (n, 2)."""
-    if sharp or len(points) < 3:
-        return _dense(points, 12)
+def polyline(points: Points) -> Points:
+    """Return points on the straight lines between the given points, (m, 2)."""
+    return _dense(points, _POINTS)
+
+
+def smooth(points: Points) -> Points:
+    """Return points on a Catmull-Rom spline through the given points, (m, 2)."""
+    if len(points) < 3:
+        return polyline(points)
     padded = np.concatenate([[2 * points[0] - points[1]], points, [2 * points[-1] - points[-2]]])
-    t = np.linspace(0, 1, 12, endpoint=False)[:, None]
+    t = np.linspace(0, 1, _POINTS, endpoint=False)[:, None]
     parts = []
     for a, b, c, d in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
         parts.append(
@@ -239,33 +243,32 @@ def by_hand(
     width: float,
     lean: float,
     rng: np.random.Generator,
-    *,
-    sharp: bool = False,
+    join: Callable[[Points], Points] = smooth,
 ) -> Points:
-    """Distort a stroke as a hand does: bend it, squeeze it to `width` and lean it.
+    """Distort a stroke as handwriting does: jitter, bend, scale to `width` and slant it.
 
     Parameters
     ----------
     points : float64 (n, 2)
         x and y of the stroke in the unit square.
     bend : float64 (4, 4, 2)
-        Shifts in x and y on a grid over the unit square, interpolated between; the same for every
-        stroke of one drawing.
+        Displacements in x and y on a grid over the unit square, which are interpolated bilinearly;
+        the same for all strokes of one drawing.
     width
-        Of the unit square afterwards, in its heights.
+        Width of the unit square afterwards, as a share of its height.
     lean
-        Shift in x of the upper side against the lower one.
+        Displacement in x of the upper side against the lower side.
     rng
-        Of the jitter of the points.
-    sharp
-        Whether the points are joined by straight lines.
+        Source of the points' jitter.
+    join
+        Joins the points: `smooth` or `polyline`.
 
     Returns
     -------
     float64 (m, 2)
-        The stroke as a smooth line, or as a straight one between its points if `sharp`.
+        Points on the distorted stroke.
     """
-    line = smooth(points + rng.normal(0, 0.018, points.shape), sharp=sharp)
+    line = join(points + rng.normal(0, _JITTER, points.shape))
     at = np.clip(line, 0, 1) * 3
     weight_x = np.clip(1 - np.abs(at[:, :1] - np.arange(4)), 0, 1)
     weight_y = np.clip(1 - np.abs(at[:, 1:] - np.arange(4)), 0, 1)
@@ -273,8 +276,24 @@ def by_hand(
     return np.stack([line[:, 0] * width - lean * (line[:, 1] - 0.5), line[:, 1]], axis=1)
 
 
+def _by_hand(
+    skeleton: Skeleton,
+    width: float,
+    pens: tuple[float, float],
+    rng: np.random.Generator,
+    *,
+    deviation: float = _DEVIATION,
+    join: Callable[[Points], Points] = smooth,
+) -> Plane:
+    """Distort a skeleton and draw it; `deviation` is that of the bend, see `by_hand`."""
+    bend = rng.normal(0, deviation, (4, 4, 2))
+    lean = rng.normal(0.05, 0.12)
+    strokes = [by_hand(np.array(stroke), bend, width, lean, rng, join) for stroke in skeleton]
+    return drawn(strokes, np.exp(rng.uniform(*np.log(pens))), rng)
+
+
 def _dense(values: Points, times: int = 6) -> Points:
-    """Put `times` as many points on the same line."""
+    """Interpolate linearly to `times` as many points, less those after the last one."""
     at = np.linspace(0, len(values) - 1, (len(values) - 1) * times + 1)
     known = np.arange(len(values))
     return np.stack([np.interp(at, known, column) for column in values.T], axis=1)

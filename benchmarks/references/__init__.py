@@ -1,1 +1,1 @@
-"""What the project is measured against: functions, deployed as they stand, and a reader."""
+"""References for benchmarks: minimal Lambda functions, and the page reader PP-OCRv6."""

@@ -1,4 +1,4 @@
-"""The least that a Python function on LiteRT can be: no checks, no errors, no preprocessing."""
+"""The minimal Python function on LiteRT: no checks, no error handling, no preprocessing."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ interpreter.allocate_tensors()
 
 
 def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
-    """Answer with a digit."""
+    """Answer a request with the digit in its image."""
     image = Image.open(io.BytesIO(base64.b64decode(event["body"]))).convert("L").resize((28, 28))
     frame = np.asarray(image, np.float32).reshape(1, 28, 28, 1) / 255
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], frame)

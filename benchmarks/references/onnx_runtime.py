@@ -1,4 +1,4 @@
-"""The same network in ONNX Runtime, in as little of a function as on LiteRT in `floor`."""
+"""The minimal Python function on ONNX Runtime, with the same network; as `floor` on LiteRT."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ session = onnxruntime.InferenceSession(os.environ["MODEL"], options)
 
 
 def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
-    """Answer with a digit."""
+    """Answer a request with the digit in its image."""
     image = Image.open(io.BytesIO(base64.b64decode(event["body"]))).convert("L").resize((28, 28))
     frame = np.asarray(image, np.float32).reshape(1, 28, 28, 1) / 255
     scores = session.run(None, {"image": frame})[0]

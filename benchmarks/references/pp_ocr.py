@@ -1,10 +1,10 @@
-"""PP-OCRv6 as `rapidocr` brings it: reads the pictures that `benchmarks.pages` sends it.
+"""Read pictures for `benchmarks.pages` with PP-OCRv6, as the package `rapidocr` provides it.
 
-It runs in an environment of its own (`requirements/rapidocr.txt`). Each line of standard input asks
-for one picture, `{"mode": …, "data": <base64>}`; each line of standard output answers,
-`{"text": …, "seconds": <of the processor>}`. A picture of one digit goes to recognition alone, the
-way of reading it that does better; every other is read with its settings as they come, and
-its boxes are put together to lines, top to bottom.
+It runs in its own environment (`requirements/rapidocr.txt`). Each line of standard input is a
+request for one picture, `{"mode": …, "data": <base64>}`; each line of standard output is an answer,
+`{"text": …, "seconds": <processor time>}`. Pictures of one digit skip text detection, which is more
+accurate for them. Other pictures are read with default settings, and the boxes are grouped to text
+lines from top to bottom.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-# Forms of the signs that a reader of all writing has and this benchmark's truths have not.
+# Characters that PP-OCRv6 can output for signs, and the characters of the truths for them.
 _SIGNS = str.maketrans("–—―−·。、xX", "----..,××")
 _ONE_CORE = {"EngineConfig.onnxruntime.intra_op_num_threads": 1, "Global.log_level": "critical"}
 
 
 def read(data: bytes, engine: Any, *, alone: bool) -> str:
-    """The text of a picture, in lines."""
+    """Return the text of a picture, line by line; `alone` if it shows a single digit."""
     with Image.open(io.BytesIO(data)) as file:
         picture = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))[..., ::-1]
     if alone:
@@ -42,8 +42,8 @@ def read(data: bytes, engine: Any, *, alone: bool) -> str:
 def in_lines(boxes: np.ndarray[Any, Any], texts: tuple[str, ...]) -> str:
     """Join the texts of boxes, float (n, 4, 2) clockwise from the upper left, line by line.
 
-    A box belongs to the line before it if its middle is less than half its height further down,
-    along the slope that most boxes have.
+    A box belongs to the line of the box above it if its middle is less than half its height below
+    that box's, perpendicular to the median slope of the boxes.
     """
     if len(texts) == 0:
         return ""
@@ -60,12 +60,12 @@ def in_lines(boxes: np.ndarray[Any, Any], texts: tuple[str, ...]) -> str:
 
 
 def main() -> None:
-    """Answer every line."""
+    """Answer all requests on standard input."""
     import cv2  # noqa: PLC0415 - only its own environment has these two
     from rapidocr import RapidOCR  # noqa: PLC0415
 
     cv2.setNumThreads(1)
-    # Calls with and without detection leave traces in an engine, so each has its own.
+    # An engine keeps state of calls with or without detection, so each mode has its own.
     engines = {mode: RapidOCR(params=_ONE_CORE) for mode in ("single", "multiple")}
     for line in sys.stdin:
         asked = json.loads(line)

@@ -1,7 +1,7 @@
-"""A function on TensorFlow, written as AWS's template apigw-tensorflow for Python is.
+"""A function on TensorFlow like AWS's template apigw-tensorflow for Python.
 
-https://github.com/aws/aws-sam-cli-app-templates, python3.12/apigw-tensorflow: Keras loads the model
-while the module is imported, and each picture is resized to 28x28 and given to it.
+https://github.com/aws/aws-sam-cli-app-templates, python3.12/apigw-tensorflow: the module loads the
+Keras model when it is imported, and resizes each picture to 28x28 pixels.
 """
 
 import base64
@@ -18,7 +18,7 @@ model = tf.keras.models.load_model(os.environ["MODEL"])
 
 
 def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
-    """Answer with a digit."""
+    """Answer a request with the digit in its image."""
     image = Image.open(io.BytesIO(base64.b64decode(event["body"]))).convert(mode="L")
     image = image.resize((28, 28))
     probabilities = model(np.array(image).reshape(-1, 28, 28, 1))

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from training_job import photos, strokes
-from training_job.photos import Level
+from training_job import strokes, synthetic_photos
+from training_job.synthetic_photos import Level
 
 HERE = Path(__file__).parent
 LEVELS: tuple[Level, ...] = ("easy", "medium")
@@ -26,7 +26,9 @@ def main() -> None:
     """Write both folders."""
     rng = np.random.default_rng(2026)
     own = [
-        photos.photo(strokes.digit(digit, rng), digit, level=LEVELS[digit % 2], seed=digit)
+        synthetic_photos.photo(
+            strokes.digit(digit, rng), digit, level=LEVELS[digit % 2], seed=digit
+        )
         for digit in range(10)
     ]
     numbers = [_number(text, number, rng) for number, text in enumerate(NUMBERS)]
@@ -41,11 +43,11 @@ def main() -> None:
                 writer.writerow((name, sample.text))
 
 
-def _number(text: str, seed: int, rng: np.random.Generator) -> photos.Sample:
+def _number(text: str, seed: int, rng: np.random.Generator) -> synthetic_photos.SyntheticPhoto:
     digits = [int(digit) for digit in text.replace("\n", "")]
     planes = [strokes.digit(digit, rng) for digit in digits]
     lines = len(text.split("\n"))
-    return photos.number(planes, digits, level=LEVELS[seed % 2], seed=seed, lines=lines)
+    return synthetic_photos.number(planes, digits, level=LEVELS[seed % 2], seed=seed, lines=lines)
 
 
 def _save(data: bytes, path: Path) -> None:

@@ -337,9 +337,9 @@ def test_corrections_of_one_digit_become_a_folder_to_train_from(call, s3, seven,
     counts = corrections.collect(object_store.open_store(f"s3://{LABELS}"), tmp_path)
     assert counts == (1, 2)
 
-    from training_job import extra
+    from training_job import extra_data
 
-    assert extra.load(str(tmp_path)).split.y.tolist() == [7]
+    assert extra_data.load(str(tmp_path)).split.y.tolist() == [7]
 
 
 # --- Storage ---

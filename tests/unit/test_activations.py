@@ -15,7 +15,7 @@ from digits.activations import Activations
 from digits.classifier import Network
 from digits.registry import bundle
 from training_job import export
-from training_job.model import ARCHITECTURES, activation_of, up_to, with_opinion
+from training_job.classifier.model import ARCHITECTURES, activation_of, up_to, with_ood_output
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_maps_are_those_that_keras_gives_and_training_draws(name, frames):
     for layer in model.layers:  # a normalisation that does nothing could be left out unseen
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights(np.random.default_rng(1).uniform(0.2, 1, (4, *layer.gamma.shape)))
-    inside = Activations(export._litert(with_opinion(model)))
+    inside = Activations(export._litert(with_ood_output(model)))
 
     for frame in frames:
         found = inside(frame)

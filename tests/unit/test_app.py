@@ -20,7 +20,7 @@ from digits.registry import bundle
 from digits.results import ImageInfo
 from streamlit_app import camera, canvas, correction, engine, preview, words
 from streamlit_app.samples import SAMPLES
-from training_job import extra
+from training_job import extra_data
 
 ROOT = Path(__file__).parents[2]
 PEN, CHALK, PENCIL, NUMBER, HARD = SAMPLES
@@ -223,7 +223,7 @@ def test_a_correction_is_what_training_reads(app, tmp_path, classifier):
         packed = zipfile.ZipFile(io.BytesIO(correction.archive(examples)))
         packed.extractall(tmp_path / truth)
 
-        learnt = extra.load(str(tmp_path / truth)).split
+        learnt = extra_data.load(str(tmp_path / truth)).split
 
         assert "".join(map(str, learnt.y)) == truth
         for digit, frame in zip(result.digits, learnt.x, strict=True):

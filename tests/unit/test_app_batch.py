@@ -24,7 +24,7 @@ from streamlit_app.api import Away
 from streamlit_app.engine import Reading
 from streamlit_app.samples import SAMPLES
 from tests.unit.test_tabular import cells_of
-from training_job import extra
+from training_job import extra_data
 
 APP = Path(__file__).parents[2] / "streamlit_app/app.py"
 BROKEN = ErrorInfo(code="unreadable_image", message="Broken.")
@@ -204,7 +204,7 @@ def test_corrected_rows_are_what_training_reads(tmp_path, classifier):
     examples = [*correction.examples(number, "1993"), *correction.examples(chalk, "3")]
     zipfile.ZipFile(io.BytesIO(correction.archive(examples))).extractall(tmp_path)
 
-    learnt = extra.load(str(tmp_path)).split
+    learnt = extra_data.load(str(tmp_path)).split
 
     assert "".join(map(str, learnt.y)) == "19933"
     for digit, frame in zip([*number.digits, *chalk.digits], learnt.x, strict=True):

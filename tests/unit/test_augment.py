@@ -1,4 +1,4 @@
-"""Augmentation moves pixels where it says, by no more than it says, and the same way each time."""
+"""Augmentation moves pixels by the documented amounts, reproducibly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training_job.augment import Ranges, augmented, transforms
+from training_job.classifier.augment import Ranges, augmented, transforms
 
 SIDE = 28
 STILL = Ranges(rotation=0, zoom=0, width_shift=0, height_shift=0)
@@ -68,7 +68,7 @@ def test_zoom_enlarges_about_the_centre_along_both_sides():
     np.testing.assert_allclose(enlarged, enlarged[::-1, ::-1], atol=1e-4)
 
 
-def test_slant_leans_the_top_one_way_and_the_bottom_the_other():
+def test_slant_moves_top_and_bottom_in_opposite_directions():
     upright = image(*((14, y) for y in range(4, 24)))
     leaning = moved(upright, slant=0.5)[0, ..., 0]
     columns = leaning[4:24].argmax(axis=1)
@@ -95,7 +95,7 @@ def test_amounts_fill_the_textbooks_ranges_and_stay_within(name, measure, least,
     assert drawn.mean() == pytest.approx((least + most) / 2, abs=margin)
 
 
-def test_width_and_height_are_zoomed_apart():
+def test_width_and_height_are_zoomed_independently():
     rows = transforms(
         100, (SIDE, SIDE), dataclasses.replace(STILL, zoom=0.1), np.random.default_rng(0)
     )
@@ -118,8 +118,8 @@ def test_each_image_is_moved_by_amounts_of_its_own():
     assert all(np.abs(first - other).max() > 0.1 for other in others)
 
 
-def test_hardly_bent_is_as_good_as_not_bent():
-    """The two ways to read pixels must agree where they overlap."""
+def test_a_tiny_elastic_deformation_equals_none():
+    """Both sampling implementations must agree."""
     images = some_images()
     straight = np.asarray(augmented(images, Ranges(), np.random.default_rng(3)))
     bent = np.asarray(augmented(images, Ranges(elastic=1e-6), np.random.default_rng(3)))

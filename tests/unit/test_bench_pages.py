@@ -1,4 +1,4 @@
-"""The benchmark of pages scores as it says, and what it draws is what it says was drawn."""
+"""The benchmark of pages: scores, figures, and the truth of its rendered pages."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks import mnist, page_samples, pages, shares, side_by_side
-from benchmarks.page_samples import KINDS, Sample
+from benchmarks.page_samples import KINDS, PageSample
 from benchmarks.page_scores import distance, score
-from benchmarks.pages import OURS, REFERENCE, Answer, Reading
+from benchmarks.pages import OURS, REFERENCE, PageResult, ReaderOutput
 from benchmarks.references import pp_ocr
 from training_job.synthesis import marks
 
@@ -22,7 +22,7 @@ SMALL = ("lines", "signs", "faint", "form", "sizes")  # pages with digits, drawn
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_banks():
-    """Fewer drawings by strokes, which take seconds."""
+    """Shrink the banks of drawings, which take seconds to draw."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(marks, "_DRAWN", 60)
         patch.setattr(marks, "_WORDS", 2)
@@ -32,7 +32,7 @@ def _small_banks():
     marks._bank.cache_clear()
 
 
-def _drawn(kind: str, number: int) -> page_samples.Drawn:
+def _drawn(kind: str, number: int) -> page_samples.DrawnPage:
     return page_samples._PAGES[kind].draw(np.random.default_rng([number, *kind.encode()]))
 
 
@@ -67,7 +67,7 @@ def test_a_reading_is_scored_by_digits_and_by_signs_in_their_place(
 
 
 @pytest.mark.parametrize("text", ["", "0", "?"])
-def test_nothing_is_accepted_rightly_where_there_is_no_digit(text):
+def test_without_digits_every_accepted_reading_is_an_error(text):
     assert score("", text, accepted=True).accepted_error
     assert not score("", text, accepted=False).accepted_error
     assert score("", text, accepted=False).exact == (text != "0")
@@ -184,7 +184,7 @@ def test_the_darkest_pixels_of_pencil_are_far_from_black(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["doodles", "doodles, single", "empty"])
-def test_where_nothing_may_be_accepted_nothing_is_written(kind):
+def test_pages_for_accepted_errors_have_no_digits(kind):
     sample = page_samples.sample(kind, 3)
     assert sample.text == ""
     assert sample.mode == ("multiple" if kind == "doodles" else "single")
@@ -206,7 +206,9 @@ def test_marks_are_those_that_are_held_out(monkeypatch):
 
     def digit(height, rng, held_out):
         held.append(held_out)
-        return marks.Mark(np.ones((round(height), max(2, round(height / 8))), np.float32), "1", 0)
+        return marks.DrawnMark(
+            np.ones((round(height), max(2, round(height / 8))), np.float32), "1", 0
+        )
 
     monkeypatch.setattr(page_samples, "_LIKE", 100)
     monkeypatch.setattr(marks, "digit", digit)
@@ -235,25 +237,27 @@ def test_the_references_boxes_are_read_in_lines_even_if_slanted(degrees):
     assert pp_ocr.in_lines(np.zeros((0, 4, 2)), ()) == ""
 
 
-def _answer(truth: str, text: str, *, reader: str = OURS, seconds: float = 1) -> Answer:
-    return Answer(Sample("a kind", b"", truth), reader, Reading(text, reader == OURS, seconds))
+def _result(truth: str, text: str, *, reader: str = OURS, seconds: float = 1) -> PageResult:
+    return PageResult(
+        PageSample("a kind", b"", truth), reader, ReaderOutput(text, reader == OURS, seconds)
+    )
 
 
 def test_figures_are_counted_by_kind_and_reader_with_the_ratio_of_their_times():
-    answers = [
-        _answer("12", "12", seconds=1),
-        _answer("12", "12", reader=REFERENCE, seconds=2),
-        _answer("34", "3", seconds=1),
-        _answer("34", "34", reader=REFERENCE, seconds=10),
+    results = [
+        _result("12", "12", seconds=1),
+        _result("12", "12", reader=REFERENCE, seconds=2),
+        _result("34", "3", seconds=1),
+        _result("34", "34", reader=REFERENCE, seconds=10),
     ]
-    ours, reference = pages._figures(answers, together=False)
+    ours, reference = pages._figures(results, together=False)
     assert ours == {
         "kind": "a kind", "reader": OURS, "pictures": 2, "exact": 1, "strict": 1, "accepted": 2,
         "accepted_errors": 1, "edits": 1, "digits": 4, "seconds": 1, "ratio": 0.3,
     }  # fmt: skip
     assert reference["exact"] == 2
     assert "ratio" not in reference
-    assert [row["kind"] for row in pages._figures(answers, together=True)][2:] == ["all", "all"]
+    assert [row["kind"] for row in pages._figures(results, together=True)][2:] == ["all", "all"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A run that was cut off ends where it would have ended."""
+"""Checkpoints are loaded only by their job, and a resumed run ends with the same weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from digits.registry.object_store import FolderStore
 from training_job.checkpoint import Checkpoint
+from training_job.classifier.fit import fit
+from training_job.classifier.model import deep, reference
+from training_job.classifier.recipes import Recipe
 from training_job.data import Split
-from training_job.fit import fit
-from training_job.model import deep, reference
-from training_job.progress import Progress
-from training_job.recipes import Recipe
+from training_job.progress import RunProgress
 
 ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)]
 HISTORY = [{"epoch": 1, "loss": 0.5}]
@@ -41,17 +41,17 @@ def test_a_later_state_takes_the_place_of_an_earlier_one(checkpoint):
     assert checkpoint.load().epoch == 2
 
 
-def test_where_nothing_was_saved_there_is_nothing_to_go_on_from(checkpoint):
+def test_without_a_checkpoint_nothing_is_loaded(checkpoint):
     assert checkpoint.load() is None
 
 
-def test_another_job_does_not_go_on_from_it(checkpoint):
+def test_a_checkpoint_of_another_job_is_not_loaded(checkpoint):
     checkpoint.save(1, ARRAYS, HISTORY)
     assert dataclasses.replace(checkpoint, fingerprint="another job").load() is None
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"PK\x03\x04 cut short"])
-def test_a_broken_one_is_as_good_as_none(checkpoint, tmp_path, data):
+def test_a_broken_checkpoint_is_not_loaded(checkpoint, tmp_path, data):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/run.npz").write_bytes(data)
     assert checkpoint.load() is None
@@ -65,11 +65,11 @@ def test_it_is_never_unpickled(checkpoint, tmp_path):
 
 
 class _Killed(BaseException):
-    """What ends a run from outside."""
+    """Raised in place of a signal that ends the run."""
 
 
-class _KilledAfter(Progress):
-    """Kills the run once it tells of this epoch."""
+class _KilledAfter(RunProgress):
+    """Kills the run when it reports this epoch."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__()
@@ -88,17 +88,17 @@ def some_digits() -> Split:
 
 
 @pytest.mark.parametrize("architecture", [reference, deep])
-def test_a_run_that_was_killed_ends_with_the_weights_that_it_would_have(
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     architecture, some_digits, checkpoint
 ):
     recipe = Recipe(epochs=3, batch_size=64)
     run = (architecture, some_digits, some_digits, recipe, 5)
-    _, straight, history = fit(*run, Progress())
+    _, straight, history = fit(*run, RunProgress())
 
     with pytest.raises(_Killed):
         fit(*run, _KilledAfter(2), checkpoint)
     assert checkpoint.load().epoch == 2
-    _, resumed, resumed_history = fit(*run, Progress(), checkpoint)
+    _, resumed, resumed_history = fit(*run, RunProgress(), checkpoint)
 
     assert resumed_history == history
     for one, other in zip(straight.get_weights(), resumed.get_weights(), strict=True):
@@ -108,6 +108,6 @@ def test_a_run_that_was_killed_ends_with_the_weights_that_it_would_have(
 def test_another_seed_gives_other_weights(some_digits):
     recipe = Recipe(epochs=1, batch_size=64)
     one, other = (
-        fit(reference, some_digits, some_digits, recipe, seed, Progress())[0] for seed in (1, 2)
+        fit(reference, some_digits, some_digits, recipe, seed, RunProgress())[0] for seed in (1, 2)
     )
     assert not np.array_equal(one.get_weights()[0], other.get_weights()[0])

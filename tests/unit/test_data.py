@@ -1,4 +1,4 @@
-"""MNIST is MNIST to the last bit, or it is refused in one line that says what to do."""
+"""MNIST is loaded only if it is identical to the original; errors are one line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refusal(source) -> str:
     return message
 
 
-def test_the_copy_in_the_repository_is_split_by_what_may_look_at_it(mnist):
+def test_the_copy_in_the_repository_is_split_in_training_held_out_and_test(mnist):
     assert (len(mnist.train), len(mnist.held_out), len(mnist.test)) == (55_000, 5_000, 10_000)
     for split in (mnist.train, mnist.held_out, mnist.test):
         assert split.x.shape == (len(split), 28, 28, 1)
@@ -55,7 +55,7 @@ def test_images_that_are_held_out_or_tested_on_are_never_trained_on(mnist):
 
 
 @pytest.mark.parametrize("name", list(data.DIGESTS))
-def test_one_wrong_byte_is_one_too_many(arrays, tmp_path, name):
+def test_one_changed_byte_is_refused(arrays, tmp_path, name):
     wrong = arrays[name].copy()
     wrong.flat[-1] ^= 1
     # Not compressed: quicker, and just as good for NumPy.
@@ -73,7 +73,7 @@ def test_one_wrong_byte_is_one_too_many(arrays, tmp_path, name):
         pytest.param(lambda x: x.reshape(10_000, -1).view("datetime64[s]"), id="dates"),
     ],
 )
-def test_the_right_bytes_in_another_guise_are_refused(arrays, tmp_path, changed):
+def test_the_same_bytes_in_another_dtype_or_shape_are_refused(arrays, tmp_path, changed):
     np.savez(tmp_path / "mnist.npz", **(arrays | {"x_test": changed(arrays["x_test"])}))
     assert "x_test" in refusal(tmp_path / "mnist.npz")
 
@@ -84,7 +84,7 @@ def test_a_missing_array_is_named(arrays, tmp_path):
 
 
 class Harm:
-    """What would run at unpickling."""
+    """Runs code if it is unpickled."""
 
     def __reduce__(self):
         return (pytest.fail, ("it was unpickled",))

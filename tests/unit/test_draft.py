@@ -1,4 +1,4 @@
-"""A run's folder takes the old one's place when it is whole, and at no other time."""
+"""A run's output folder replaces the old one only when it is complete."""
 
 from __future__ import annotations
 
@@ -170,13 +170,13 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path, content):
 
 def test_a_file_is_never_replaced(tmp_path):
     (tmp_path / "bundle").write_text("dear")
-    assert "no bundle" in refusal(tmp_path / "bundle")
+    assert "is not a bundle" in refusal(tmp_path / "bundle")
     assert (tmp_path / "bundle").read_text() == "dear"
     assert beside(tmp_path / "bundle") == ["bundle"]
 
 
 def test_the_root_is_never_replaced():
-    assert "no bundle" in refusal(Path("/"))
+    assert "is not a bundle" in refusal(Path("/"))
 
 
 def test_an_empty_folder_may_be_replaced(tmp_path):
@@ -188,7 +188,7 @@ def test_an_empty_folder_may_be_replaced(tmp_path):
 
 def test_a_mounted_folder_is_refused_before_any_work(out, monkeypatch):
     monkeypatch.setattr(draft.os.path, "ismount", lambda path: path == out)
-    assert "is mounted" in refusal(out)
+    assert "is a mount point" in refusal(out)
     assert text(out) == "old"
 
 

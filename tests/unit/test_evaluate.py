@@ -1,4 +1,4 @@
-"""The figures are what their definitions say, by hand and by scikit-learn."""
+"""Metrics agree with their definitions and with scikit-learn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training_job import evaluate
 
 
 def sure(digits, confidences) -> np.ndarray:
-    """Probabilities that name these digits with these confidences; the rest is shared evenly."""
+    """Probabilities with these predictions and confidences; the rest is spread evenly."""
     digits, confidences = np.asarray(digits), np.asarray(confidences, float)
     rows = np.repeat(((1 - confidences) / 9)[:, None], 10, axis=1)
     rows[np.arange(len(digits)), digits] = confidences
@@ -23,7 +23,7 @@ def sure(digits, confidences) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Logits, and labels drawn from the very probabilities that they mean."""
+    """Logits, and labels drawn from their softmax."""
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 2, (20_000, 10))
     shares = softmax(logits, 1.0).cumsum(axis=1)
@@ -31,14 +31,14 @@ def drawn():
     return logits, np.minimum(labels, 9).astype(np.uint8)
 
 
-def test_likelihood_is_the_mean_surprise_at_the_truth():
+def test_loss_is_the_mean_negative_log_likelihood_of_the_labels():
     probabilities = sure([3, 3], [0.5, 0.25])
     labels = np.array([3, 3], np.uint8)
     expected = (math.log(2) + math.log(4)) / 2
     assert evaluate.negative_log_likelihood(probabilities, labels) == pytest.approx(expected)
 
 
-def test_likelihood_agrees_with_scikit_learn(drawn):
+def test_loss_agrees_with_scikit_learn(drawn):
     logits, labels = drawn
     probabilities = softmax(logits, 1.0)
     assert evaluate.negative_log_likelihood(probabilities, labels) == pytest.approx(
@@ -46,12 +46,12 @@ def test_likelihood_agrees_with_scikit_learn(drawn):
     )
 
 
-def test_a_truth_held_impossible_costs_much_but_not_infinitely_much():
+def test_the_loss_of_a_label_of_probability_0_is_finite():
     probabilities = np.eye(10)[[4]]
     assert 100 < evaluate.negative_log_likelihood(probabilities, np.array([5])) < math.inf
 
 
-def test_groups_are_of_equal_size_from_the_least_sure_one_up():
+def test_groups_have_equal_size_and_rising_confidence():
     confidences = [0.9, 0.5, 0.8, 0.6, 0.7, 0.95]
     labels = np.array([1, 0, 1, 1, 0, 1], np.uint8)  # those at 0.5 and 0.7 are wrong
     groups = evaluate.reliability(sure([1] * 6, confidences), labels, bins=3)
@@ -81,7 +81,7 @@ def test_calibration_error_weighs_each_gap_by_its_group():
     assert evaluate.expected_calibration_error(groups) == pytest.approx((0.2 + 3 * 0.1) / 4)
 
 
-def test_calibration_error_is_the_overconfidence_of_one_who_is_always_sure():
+def test_calibration_error_is_the_overconfidence_at_constant_confidence():
     labels = np.array([1] * 80 + [2] * 20, np.uint8)
     groups = evaluate.reliability(sure([1] * 100, [1.0] * 100), labels)
     # Equal confidences stay in their order, so all wrong ones share groups: 0.2 in all the same.
@@ -105,9 +105,9 @@ def test_a_known_temperature_is_found_again(drawn, temperature):
 def test_the_threshold_accepts_the_share_that_was_asked_for():
     generator = np.random.default_rng(0)
     likely = generator.uniform(0.2, 1, 1_000)
-    threshold = evaluate.threshold_for(likely, share=0.9)
+    threshold = evaluate.acceptance_threshold(likely, share=0.9)
     assert (likely >= threshold).mean() == pytest.approx(0.9, abs=0.001)
-    assert evaluate.threshold_for(likely) < threshold  # by default nearly all
+    assert evaluate.acceptance_threshold(likely) < threshold  # by default nearly all
 
 
 def test_a_report_agrees_with_scikit_learn(drawn):
@@ -124,7 +124,7 @@ def test_a_report_agrees_with_scikit_learn(drawn):
     assert [row["digit"] for row in report["digits"]] == list(range(10))
 
 
-def test_the_confusion_matrix_counts_truth_by_guess():
+def test_the_confusion_matrix_counts_labels_by_predictions():
     report = evaluate.report(
         sure([1, 7, 7], [0.9] * 3), np.array([7, 7, 7], np.uint8), np.ones(3, np.bool_)
     )

@@ -1,4 +1,4 @@
-"""What is written is what was trained, and LiteRT is checked against Keras before it is trusted."""
+"""Exported files hold the trained network, and LiteRT must agree with Keras."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scipy.special import expit
 from digits.classifier import softmax
 from digits.registry.bundle import TFLITE
 from training_job import export
+from training_job.classifier.model import reference, up_to, with_ood_output
 from training_job.errors import TrainingError
-from training_job.model import reference, up_to, with_opinion
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,12 @@ def model(images) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def whole(model) -> keras.Model:
-    return with_opinion(model)
+    return with_ood_output(model)
 
 
 @pytest.fixture(scope="module")
 def digit(whole, images) -> np.ndarray:
-    """How likely each is a digit."""
+    """Probabilities that the images show digits."""
     return expit(whole.predict(images, verbose=0)[1][:, 0].astype(np.float64))
 
 
@@ -72,7 +72,7 @@ def test_litert_agrees_with_keras(folder, images, probabilities, digit):
     assert export.parity(folder, images, probabilities, digit, 0.1) < 1e-5
 
 
-def test_another_opinion_fails_the_job(folder, images, probabilities, digit):
+def test_a_different_ood_output_fails_the_job(folder, images, probabilities, digit):
     with pytest.raises(TrainingError, match=r"0 labels, probabilities by up to 2\.0e-05"):
         export.parity(folder, images, probabilities, digit + 2e-5, 0.1)
 
@@ -93,7 +93,7 @@ def test_a_label_that_differs_fails_the_job_however_close_it_was(model, folder, 
 
 
 def test_a_tampered_litert_file_fails_the_job(folder, images, probabilities, digit, tmp_path):
-    """The signs of a few weights are turned round, deep in the file."""
+    """Some weights have the opposite sign."""
     data = bytearray((folder / TFLITE).read_bytes())
     for part in range(1, 8):
         data[part * len(data) // 8 | 3] ^= 0x80

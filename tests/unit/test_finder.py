@@ -1,4 +1,4 @@
-"""The segmentation network: what it finds, what it refuses to load, and what it is taught."""
+"""The segmentation network: what it finds, what it refuses to load, and what it is checked."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from digits import finder, image
 from digits.errors import ModelUnavailable
 from digits.finder import Segmenter
 from digits.registry import bundle
-from training_job import photos, strokes
-from training_job.segmenter import HALF, lesson
+from training_job import strokes, synthetic_photos
+from training_job.segmenter import HALF, example
 
 SHIPPED = bundle.load()
 SEGMENTER = Segmenter(SHIPPED.segmenter, SHIPPED.config.segmentation)
@@ -23,7 +23,7 @@ RNG = np.random.default_rng(20261126)
 
 def test_the_ink_is_where_it_was_painted_on_a_ruled_page_in_shadow():
     digit = strokes.digit(2, RNG)
-    sample = photos.photo(digit, 2, level="hard", seed=3)
+    sample = synthetic_photos.photo(digit, 2, level="hard", seed=3)
     ink = SEGMENTER.find(image.decode(sample.data).grey)[0].ink
     rows, columns = np.flatnonzero(ink.mask.any(1)), np.flatnonzero(ink.mask.any(0))
     x, y, width, height = sample.box
@@ -35,15 +35,15 @@ def test_the_ink_is_where_it_was_painted_on_a_ruled_page_in_shadow():
 
 
 def test_paper_has_no_ink():
-    for level in photos._STYLES:
+    for level in synthetic_photos._STYLES:
         for seed in range(5):
-            grey = image.decode(photos.blank(level=level, seed=seed).data).grey
+            grey = image.decode(synthetic_photos.blank(level=level, seed=seed).data).grey
             ways = SEGMENTER.find(grey)
             assert sum(piece.area for seen in ways for piece in seen.parts) < 0.01 * grey.size
 
 
 def test_neighbours_that_touch_are_two_things_and_small_ones_are_looked_at_closely():
-    rows = [photos.row([strokes.digit(digit, RNG) for digit in (3, 8)], 1.0, RNG)]
+    rows = [synthetic_photos.row([strokes.digit(digit, RNG) for digit in (3, 8)], 1.0, RNG)]
     page = np.full((600, 800), 230, np.uint8)
     small = Image.fromarray((rows[0] * 255).astype(np.uint8)).resize((70, 50))
     page[200:250, 300:370] -= (np.asarray(small) * 0.7).astype(np.uint8)
@@ -75,20 +75,20 @@ def test_any_shape_fits_what_the_network_is_shown(shape):
     assert height / width == pytest.approx(shape[0] / shape[1], rel=0.05)
 
 
-def test_a_lesson_says_where_each_things_middle_is():
-    taught = 0
+def test_an_example_has_the_offset_to_each_glyphs_centre():
+    checked = 0
     for seed in range(12):
-        one = lesson(seed)
+        one = example(seed)
         rows, columns = np.nonzero(one.size[0])
         if len(rows) == 0:
             assert one.centre.max() == 0
             continue
-        way = one.way[0, rows, columns] / 16
-        middles = np.stack([columns, rows], 1) * HALF + 0.5 + way
+        offset = one.offset[0, rows, columns] / 16
+        middles = np.stack([columns, rows], 1) * HALF + 0.5 + offset
         spots = {tuple(np.round(it).astype(int)) for it in middles}
-        assert len(spots) < 60, "all the ink of a thing points at one place"
-        taught += 1
-    assert taught > 6
+        assert len(spots) < 60, "all the ink of a glyph points at one place"
+        checked += 1
+    assert checked > 6
 
 
 def test_the_thresholds_are_those_of_the_configuration():

@@ -26,7 +26,7 @@ from digits import image as limits
 from digits.errors import ImageError, TooLarge, UnreadableImage, UnsupportedFormat
 from digits.image import Picture, decode, without_enlargement
 from tests.pictures import FORMATS, GREY, PATTERN, encode, error_of, peak_of, with_chunk
-from training_job import photos, strokes
+from training_job import strokes, synthetic_photos
 
 # Pillow warns of broken metadata and reads on; in service that is a line in a log.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -659,9 +659,9 @@ class TestEnlargements:
 
     @pytest.mark.parametrize("level", ["easy", "medium", "hard"])
     def test_a_photo_stays_as_it_is(self, level):
-        digits, truths = photos.load(held_out=False)
+        digits, truths = synthetic_photos.load(held_out=False)
         for seed in range(20):
-            sample = photos.photo(digits[seed], int(truths[seed]), level=level, seed=seed)
+            sample = synthetic_photos.photo(digits[seed], int(truths[seed]), level=level, seed=seed)
             picture = decode(sample.data)
             assert without_enlargement(picture) is picture
 

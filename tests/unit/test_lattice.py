@@ -9,9 +9,9 @@ import pytest
 
 from digits.recognition.glyphs import Glyph, Level
 from digits.recognition.lattice import Candidate, Lattice
-from training_job.tile_segmenter import kept
+from training_job.tile_segmenter import trained
 
-CONFIG = kept.config().lattice
+CONFIG = trained.config().lattice
 PLANE = np.zeros((16, 16), np.uint8)
 LEVEL = Level(PLANE, 1.0, PLANE, PLANE, PLANE, PLANE, np.full((16, 16), -1, np.int16))
 FRAME = np.zeros((28, 28), np.float32)

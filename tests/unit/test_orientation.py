@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from digits import image, orientation
 from digits.reading import Opinions
-from training_job import photos
+from training_job import synthetic_photos
 
 NUMBERS = 30
 
@@ -26,13 +26,13 @@ def turned(data: bytes, quarters: int) -> bytes:
 @pytest.fixture(scope="module")
 def numbers() -> list[bytes]:
     """Photos of numbers of two to six held-out digits, on one line or two."""
-    digits, labels = photos.load(held_out=True)
+    digits, labels = synthetic_photos.load(held_out=True)
     rng = np.random.default_rng(25)
     samples = []
     for seed in range(NUMBERS):
         chosen = rng.integers(0, len(digits), int(rng.integers(2, 7)))
         samples.append(
-            photos.number(
+            synthetic_photos.number(
                 [digits[place] for place in chosen],
                 [int(labels[place]) for place in chosen],
                 level=("easy", "medium")[seed % 2],
@@ -56,9 +56,9 @@ def test_upright_numbers_are_not_turned(classifier, numbers):
 
 
 def test_a_picture_of_one_digit_is_not_asked(classifier):
-    digits, labels = photos.load(held_out=True)
+    digits, labels = synthetic_photos.load(held_out=True)
     for seed in range(5):
-        data = photos.photo(digits[seed], int(labels[seed]), level="easy", seed=seed).data
+        data = synthetic_photos.photo(digits[seed], int(labels[seed]), level="easy", seed=seed).data
         for mode in ("single", "multiple"):
             assert classifier.classify(turned(data, 2), mode=mode).reason != "turned"
 

@@ -18,7 +18,7 @@ from digits import Classifier, layout, preprocess, reading
 from digits.image import Picture, decode
 from digits.preprocess import Mark
 from digits.registry import bundle
-from training_job import photos as generator
+from training_job import synthetic_photos as generator
 from training_job.data import BUNDLED
 
 PAPER, INK = 235, 30

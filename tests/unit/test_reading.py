@@ -13,7 +13,7 @@ from digits.image import Picture
 from digits.layout import Piece
 from digits.preprocess import Mark
 from digits.reading import Found, Opinions
-from training_job import glyphs, photos, strokes
+from training_job import glyphs, strokes, synthetic_photos
 
 PAPER = 235
 
@@ -93,7 +93,7 @@ def test_a_letter_among_digits_is_marked_and_not_guessed(classifier):
     marked = 0
     for character in "KMRWX#":
         place = int(np.flatnonzero(letters.characters == character)[0])
-        letter = photos.stroke(letters.images[place])
+        letter = synthetic_photos.stroke(letters.images[place])
         letter = np.asarray(Image.fromarray(letter).resize((100, 120)))
         page = page_of([drawn(5), letter, drawn(2)])
         result = classifier.classify(png(page), mode="multiple")
@@ -107,7 +107,9 @@ def test_a_page_without_a_digit_says_why(classifier):
     letters = glyphs.load(held_out=True, digits=False)
     reasons = []
     for place in np.flatnonzero(np.isin(letters.characters, list("KMRWX#")))[::5]:
-        sample = photos.photo(photos.stroke(letters.images[place]), "", level="easy", seed=1)
+        sample = synthetic_photos.photo(
+            synthetic_photos.stroke(letters.images[place]), "", level="easy", seed=1
+        )
         reasons.append(classifier.classify(sample.data).reason)
     assert reasons.count(None) <= 0.03 * len(reasons)
     said = sum(reason in {"not_a_digit", "several_digits"} for reason in reasons)
@@ -139,9 +141,9 @@ def test_what_lies_inside_a_mark_of_the_other_shade_is_no_digit():
 
 @pytest.mark.parametrize("level", ["easy", "medium"])
 def test_one_digit_is_the_same_either_way(classifier, level):
-    digits, labels = photos.load(held_out=True)
+    digits, labels = synthetic_photos.load(held_out=True)
     for seed in range(20):
-        sample = photos.photo(digits[seed], int(labels[seed]), level=level, seed=seed)
+        sample = synthetic_photos.photo(digits[seed], int(labels[seed]), level=level, seed=seed)
         single, multiple = (
             classifier.classify(sample.data, mode=mode) for mode in ("single", "multiple")
         )

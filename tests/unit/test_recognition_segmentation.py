@@ -21,10 +21,10 @@ from digits.recognition.pipeline import Recogniser
 from digits.recognition.pyramid import ENLARGED, FIRST_SIDE, LAST_SIDE, look, sides
 from digits.recognition.segmentation import ALONE_SIDE, MOST_PIXELS, segment, standing_alone
 from digits.registry import bundle
-from training_job.tile_segmenter import kept
+from training_job.tile_segmenter import trained
 
 SHIPPED = bundle.load()
-CONFIG = kept.config().segmentation
+CONFIG = trained.config().segmentation
 COARSE = 64**2 + 112**2 + 224**2  # pixels of the levels of a square up to 224, padded to 16
 
 
@@ -252,7 +252,7 @@ def test_a_network_with_other_outputs_is_a_typed_error():
 def test_a_segmenter_finds_the_same_after_it_was_sent_to_another_process():
     grey = np.full((64, 48), 230, np.uint8)
     grey[10:50, 20:26] = 40
-    segmenter = Segmenter(kept.NETWORK.read_bytes(), CONFIG)
+    segmenter = Segmenter(trained.NETWORK.read_bytes(), CONFIG)
     sent = pickle.loads(pickle.dumps(segmenter))
     assert sent.config == CONFIG
     for one, other in zip(sent(grey), segmenter(grey), strict=True):
@@ -519,7 +519,7 @@ class TestAlone:
             return Opinions(probabilities, np.full(len(frames), 0.99), yes, yes & accepted)
 
         network = StandIn()
-        recogniser = Recogniser(judge, network, kept.config())
+        recogniser = Recogniser(judge, network, trained.config())
         picture = picture_of(self.ring(*self.LARGE, page(1792).grey))
         (((mark,),),) = (recogniser.read(picture, single=single),)
         assert (mark.is_digit, mark.accepted) == (True, accepted)

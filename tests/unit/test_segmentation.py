@@ -1,4 +1,4 @@
-"""The figures of a segmentation network count what they say, and its training spares what ships."""
+"""Metrics of a segmentation network, and its training, which never overwrites the shipped one."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ import typer
 
 from digits.finder import Segmenter
 from digits.registry import bundle
-from training_job import elsewhere, glyphs, photos, scenes, segmentation, segmenter
-from training_job.scenes import Scene
+from training_job import glyphs, rendered_pages, segmentation, segmenter, synthetic_photos
+from training_job.classifier import auxiliary
+from training_job.rendered_pages import RenderedPage
 
 SHIPPED = bundle.load()
 SEGMENTER = Segmenter(SHIPPED.segmenter, SHIPPED.config.segmentation)
 
 
-def two_glyphs() -> Scene:
+def two_glyphs() -> RenderedPage:
     """Two squares of 100 pixels, apart."""
     ink = np.zeros((40, 60), np.float32)
     owner = np.zeros((40, 60), np.uint8)
     for number, left in enumerate((5, 35), start=1):
         ink[10:20, left : left + 10] = 1
         owner[10:20, left : left + 10] = number
-    return Scene(np.zeros((40, 60), np.uint8), ink, owner, (7, None))
+    return RenderedPage(np.zeros((40, 60), np.uint8), ink, owner, (7, None))
 
 
 def box(left: int, width: int) -> np.ndarray:
@@ -61,9 +62,9 @@ def test_the_digest_is_of_the_page_and_of_its_truth():
     assert segmentation.count(other, box(5, 40), []).sha256 != one.sha256
 
 
-def test_figures_are_the_same_each_time_and_worse_for_a_worse_network():
+def test_metrics_are_reproducible_and_lower_for_a_worse_network():
     blind = SHIPPED.config.segmentation.model_copy(update={"ink": 0.999})
-    with elsewhere.workers(SEGMENTER) as pool:
+    with auxiliary.workers(SEGMENTER) as pool:
         first, again = (segmentation.figures(SEGMENTER, 12, pool) for _ in range(2))
         worse = segmentation.figures(Segmenter(SHIPPED.segmenter, blind), 12, pool)
     assert json.dumps(first) == json.dumps(again)
@@ -76,7 +77,11 @@ def test_figures_are_the_same_each_time_and_worse_for_a_worse_network():
 @pytest.mark.parametrize("held_out", [False, True])
 def test_a_page_holds_either_what_is_held_out_or_what_is_trained_with(held_out, monkeypatch):
     asked = set()
-    for module, name in ((glyphs, "load"), (photos, "any_digit"), (glyphs, "any_digit")):
+    for module, name in (
+        (glyphs, "load"),
+        (synthetic_photos, "random_digit"),
+        (glyphs, "random_digit"),
+    ):
         draw = getattr(module, name)
 
         def noted(*args, held_out, draw=draw, name=name, **kwargs):
@@ -85,11 +90,11 @@ def test_a_page_holds_either_what_is_held_out_or_what_is_trained_with(held_out, 
 
         monkeypatch.setattr(module, name, noted)
     for seed in range(20):
-        scenes.scene(seed, held_out=held_out)
-    assert asked == {("load", held_out), ("any_digit", held_out)}
+        rendered_pages.render(seed, held_out=held_out)
+    assert asked == {("load", held_out), ("random_digit", held_out)}
 
 
-def test_what_training_writes_is_what_a_bundle_takes(tmp_path):
+def test_the_output_of_training_fits_a_bundle(tmp_path):
     trained = segmenter.network(training=True)
     segmenter.save(trained, tmp_path / "segmenter")
     files = segmentation.files_in(tmp_path / "segmenter")
@@ -101,7 +106,9 @@ def test_what_training_writes_is_what_a_bundle_takes(tmp_path):
 
 @pytest.mark.parametrize("where", [bundle.SHIPPED, bundle.SHIPPED / "segmenter.tflite"])
 def test_training_never_writes_over_what_ships(where, monkeypatch):
-    monkeypatch.setattr(segmenter, "_painted", lambda *_: pytest.fail("it began to train"))
+    monkeypatch.setattr(
+        segmenter, "_rendered_examples", lambda *_: pytest.fail("it began to train")
+    )
     before = {path: path.stat().st_mtime_ns for path in bundle.SHIPPED.rglob("*")}
     with pytest.raises(typer.BadParameter, match="in the bundle that ships"):
         segmenter.main(out=where)

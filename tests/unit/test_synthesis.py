@@ -1,4 +1,4 @@
-"""Synthetic scenes say the truth about their pixels, and keep what is held out apart."""
+"""Synthetic scenes: the truth of their pixels, and the separation of held-out sources."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typer.testing import CliRunner
 
 from digits.morphology import extreme, padded
 from digits.recognition.outputs import BACKGROUND, DIGIT, KINDS, MARK, PAPER, PRINT
-from training_job import glyphs, photos
+from training_job import glyphs, synthetic_photos
 from training_job.synthesis import __main__ as command
 from training_job.synthesis import marks, pages, photographs, printed
-from training_job.synthesis.photographs import Scene, scene
+from training_job.synthesis.photographs import SyntheticScene, scene
 from training_job.synthesis.snapshots import snapshot
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_banks():
-    """Fewer drawings by strokes, which take seconds."""
+    """Shrink the banks of drawings, which take seconds to draw."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(marks, "_DRAWN", 20)
         patch.setattr(marks, "_WORDS", 6)
@@ -29,7 +29,7 @@ def _small_banks():
 
 
 @pytest.fixture(scope="module")
-def scenes(_small_banks) -> list[Scene]:
+def scenes(_small_banks) -> list[SyntheticScene]:
     return [scene(seed, 128) for seed in range(80)]
 
 
@@ -41,7 +41,7 @@ def test_a_seed_gives_the_same_scene_and_another_one_another():
     assert not np.array_equal(one.grey, other.grey)
 
 
-def test_what_is_held_out_is_another_scene():
+def test_a_held_out_scene_differs():
     assert not np.array_equal(scene(5, 96).grey, scene(5, 96, held_out=True).grey)
 
 
@@ -91,8 +91,8 @@ def test_ink_and_print_lie_on_the_sheet_and_ink_has_its_owner(layout, monkeypatc
 
 
 def test_more_marks_than_a_byte_counts_keep_their_owners():
-    page = pages.Page.blank(384)
-    dot = marks.Mark(np.ones((3, 3), np.float32), "1", 0)
+    page = pages.PageLayers.blank(384)
+    dot = marks.DrawnMark(np.ones((3, 3), np.float32), "1", 0)
     for number in range(600):
         page.write(dot, 12 * (number % 30) + 10, 12 * (number // 30) + 10)
     for seed in range(20):
@@ -104,9 +104,9 @@ def test_more_marks_than_a_byte_counts_keep_their_owners():
 
 
 @pytest.mark.parametrize(("left", "top"), [(-9, 5), (5, -9), (70, 5), (5, 70), (-30, -30)])
-def test_what_lies_beyond_a_page_is_cut_off(left, top):
-    page = pages.Page.blank(64)
-    page.write(marks.Mark(np.ones((10, 10), np.float32), "1", 0), left, top)
+def test_marks_outside_a_page_are_cropped(left, top):
+    page = pages.PageLayers.blank(64)
+    page.write(marks.DrawnMark(np.ones((10, 10), np.float32), "1", 0), left, top)
     page.print(np.ones((10, 10), np.float32), left, top)
     inside = max(0, min(10 + left, 10, 64 - left)) * max(0, min(10 + top, 10, 64 - top))
     assert np.count_nonzero(page.ink) == np.count_nonzero(page.printed) == inside
@@ -124,7 +124,7 @@ def test_a_scene_holds_either_what_is_held_out_or_what_is_trained_with(held_out,
 
     monkeypatch.setattr(marks, "_bank", bank)
     for module, name in (
-        (glyphs, "load"), (photos, "any_digit"), (glyphs, "by_typeface"),
+        (glyphs, "load"), (synthetic_photos, "random_digit"), (glyphs, "by_typeface"),
     ):  # fmt: skip
         draw = getattr(module, name)
 
@@ -138,7 +138,7 @@ def test_a_scene_holds_either_what_is_held_out_or_what_is_trained_with(held_out,
     for seed in range(40):
         scene(seed, 96, held_out)
     assert {flag for _, flag in asked} == {held_out}
-    assert {name.rpartition(".")[2] for name, _ in asked} == {"bank", "any_digit", "by_typeface"}
+    assert {name.rpartition(".")[2] for name, _ in asked} == {"bank", "random_digit", "by_typeface"}
 
 
 def test_banks_and_typefaces_of_both_kinds_have_nothing_in_common():
@@ -158,7 +158,7 @@ def test_banks_and_typefaces_of_both_kinds_have_nothing_in_common():
 
 
 @pytest.mark.parametrize("held_out", [False, True])
-def test_no_typeface_is_both_print_and_a_hand(held_out):
+def test_no_typeface_is_both_printed_and_handwritten(held_out):
     printed_ones = {
         drawing.tobytes() for face in printed._typefaces(held_out) for drawing in face.values()
     }
@@ -185,12 +185,12 @@ def test_a_contact_sheet_shows_each_scene_beside_its_truth(tmp_path):
 def test_the_truth_is_in_colours_and_neighbours_differ():
     kind = np.array([[PAPER, DIGIT, DIGIT, MARK, PRINT, BACKGROUND]], np.uint8)
     owner = np.array([[0, 1, 2, 3, 0, 0]], np.uint16)
-    picture = command.truth(Scene(np.zeros_like(kind), kind, owner, ("1", "2", "+")))
+    picture = command.truth(SyntheticScene(np.zeros_like(kind), kind, owner, ("1", "2", "+")))
     assert len(set(picture.getdata())) == 6
 
 
 class TestSnapshots:
-    def test_a_seed_gives_the_same_one_and_what_is_held_out_another(self):
+    def test_a_seed_gives_the_same_scene_and_a_held_out_one_differs(self):
         one, same, other = snapshot(5), snapshot(5), snapshot(5, held_out=True)
         for name in ("grey", "kind", "owner"):
             np.testing.assert_array_equal(getattr(one, name), getattr(same, name))

@@ -1,4 +1,4 @@
-"""The tile segmenter's targets, network and training, and what a run goes on from."""
+"""The tile segmenter: targets, network, training, checkpoints and fingerprints."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from digits.registry import bundle
 from digits.registry.object_store import FolderStore
 from training_job import fingerprint
 from training_job.checkpoint import Checkpoint
-from training_job.progress import Progress
+from training_job.progress import RunProgress
 from training_job.segmenter import litert
-from training_job.synthesis.photographs import Scene
+from training_job.synthesis.photographs import SyntheticScene
 from training_job.tile_segmenter import __main__ as command
-from training_job.tile_segmenter import fit, kept, targets
+from training_job.tile_segmenter import fit, targets
 from training_job.tile_segmenter.network import network
 from training_job.tile_segmenter.targets import FINE, Targets
 
@@ -36,14 +36,16 @@ def _eager():
     tf.config.run_functions_eagerly(False)
 
 
-def two_marks() -> Scene:
+def two_marks() -> SyntheticScene:
     """A digit of 10 by 20 pixels and a mark of 12 by 6, and a speck of 2 pixels."""
     owner = np.zeros((64, 64), np.uint16)
     owner[20:40, 10:20] = 1
     owner[4:10, 40:52] = 2
     owner[60, 60:62] = 3
     kind = np.array([0, DIGIT, MARK, MARK], np.uint8)[owner]
-    return Scene(np.where(owner > 0, 30, 220).astype(np.uint8), kind, owner, ("7", "-", ""))
+    return SyntheticScene(
+        np.where(owner > 0, 30, 220).astype(np.uint8), kind, owner, ("7", "-", "")
+    )
 
 
 def several(count: int) -> Targets:
@@ -67,7 +69,9 @@ def test_a_glyph_larger_than_the_network_knows_has_no_centre():
     owner = np.zeros((96, 128), np.uint16)
     owner[4 : 4 + targets.LARGEST + 1, 10:20] = 1
     owner[4 : 4 + targets.LARGEST, 90:100] = 2
-    one = targets.targets(Scene(np.zeros((96, 128), np.uint8), np.zeros_like(owner), owner, ("1",)))
+    one = targets.targets(
+        SyntheticScene(np.zeros((96, 128), np.uint8), np.zeros_like(owner), owner, ("1",))
+    )
     assert one.centre[0, :, :16].max() == 0 < one.centre[0, :, 16:].max()
     assert (one.size[0, 10, [5, 45]] == (targets.LARGEST + 1, targets.LARGEST)).all()
 
@@ -82,11 +86,11 @@ def test_the_centre_heat_map_peaks_at_each_centre():
 
 def test_an_empty_scene_has_empty_targets():
     blank = np.zeros((32, 32), np.uint8)
-    one = targets.targets(Scene(blank, blank, blank.astype(np.uint16), ()))
+    one = targets.targets(SyntheticScene(blank, blank, blank.astype(np.uint16), ()))
     assert not one.centre.any() and not one.size.any() and not one.offset.any()
 
 
-def test_rendered_scenes_are_kept_and_taken_again(tmp_path, monkeypatch):
+def test_rendered_scenes_are_stored_and_loaded_again(tmp_path, monkeypatch):
     class Here:
         """Maps in this process."""
 
@@ -101,14 +105,14 @@ def test_rendered_scenes_are_kept_and_taken_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(targets, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(targets, "_of_seed", lambda _: targets.targets(two_marks()))
-    first = targets.rendered(3, tmp_path, "this", Progress())
+    first = targets.rendered(3, tmp_path, "this", RunProgress())
     monkeypatch.setattr(targets, "_of_seed", lambda _: pytest.fail("rendered again"))
-    again = targets.rendered(3, tmp_path, "this", Progress())
+    again = targets.rendered(3, tmp_path, "this", RunProgress())
     assert len(first) == len(again) == 3
     for one, other in zip(first.arrays(), several(3).arrays(), strict=True):
         np.testing.assert_array_equal(one, other)
     monkeypatch.setattr(targets, "_of_seed", lambda _: targets.targets(two_marks()))
-    targets.rendered(2, tmp_path, "other", Progress())
+    targets.rendered(2, tmp_path, "other", RunProgress())
     assert [path.name for path in tmp_path.iterdir()] == ["scenes-other"]
 
 
@@ -123,7 +127,7 @@ def test_the_recogniser_runs_what_training_writes():
     keras.utils.set_random_seed(1)
     trained = network(training=False)
     written = litert(trained)
-    segmenter = pickle.loads(pickle.dumps(Segmenter(written, kept.config().segmentation)))
+    segmenter = pickle.loads(pickle.dumps(Segmenter(written, trained.config().segmentation)))
     grey = two_marks().grey[:48]
     kind, heat, offsets, sizes = segmenter(grey)
     given = trained(grey[None, ..., None].astype(np.float32) / 255, training=False)
@@ -136,12 +140,15 @@ def test_the_recogniser_runs_what_training_writes():
 
 def test_steps_on_one_batch_lower_each_loss():
     keras.utils.set_random_seed(1)
-    run, arrays = fit.Run(20), [tf.constant(one) for one in fit.batch(several(2), 1, 0)]
+    run, arrays = (
+        fit.TileSegmenterTrainer(20),
+        [tf.constant(one) for one in fit.batch(several(2), 1, 0)],
+    )
     first, *_, last = [np.array(run.step(*arrays)) for _ in range(6)]
     assert (last < first).all()
 
 
-def test_outputs_that_are_right_have_the_least_loss():
+def test_correct_outputs_have_the_lowest_loss():
     arrays = several(1).arrays()[1:]
     kind, centre, offset, size = arrays
     logits = np.eye(KINDS, dtype=np.float32)[kind] * 20
@@ -155,18 +162,18 @@ def test_outputs_that_are_right_have_the_least_loss():
         assert (wrong > right + 1).sum() == 1
 
 
-def test_a_run_that_was_cut_off_ends_with_the_weights_that_it_would_have(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "_EVERY", 2)
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "_CHECKPOINT_STEPS", 2)
     scenes = several(3)
-    straight = fit.fit(scenes, 3, 7, Progress(), Checkpoint(FolderStore(tmp_path), "a", "this"))
+    straight = fit.fit(scenes, 3, 7, RunProgress(), Checkpoint(FolderStore(tmp_path), "a", "this"))
 
     cut = Checkpoint(FolderStore(tmp_path), "b", "this")
     batch = fit.batch
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(fit, "batch", lambda *a: batch(*a) if a[-1] < 2 else _interrupted())
-        fit.fit(scenes, 3, 7, Progress(), cut)
+        fit.fit(scenes, 3, 7, RunProgress(), cut)
     assert cut.load().epoch == 2
-    resumed = fit.fit(scenes, 3, 7, Progress(), cut)
+    resumed = fit.fit(scenes, 3, 7, RunProgress(), cut)
 
     for one, other in zip(straight, resumed, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -176,7 +183,7 @@ def _interrupted():
     raise KeyboardInterrupt
 
 
-def test_every_scene_is_shown_before_any_is_shown_again(monkeypatch):
+def test_an_epoch_visits_every_scene_once(monkeypatch):
     monkeypatch.setattr(fit, "BATCH", 2)
     scenes = several(6)
     scenes.kind[:, 0, 0] = np.arange(6)  # marks the scene
@@ -185,7 +192,7 @@ def test_every_scene_is_shown_before_any_is_shown_again(monkeypatch):
         assert sorted(number for batch in turn for number in batch) == list(range(6))
 
 
-def test_training_goes_on_from_a_network_that_was_trained_before(tmp_path, monkeypatch):
+def test_training_can_start_from_trained_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "rendered", lambda *_: several(fit.BATCH))
     before, after = tmp_path / "before", tmp_path / "after"
     for out in (before, after):
@@ -198,7 +205,7 @@ def test_training_goes_on_from_a_network_that_was_trained_before(tmp_path, monke
     expected = keras.models.load_model(kept_before, compile=False).get_weights()
     for one, other in zip(given["start"], expected, strict=True):
         np.testing.assert_array_equal(one, other)
-    run = fit.Run(1, given["start"])
+    run = fit.TileSegmenterTrainer(1, given["start"])
     for one, other in zip(run.averaged(), expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -210,7 +217,7 @@ def test_training_never_writes_over_what_ships(where, monkeypatch):
         command.main(out=where)
 
 
-def test_scenes_are_rendered_and_kept_by_what_they_depend_on(tmp_path, monkeypatch):
+def test_scenes_are_stored_under_the_fingerprint_of_their_inputs(tmp_path, monkeypatch):
     class Rendered(Exception):
         pass
 

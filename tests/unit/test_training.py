@@ -1,4 +1,4 @@
-"""The training job whole: its networks, a real run, its command line, and how it is stopped."""
+"""The training job: architectures, a complete run, the command line, and interruption."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from digits.errors import ModelUnavailable
 from digits.registry import bundle, object_store, registry
 from digits.registry.object_store import S3Store
 from tests.bundles import make_schema_1, tampered
-from training_job import assemble, data, outside, segmentation, train
+from training_job import assemble, data, external_evaluation, segmentation, train
 from training_job.__main__ import app
+from training_job.classifier.fit import ClassifierTrainer, OneCycle
+from training_job.classifier.model import ARCHITECTURES, activation_of, deep, reference
+from training_job.classifier.recipes import RECIPES, Precision, Recipe
 from training_job.data import Mnist, Split
 from training_job.errors import NotPromoted, TrainingError
-from training_job.fit import OneCycle, Run
-from training_job.model import ARCHITECTURES, activation_of, deep, reference
-from training_job.progress import Progress
-from training_job.recipes import RECIPES, Precision, Recipe
+from training_job.progress import RunProgress
 from training_job.train import Job
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def test_the_reference_network_is_the_textbooks_layer_by_layer():
     assert model.count_params() == 225_034
 
 
-def test_feature_maps_are_shown_as_the_network_passes_them_on():
+def test_feature_maps_are_those_after_the_activation():
     assert activation_of(reference(), "conv2") == "conv2"
     assert activation_of(deep(), "conv2") == "relu2"
 
@@ -87,12 +87,12 @@ def test_every_network_gives_probabilities_of_ten_digits(architecture):
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0), (10, 0.5), (20, 1), (50, 0.5), (80, 0)])
-def test_the_rate_rises_in_a_line_and_falls_in_a_half_cosine(step, share):
+def test_the_learning_rate_rises_linearly_and_falls_in_a_half_cosine(step, share):
     rate = OneCycle(peak=4e-3, steps=80, warm_up=0.25)(step)
     assert float(rate) == pytest.approx(share * 4e-3, abs=1e-8)
 
 
-def test_the_rate_has_one_summit():
+def test_the_learning_rate_has_one_peak():
     schedule = OneCycle(peak=1.0, steps=80, warm_up=0.25)
     steps = np.diff([float(schedule(step)) for step in range(81)])
     assert (steps[:20] > 0).all()
@@ -101,7 +101,7 @@ def test_the_rate_has_one_summit():
 
 def test_training_follows_the_schedule():
     recipe = Recipe(epochs=2, batch_size=16)
-    run = Run(reference, recipe, 64)
+    run = ClassifierTrainer(reference, recipe, 64)
     images = np.zeros((64, 28, 28, 1), np.float32)
     run.epoch(images, np.eye(10)[np.zeros(64, int)], np.arange(64), lambda: None)
     expected = OneCycle(recipe.peak_rate, 8, recipe.warm_up)(4)
@@ -109,13 +109,15 @@ def test_training_follows_the_schedule():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES.values())
-def test_half_the_bits_teach_the_same(architecture):
+def test_bfloat16_trains_like_float32(architecture):
     images = np.random.default_rng(1).random((64, 28, 28, 1), np.float32)
     truths = np.eye(10)[np.arange(64) % 10]
     losses, answers = {}, {}
     for precision in get_args(Precision):
         keras.utils.set_random_seed(5)
-        run = Run(architecture, Recipe(epochs=8, batch_size=32, precision=precision), 64)
+        run = ClassifierTrainer(
+            architecture, Recipe(epochs=8, batch_size=32, precision=precision), 64
+        )
         rows = [run.epoch(images, truths, np.arange(64), lambda: None) for _ in range(8)]
         losses[precision] = rows[0]["loss"], rows[-1]["loss"]
         served = run.averaged()
@@ -136,24 +138,24 @@ def first(split: Split, count: int) -> Split:
 
 @pytest.fixture(scope="module")
 def little() -> Mnist:
-    """Less of everything but of what is held out, for photos are rendered from that."""
+    """Fewer images, except held-out ones, from which photos are rendered."""
     whole = data.load()
     return Mnist(first(whole.train, 4_000), whole.held_out, first(whole.test, 1_000))
 
 
 @pytest.fixture(scope="module")
 def run(little, tmp_path_factory):
-    """One run from end to end in seconds: the folder of its bundle, and what it printed."""
+    """One complete run in seconds: the folder of its bundle, and its output."""
     out = tmp_path_factory.mktemp("run") / "bundle"
     lines: list[str] = []
-    uci = outside._uci
+    uci = external_evaluation._uci
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda source: little)
-        patch.setattr(outside, "_uci", lambda: itertools.islice(uci(), 30))
-        patch.setattr(train, "_PHOTOS", dict.fromkeys(train._PHOTOS, 10))
+        patch.setattr(external_evaluation, "_uci", lambda: itertools.islice(uci(), 30))
+        patch.setattr(train, "_PHOTOS_PER_LEVEL", dict.fromkeys(train._PHOTOS_PER_LEVEL, 10))
         patch.setattr(segmentation, "PAGES", 6)
         patch.setattr("builtins.print", lambda line, **_: lines.append(line))
-        train.train(Job(epochs=2, seed=3, out=out), Progress())
+        train.train(Job(epochs=2, seed=3, out=out), RunProgress())
     return SimpleNamespace(out=out, lines=lines)
 
 
@@ -174,7 +176,7 @@ def test_nothing_is_left_beside_the_bundle(run):
     assert [path.name for path in run.out.parent.iterdir()] == ["bundle"]
 
 
-def test_the_manifest_says_what_went_in(run):
+def test_the_manifest_has_the_settings_and_data_of_the_run(run):
     manifest = bundle.load(run.out).manifest
     assert (manifest.architecture, manifest.recipe) == ("reference", "quick")
     assert (manifest.training.epochs, manifest.training.seed) == (2, 3)
@@ -185,7 +187,7 @@ def test_the_manifest_says_what_went_in(run):
     assert manifest.version.endswith(manifest.files["mnist_cnn.tflite"].sha256[:8])
 
 
-def test_its_figures_are_what_serving_it_gives(run, little):
+def test_its_metrics_are_those_of_the_served_model(run, little):
     loaded = bundle.load(run.out)
     classifier = Classifier(loaded)
     probabilities = classifier.probabilities(little.test.x[..., 0])
@@ -196,7 +198,7 @@ def test_its_figures_are_what_serving_it_gives(run, little):
     assert metrics.negative_log_likelihood == pytest.approx(-np.log(of_truth).mean(), abs=1e-5)
 
 
-def test_the_report_tells_the_same_as_the_manifest(run):
+def test_the_report_agrees_with_the_manifest(run):
     report = json.loads((run.out / "report.json").read_text())
     metrics = bundle.load(run.out).manifest.metrics
     assert report["test"]["images"] == 1_000
@@ -220,10 +222,10 @@ def test_the_segmentation_network_is_the_shipped_one_and_measured_anew(run):
 @pytest.fixture
 def quick_figures(little, monkeypatch):
     """Figures on few pictures, so that a bundle is assembled in seconds."""
-    uci = outside._uci
+    uci = external_evaluation._uci
     monkeypatch.setattr(data, "load", lambda source: little)
-    monkeypatch.setattr(outside, "_uci", lambda: itertools.islice(uci(), 30))
-    monkeypatch.setattr(train, "_PHOTOS", dict.fromkeys(train._PHOTOS, 10))
+    monkeypatch.setattr(external_evaluation, "_uci", lambda: itertools.islice(uci(), 30))
+    monkeypatch.setattr(train, "_PHOTOS_PER_LEVEL", dict.fromkeys(train._PHOTOS_PER_LEVEL, 10))
     monkeypatch.setattr(segmentation, "PAGES", 6)
 
 
@@ -241,7 +243,7 @@ def test_a_bundle_of_schema_1_and_a_segmentation_network_are_assembled_to_schema
     }}  # fmt: skip
     (old / "manifest.json").write_text(json.dumps(manifest))
 
-    made = assemble.assembled(old, bundle.SHIPPED, tmp_path / "new")
+    made = assemble.assemble(old, bundle.SHIPPED, tmp_path / "new")
 
     assert bundle.load(tmp_path / "new").manifest == made
     assert (made.schema_, made.derived_from) == (2, manifest["version"])
@@ -262,7 +264,7 @@ def test_a_bundle_of_schema_1_and_a_segmentation_network_are_assembled_to_schema
 def test_a_segmentation_network_that_is_not_the_one_of_its_bundle_is_not_assembled(tmp_path, old):
     tampered(old / "segmenter.tflite")
     with pytest.raises(ModelUnavailable, match=r"segmenter\.tflite.*digest"):
-        assemble.assembled(bundle.SHIPPED, old, tmp_path / "bundle")
+        assemble.assemble(bundle.SHIPPED, old, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -271,14 +273,14 @@ def test_a_classifier_for_another_preprocessing_is_not_assembled(tmp_path, old):
     manifest["input"]["preprocessing"] = "1"
     (old / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(TrainingError, match="trained for preprocessing 1"):
-        assemble.assembled(old, bundle.SHIPPED, tmp_path / "bundle")
+        assemble.assemble(old, bundle.SHIPPED, tmp_path / "bundle")
 
 
 def test_a_run_without_a_segmentation_network_is_refused_before_it_trains(tmp_path):
     (tmp_path / "empty").mkdir()
     job = Job(segmenter=tmp_path / "empty", out=tmp_path / "bundle")
     with pytest.raises(ModelUnavailable, match=r"segmenter\.tflite"):
-        train.train(job, Progress())
+        train.train(job, RunProgress())
     assert not (tmp_path / "bundle").exists()
 
 
@@ -288,7 +290,7 @@ def test_the_history_has_a_line_for_each_epoch(run):
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2"]
 
 
-def test_away_from_a_terminal_each_line_is_json(run):
+def test_without_a_terminal_each_line_is_json(run):
     said = [json.loads(line) for line in run.lines]
     assert [line["epoch"] for line in said if "epoch" in line] == [1, 2]
     assert all(line["seconds"] >= 0 and line["message"] for line in said)
@@ -300,13 +302,13 @@ def test_away_from_a_terminal_each_line_is_json(run):
 
 @pytest.fixture
 def trained(run, monkeypatch):
-    """Makes every run copy the bundle that is there already instead of training another."""
+    """Replaces training by copying the bundle of `run`."""
 
     def copied(job, recipe, target, folder, progress):
         shutil.copytree(run.out, folder, dirs_exist_ok=True)
         return bundle.load(folder).manifest
 
-    monkeypatch.setattr(train, "_make", copied)
+    monkeypatch.setattr(train, "_build_bundle", copied)
 
 
 @pytest.fixture
@@ -339,7 +341,7 @@ def test_files_go_up_first_then_the_manifest_and_the_pointer_last(
         return SimpleNamespace(criteria=())
 
     monkeypatch.setattr(train.gate, "promote", passes)
-    manifest = train.train(Job(out=tmp_path / "bundle", publish="s3://models"), Progress())
+    manifest = train.train(Job(out=tmp_path / "bundle", publish="s3://models"), RunProgress())
     *files, last_file, pointer = written
     assert set(files) == {f"models/{manifest.version}/{name}" for name in manifest.files}
     assert last_file == f"models/{manifest.version}/manifest.json"
@@ -350,7 +352,7 @@ def test_files_go_up_first_then_the_manifest_and_the_pointer_last(
 
 def test_without_promotion_it_is_published_and_not_in_service(trained, s3, written, tmp_path):
     job = Job(out=tmp_path / "bundle", publish="s3://models", promote=False)
-    manifest = train.train(job, Progress())
+    manifest = train.train(job, RunProgress())
     assert f"models/{manifest.version}/manifest.json" in written
     assert "models/current.json" not in written
 
@@ -358,10 +360,10 @@ def test_without_promotion_it_is_published_and_not_in_service(trained, s3, writt
 def test_a_model_that_the_gate_refuses_is_published_and_not_in_service(
     trained, s3, written, tmp_path
 ):
-    """This one is: it was shown 4,000 images, twice."""
+    """This model is refused: it was trained on 4,000 images for two epochs."""
     job = Job(out=tmp_path / "bundle", publish="s3://models")
     with pytest.raises(NotPromoted):
-        train.train(job, Progress())
+        train.train(job, RunProgress())
     assert any(key.endswith("/manifest.json") for key in written)
     assert "models/current.json" not in written
     bundle.verify(bundle.in_folder(job.out))
@@ -455,7 +457,7 @@ def test_an_s3_that_does_not_answer_is_found_out_before_training(command, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_word_where_a_number_belongs_is_told_in_the_last_line(command):
+def test_an_option_that_is_not_a_number_is_named_in_the_last_line(command):
     code, lines = command("--epochs", "many")
     assert code == 2
     assert "--epochs" in lines[-1]
@@ -468,21 +470,21 @@ def test_settings_come_from_the_environment_too(command, monkeypatch):
     assert "alexnet" in lines[0]
 
 
-def test_every_knob_is_explained_and_can_be_set_in_the_environment():
-    knobs = [knob for knob in get_command(app).params if knob.name != "help"]
+def test_every_option_has_help_and_an_environment_variable():
+    options = [option for option in get_command(app).params if option.name != "help"]
     assert {"architecture", "recipe", "epochs", "seed", "data", "out", "publish"} <= {
-        knob.name for knob in knobs
+        option.name for option in options
     }
-    for knob in knobs:
-        assert len(knob.help) > 10, knob.name
-        assert knob.envvar.startswith("DIGITS_"), knob.name
+    for option in options:
+        assert len(option.help) > 10, option.name
+        assert option.envvar.startswith("DIGITS_"), option.name
 
 
-def test_help_comes_at_once_and_names_every_knob():
+def test_help_is_fast_and_names_every_option():
     command = [sys.executable, "-X", "importtime", "-m", "training_job", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    for knob in get_command(app).params:
-        assert knob.opts[0] in done.stdout
+    for option in get_command(app).params:
+        assert option.opts[0] in done.stdout
     assert "s3://bucket[/prefix]" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in imported
@@ -494,7 +496,7 @@ def test_help_comes_at_once_and_names_every_knob():
 
 @pytest.fixture
 def training(tmp_path):
-    """A run that would last for ever, an old bundle in its place, after its first epoch."""
+    """A run without end that has completed one epoch, with an old bundle in its output folder."""
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle/manifest.json").write_text("old")
     script = """
@@ -516,14 +518,14 @@ app()
     ) as process:
         assert process.stdout is not None
         said = [json.loads(process.stdout.readline()) for _ in range(3)]
-        assert [line["message"].split()[0] for line in said] == ["painting", "drawing", "epoch"]
+        assert [line["message"].split()[0] for line in said] == ["rendering", "drawing", "epoch"]
         yield process
         process.kill()
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_stopped_leaves_the_old_bundle_and_one_line(training, tmp_path, sign):
-    """And no other line: what TensorFlow says while it loads would hide it."""
+    """TensorFlow's log messages would hide the line."""
     training.send_signal(sign)
     _, errors = training.communicate(timeout=60)
     assert training.returncode == 128 + sign
@@ -536,5 +538,5 @@ def test_a_run_that_is_stopped_leaves_the_old_bundle_and_one_line(training, tmp_
 
 def test_a_job_that_cannot_be_done_is_refused_by_the_function_too(tmp_path):
     with pytest.raises(TrainingError, match="--epochs"):
-        train.train(Job(epochs=0, out=tmp_path / "bundle"), Progress())
+        train.train(Job(epochs=0, out=tmp_path / "bundle"), RunProgress())
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,7 @@
-"""Handwritten marks as ink planes: digits, signs, letters, words and drawings.
+"""Draw handwritten marks as ink planes: digits, signs, letters, words and drawings.
 
-Digits come from MNIST, from strokes drawn by `training_job.strokes` and from typefaces. What is
-held out for measuring is never mixed with what is trained on.
+Digits are MNIST's, drawn by `training_job.strokes`, or of typefaces that imitate handwriting. The
+sources of marks for training and of held-out marks are disjoint.
 """
 
 from __future__ import annotations
@@ -13,45 +13,46 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from training_job import glyphs, photos, strokes
+from training_job import glyphs, strokes, synthetic_photos
 from training_job.synthesis.printed import is_print
 
 Plane = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 _SOURCES = (0.6, 0.28, 0.12)  # shares of MNIST, strokes and typefaces among digits
-_DRAWN = 1_500  # digits drawn by strokes that a process keeps; seconds of work
-_WORDS = 300  # words, and as many drawings, that it keeps
-_SIGNS_EACH = 50  # drawings of each sign that it keeps
-# Widths of pens among strokes, as shares of a digit's height. The thinnest are those of drawings on
-# large canvases, whose strokes are a pixel or two.
+# Sizes of the bank of drawings that each process draws once; drawing it takes seconds.
+_DRAWN = 1_500  # digits
+_WORDS = 300  # words, and as many drawings
+_SIGNS_EACH = 50  # drawings of each sign
+# Range of the pens' widths, as shares of a digit's height. The thinnest are as on large canvases,
+# where strokes are one or two pixels wide.
 _PENS = (0.01, 0.16)
-_FAINTEST = 0.15  # of full ink; rows and columns at a plane's edge below it are cut off
-_STRAIGHT = 3  # every third ten of them is made of straight strokes, as with a ruler or a mouse
-_BOLD = 30  # pixels of height from which a mark may be written with a bold marker
-_SKIPPED = 0.06  # share of marks in which the pen skipped
+_FAINTEST = 0.15  # of full ink; fainter rows and columns at a plane's edges are cropped
+_STRAIGHT = 3  # the digits of every third ten have straight strokes, as with a ruler or a mouse
+_BOLD = 30  # pixels of height from which a mark may be drawn with a bold marker
+_SKIPPED = 0.06  # share of marks with a gap where the pen skipped
 
 Points = tuple[tuple[float, float], ...]
 
 
 def _ring(x: float, y: float, size: float) -> Points:
-    """A circle of diameter `size` around (x, y), in the unit square of a sign."""
+    """Return a circle of diameter `size` around (x, y), in the unit square of a sign."""
     angles = np.linspace(0, 6.4, 13)  # radians, a little more than once around
     return tuple((x + size / 2 * np.cos(angle), y + size / 2 * np.sin(angle)) for angle in angles)
 
 
 @dataclass(frozen=True)
 class _Sign:
-    """How a sign of written numbers is drawn.
+    """How a sign is drawn.
 
     Attributes
     ----------
     skeletons : tuple
-        Its forms in a unit square with y down, each some strokes.
+        Its forms in a unit square with y down, each a tuple of strokes.
     size : tuple of two float
         Range of its longer side, in heights of a digit.
     middle : tuple of two float
-        Range of its middle below a digit's upper side, in heights of the digit.
+        Range of the distance of its middle from a digit's upper side, in heights of the digit.
     """
 
     skeletons: tuple[strokes.Skeleton, ...]
@@ -82,17 +83,18 @@ SIGNS = "".join(_SIGNS)
 
 
 @dataclass(frozen=True)
-class Mark:
-    """One mark as it is written.
+class DrawnMark:
+    """One handwritten mark.
 
     Attributes
     ----------
     plane : float32 (h, w)
-        Its ink, 0 to 1, cut to what is not empty.
+        Its ink, 0 to 1, cropped to the ink.
     text : str
         The digit or sign that it shows; empty for any other mark.
     top : float
-        Where its upper side is below the upper side of a digit beside it, in that digit's heights.
+        Distance of its upper side from the upper side of a digit beside it, downwards, in heights
+        of the digit.
     """
 
     plane: Plane
@@ -102,7 +104,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class _Bank:
-    """Drawings by strokes that a process makes once and uses on many pages."""
+    """Drawings that a process draws once and uses on many pages."""
 
     digits: list[tuple[Bytes, int]]
     signs: dict[str, list[Bytes]]
@@ -114,15 +116,7 @@ class _Bank:
 def _bank(held_out: bool) -> _Bank:
     rng = np.random.default_rng([0xBA, held_out])
     return _Bank(
-        [
-            (
-                _bytes(
-                    strokes.digit(number % 10, rng, _PENS, straight=number // 10 % _STRAIGHT == 0)
-                ),
-                number % 10,
-            )
-            for number in range(_DRAWN)
-        ],
+        [(_bytes(_drawn_digit(number, rng)), number % 10) for number in range(_DRAWN)],
         {
             text: [_bytes(_drawn_sign(sign, rng)) for _ in range(_SIGNS_EACH)]
             for text, sign in _SIGNS.items()
@@ -132,9 +126,15 @@ def _bank(held_out: bool) -> _Bank:
     )
 
 
+def _drawn_digit(number: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw one of the bank's digits: all ten in turn, and every third ten in straight lines."""
+    draw = strokes.straight_digit if number // 10 % _STRAIGHT == 0 else strokes.digit
+    return draw(number % 10, rng, _PENS)
+
+
 @cache
 def _typed(held_out: bool, *, digits: bool) -> list[tuple[Bytes, str]]:
-    """The digits, or the other characters, of typefaces that imitate hands, and which each is."""
+    """Return the digits, or the other characters, of typefaces that imitate handwriting."""
     faces = glyphs.by_typeface(held_out=held_out)
     return [
         (drawing, character)
@@ -145,11 +145,11 @@ def _typed(held_out: bool, *, digits: bool) -> list[tuple[Bytes, str]]:
     ]
 
 
-def digit(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
-    """A digit whose longer side is about `height` pixels."""
+def digit(height: float, rng: np.random.Generator, held_out: bool) -> DrawnMark:
+    """Draw a digit whose longer side is about `height` pixels."""
     source = rng.choice(3, p=_SOURCES)
     if source == 0:
-        drawing, which = photos.any_digit(rng, held_out=held_out)
+        drawing, which = synthetic_photos.random_digit(rng, held_out=held_out)
     elif source == 1:
         digits = _bank(held_out).digits
         drawing, which = digits[rng.integers(len(digits))]
@@ -161,41 +161,41 @@ def digit(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
     return _standing(_written(drawing, side, rng, soft=source != 1), height, str(which))
 
 
-def sign(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
-    """Any of `SIGNS`, as it stands beside digits `height` pixels tall."""
+def sign(height: float, rng: np.random.Generator, held_out: bool) -> DrawnMark:
+    """Draw one of `SIGNS`, in its size and position beside digits `height` pixels tall."""
     text = SIGNS[rng.integers(len(SIGNS))]
     drawings = _bank(held_out).signs[text]
     size = height * rng.uniform(*_SIGNS[text].size)
     plane = _written(drawings[rng.integers(len(drawings))], size, rng)
     middle = rng.uniform(*_SIGNS[text].middle)
-    return Mark(plane, text, middle - plane.shape[0] / height / 2)
+    return DrawnMark(plane, text, middle - plane.shape[0] / height / 2)
 
 
-def letter(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
-    """A letter or another character of a typeface that is neither digit nor sign."""
+def letter(height: float, rng: np.random.Generator, held_out: bool) -> DrawnMark:
+    """Draw a character of a typeface that is neither a digit nor one of `SIGNS`."""
     letters = _typed(held_out, digits=False)
     drawing, _ = letters[rng.integers(len(letters))]
     plane = _written(drawing, height * rng.uniform(0.6, 1.1), rng, soft=True)
     return _standing(plane, height)
 
 
-def word(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
-    """A word in cursive writing beside digits `height` pixels tall."""
+def word(height: float, rng: np.random.Generator, held_out: bool) -> DrawnMark:
+    """Draw lines like a word in cursive writing beside digits `height` pixels tall."""
     words = _bank(held_out).words
     drawing = words[rng.integers(len(words))]
     scale = height * rng.uniform(0.5, 1.2) / drawing.shape[0]
     return _standing(_written(drawing, scale * max(drawing.shape), rng), height)
 
 
-def drawing(height: float, rng: np.random.Generator, held_out: bool) -> Mark:
-    """A tick, a star, a scribble: a drawing whose longer side is `height` pixels."""
+def drawing(height: float, rng: np.random.Generator, held_out: bool) -> DrawnMark:
+    """Draw a tick, a star, a scribble or the like, whose longer side is `height` pixels."""
     drawings = _bank(held_out).drawings
     return _standing(_written(drawings[rng.integers(len(drawings))], height, rng), height)
 
 
-def _standing(plane: Plane, height: float, text: str = "") -> Mark:
-    """A mark on the baseline of digits `height` pixels tall."""
-    return Mark(plane, text, 1 - plane.shape[0] / height)
+def _standing(plane: Plane, height: float, text: str = "") -> DrawnMark:
+    """Return a mark whose lower side is on the baseline of digits `height` pixels tall."""
+    return DrawnMark(plane, text, 1 - plane.shape[0] / height)
 
 
 def _bytes(plane: NDArray[np.floating]) -> Bytes:
@@ -203,7 +203,7 @@ def _bytes(plane: NDArray[np.floating]) -> Bytes:
 
 
 def _written(drawing: Bytes, side: float, rng: np.random.Generator, *, soft: bool = False) -> Plane:
-    """Scale a drawing to a longer side of `side` pixels, and turn and lean it a little.
+    """Scale a drawing to a longer side of `side` pixels, and rotate and slant it a little.
 
     The edges of a `soft` drawing, one of few pixels, are sharpened when it is enlarged.
     """
@@ -232,7 +232,7 @@ def _written(drawing: Bytes, side: float, rng: np.random.Generator, *, soft: boo
 
 
 def _with_a_gap(plane: Plane, rng: np.random.Generator) -> Plane:
-    """The mark with a narrow band across one of its strokes left out, where the pen skipped."""
+    """Remove a narrow band across one of the strokes, where the pen skipped."""
     rows, columns = np.nonzero(plane > _FAINTEST)
     if len(rows) == 0:
         return plane
@@ -246,7 +246,7 @@ def _with_a_gap(plane: Plane, rng: np.random.Generator) -> Plane:
 
 
 def _inked(plane: Plane) -> tuple[slice, slice]:
-    """The window of a plane that is not empty; all of it where it is fainter than any ink."""
+    """Return the window of a plane's ink; the whole plane if it has none."""
     rows = np.flatnonzero(plane.max(1) > _FAINTEST)
     columns = np.flatnonzero(plane.max(0) > _FAINTEST)
     if len(rows) == 0:
@@ -267,7 +267,7 @@ def _drawn_sign(sign: _Sign, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _drawn_word(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Loops and arches on a line, now and then one up or down: the look of cursive writing."""
+    """Draw loops and arches on a line, some with ascenders or descenders, like cursive writing."""
     points = []
     x = 0.0
     for _ in range(int(rng.integers(4, 16))):

@@ -1,6 +1,6 @@
-"""Lays out a page: handwritten marks, printed lines and text, and the sheet that they are on.
+"""Lay out pages: handwritten marks, ruling lines and printed text on a sheet.
 
-A page has no light and no camera; `training_job.synthesis.photographs` makes a picture of it.
+`training_job.synthesis.photographs` renders a page as a photo.
 """
 
 from __future__ import annotations
@@ -14,28 +14,31 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from training_job.synthesis import marks, printed
-from training_job.synthesis.marks import Mark, Plane
+from training_job.synthesis.marks import DrawnMark, Plane
 
-INKED = 0.3  # of the light that ink takes at a pixel: from it on the pixel belongs to the mark
-_CLEARANCE = 3  # pixels between marks that are scattered
-_SMALLEST = 8.0  # pixels of height; smaller marks cannot be read
-_ALONE = 28.0  # pixels that a single mark is high at least
-_FULL = 30  # lines, more than a page holds
-_LABEL = 0.4  # share of printed cells of a table that hold one character
+# Chosen by eye; see the package.
+INKED = 0.3  # of full ink, 0 to 1; from it on a pixel belongs to the mark
+_CLEARANCE = 3  # pixels between scattered marks at least
+_SMALLEST = 8.0  # pixels of height; smaller marks are not legible
+_ALONE = 28.0  # pixels; smallest height of a single mark
+_FULL = 30  # text lines; more than fit on a page
+_LABEL = 0.4  # share of a table's printed cells that hold one character
 
-# What an odd mark is, one that is no digit, and how likely.
-_ODD = (marks.sign, marks.letter, marks.word, marks.drawing)
-_ODD_CHANCES = (0.45, 0.35, 0.05, 0.15)
-_LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 14)  # digits of a number, and how likely each
+# Marks that are not digits, and their shares.
+_OTHERS = (marks.sign, marks.letter, marks.word, marks.drawing)
+_OTHER_SHARES = (0.45, 0.35, 0.05, 0.15)
+# Numbers of digits in a number, and their probabilities.
+_LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 14)
 _LENGTH_CHANCES = (0.12, 0.16, 0.16, 0.14, 0.12, 0.1, 0.1, 0.06, 0.04)
-# Gaps between the boxes of neighbours in a number, heights of a digit; negative ones touch.
+# Ranges of the gaps between the boxes of neighbours in a number, in heights of a digit, and their
+# probabilities; marks overlap at negative gaps.
 _GAPS = ((0.1, 0.35), (0.02, 0.2), (-0.12, 0.1), (0.3, 1.2))
 _GAP_CHANCES = (0.4, 0.3, 0.1, 0.2)
 
 
 @dataclass(frozen=True)
-class Page:
-    """What is on a page, in the layers that a photograph joins.
+class PageLayers:
+    """A page as separate layers, which a photo combines.
 
     Attributes
     ----------
@@ -48,7 +51,7 @@ class Page:
     sheet : float32 (h, w)
         1 on the sheet, 0 on the background.
     texts : list of str
-        What each mark shows: a digit, a sign, or nothing for any other mark.
+        The text of each mark: a digit, a sign, or empty for any other mark.
     """
 
     ink: Plane
@@ -58,18 +61,18 @@ class Page:
     texts: list[str] = field(default_factory=list)
 
     @classmethod
-    def blank(cls, side: int) -> Page:
-        """A sheet of `side` by `side` pixels without anything on it."""
+    def blank(cls, side: int) -> PageLayers:
+        """Return an empty sheet of `side` by `side` pixels."""
         ink, print_ = np.zeros((2, side, side), np.float32)
         return cls(ink, np.zeros((side, side), np.uint16), print_, np.ones_like(ink))
 
     @property
     def side(self) -> int:
-        """Pixels of each side."""
+        """Width and height, pixels."""
         return len(self.ink)
 
-    def write(self, mark: Mark, left: float, top: float) -> None:
-        """Add a mark; what lies beyond the page is cut off."""
+    def write(self, mark: DrawnMark, left: float, top: float) -> None:
+        """Add a mark; its parts outside the page are cropped."""
         window, part = _overlap(self.ink, mark.plane, round(left), round(top))
         if part.size == 0:
             return
@@ -79,13 +82,13 @@ class Page:
         self.ink[window][stronger] = part[stronger]
 
     def print(self, plane: Plane, left: float = 0, top: float = 0) -> None:
-        """Add print."""
+        """Add an ink plane to the printed layer; its parts outside the page are cropped."""
         window, part = _overlap(self.printed, plane, round(left), round(top))
         np.maximum(self.printed[window], part, out=self.printed[window])
 
 
 def _overlap(page: Plane, plane: Plane, left: int, top: int) -> tuple[tuple[slice, slice], Plane]:
-    """Where on a page a plane lies, and the part of it that does; both may be empty."""
+    """Return the window of a page that a plane covers, and that part of the plane; may be empty."""
     height, width = page.shape
     rows = slice(min(max(top, 0), height), max(min(top + plane.shape[0], height), 0))
     columns = slice(min(max(left, 0), width), max(min(left + plane.shape[1], width), 0))
@@ -96,9 +99,9 @@ def _overlap(page: Plane, plane: Plane, left: int, top: int) -> tuple[tuple[slic
     return (rows, columns), part
 
 
-def page(side: int, height: float, rng: np.random.Generator, held_out: bool) -> Page:
-    """Lay out one page of `side` by `side` pixels whose digits are about `height` pixels tall."""
-    one = Page.blank(side)
+def page(side: int, height: float, rng: np.random.Generator, held_out: bool) -> PageLayers:
+    """Lay out a page of `side` by `side` pixels, with digits about `height` pixels tall."""
+    one = PageLayers.blank(side)
     layouts, chances = zip(*_LAYOUTS, strict=True)
     layout = layouts[rng.choice(len(layouts), p=chances)]
     layout(one, height, rng, held_out)
@@ -116,28 +119,28 @@ def page(side: int, height: float, rng: np.random.Generator, held_out: bool) -> 
     return one
 
 
-def _single(page: Page, height: float, rng: np.random.Generator, held_out: bool) -> None:
-    """One mark somewhere near the middle."""
+def _single(page: PageLayers, height: float, rng: np.random.Generator, held_out: bool) -> None:
+    """One mark near the middle of the page."""
     height = min(max(height, _ALONE), 0.62 * page.side)
-    mark = _any_mark(height, rng, held_out, odd=0.2)
+    mark = _any_mark(height, rng, held_out, others=0.2)
     below, right = page.side - mark.plane.shape[0], page.side - mark.plane.shape[1]
     page.write(mark, right * rng.uniform(0.2, 0.8), below * rng.uniform(0.2, 0.8))
 
 
-def _any_mark(height: float, rng: np.random.Generator, held_out: bool, odd: float) -> Mark:
-    """A digit, or with a chance of `odd` another mark."""
-    if rng.random() >= odd:
+def _any_mark(height: float, rng: np.random.Generator, held_out: bool, others: float) -> DrawnMark:
+    """Draw a digit, or with probability `others` another mark."""
+    if rng.random() >= others:
         return marks.digit(height, rng, held_out)
-    return _ODD[rng.choice(len(_ODD), p=_ODD_CHANCES)](height, rng, held_out)
+    return _OTHERS[rng.choice(len(_OTHERS), p=_OTHER_SHARES)](height, rng, held_out)
 
 
 def _row(
-    page: Page, items: list[Mark], left: float, base: float, height: float,
+    page: PageLayers, items: list[DrawnMark], left: float, base: float, height: float,
     rng: np.random.Generator, gap: tuple[float, float] = (0, 0), slope: float = 0,
 ) -> float:  # fmt: skip
-    """Write marks side by side on a baseline; gives where the row ends.
+    """Write marks side by side on a baseline; return the x where the row ends.
 
-    `gap` is a range in heights of a digit, `slope` pixels down for each to the right.
+    `gap` is a range in heights of a digit; `slope` is the baseline's, positive downwards.
     """
     start = left
     for mark in items:
@@ -148,20 +151,20 @@ def _row(
 
 
 def _number(
-    height: float, rng: np.random.Generator, held_out: bool, signs: float, odd: float
-) -> list[Mark]:
-    """A number as people write it: digits, here and there a sign or another mark."""
+    height: float, rng: np.random.Generator, held_out: bool, signs: float, others: float
+) -> list[DrawnMark]:
+    """Draw the marks of a number: digits, with some signs and other marks."""
     items = []
     for number in range(rng.choice(_LENGTHS, p=_LENGTH_CHANCES)):
         if number and rng.random() < signs:
             items.append(marks.sign(height, rng, held_out))
-        items.append(_any_mark(height, rng, held_out, odd))
+        items.append(_any_mark(height, rng, held_out, others))
     return items
 
 
-def _lines(page: Page, height: float, rng: np.random.Generator, held_out: bool) -> None:
-    """Lines of numbers, one or several numbers a line."""
-    signs, odd = rng.choice((0.0, 0.1, 0.25, 0.5)), rng.choice((0.0, 0.0, 0.06, 0.4))
+def _lines(page: PageLayers, height: float, rng: np.random.Generator, held_out: bool) -> None:
+    """Text lines of one or several numbers."""
+    signs, others = rng.choice((0.0, 0.1, 0.25, 0.5)), rng.choice((0.0, 0.0, 0.06, 0.4))
     gap = _GAPS[rng.choice(len(_GAPS), p=_GAP_CHANCES)]
     spacing = height * rng.uniform(1.2, 2.6)
     slope = rng.normal(0, 0.05)
@@ -172,7 +175,7 @@ def _lines(page: Page, height: float, rng: np.random.Generator, held_out: bool) 
     for _ in range(rows):
         left = rng.uniform(-0.5, 2) * height
         while left < page.side:
-            items = _number(height, rng, held_out, signs, odd)
+            items = _number(height, rng, held_out, signs, others)
             left = _row(page, items, left, base, height, rng, gap, slope)
             left += rng.uniform(0.6, 3) * height
             if rows < _FULL and rng.random() < 0.6:
@@ -180,8 +183,8 @@ def _lines(page: Page, height: float, rng: np.random.Generator, held_out: bool) 
         base += spacing * rng.uniform(0.9, 1.1)
 
 
-def _practice(page: Page, height: float, rng: np.random.Generator, held_out: bool) -> None:
-    """Digits, here and there a sign, in loose columns and rows, as on a sheet of practice."""
+def _practice(page: PageLayers, height: float, rng: np.random.Generator, held_out: bool) -> None:
+    """Digits and some signs in loose columns and rows, as on a sheet for handwriting practice."""
     across, down = height * rng.uniform(1.2, 3.5), height * rng.uniform(1.4, 3.5)
     signs = 0.1 if rng.random() < 0.3 else 0.0
     for base in np.arange(rng.uniform(0.5, 1.5) * height, page.side + height, down):
@@ -193,13 +196,13 @@ def _practice(page: Page, height: float, rng: np.random.Generator, held_out: boo
             _row(page, [item], left + rng.normal(0, 0.1) * height, base, height, rng)
 
 
-def _scattered(page: Page, height: float, rng: np.random.Generator, held_out: bool) -> None:
-    """Marks of very different sizes anywhere, none over another."""
+def _scattered(page: PageLayers, height: float, rng: np.random.Generator, held_out: bool) -> None:
+    """Marks of very different sizes at random places, without overlap."""
     taken = np.zeros_like(page.ink)
-    odd = rng.choice((0.0, 0.25))
+    others = rng.choice((0.0, 0.25))
     for _ in range(int(rng.integers(2, 14))):
         own = height * np.exp(rng.uniform(-1.1, 1.0))
-        mark = _any_mark(min(max(own, _SMALLEST), 0.5 * page.side), rng, held_out, odd)
+        mark = _any_mark(min(max(own, _SMALLEST), 0.5 * page.side), rng, held_out, others)
         tall, wide = mark.plane.shape
         left = round(rng.uniform(-0.2, 1) * page.side - wide / 4)
         top = round(rng.uniform(-0.2, 1) * page.side - tall / 4)
@@ -210,8 +213,8 @@ def _scattered(page: Page, height: float, rng: np.random.Generator, held_out: bo
             page.write(mark, left, top)
 
 
-def _table(page: Page, height: float, rng: np.random.Generator, held_out: bool) -> None:
-    """A printed table: handwriting in some cells, print in others, some empty."""
+def _table(page: PageLayers, height: float, rng: np.random.Generator, held_out: bool) -> None:
+    """A printed table with handwriting in some cells, print in others, and empty cells."""
     square = rng.random() < 0.4
     down = height * rng.uniform(1.25, 2.4)
     shape = (0.95, 1.1) if square else (1.2, 4.0)
@@ -229,7 +232,7 @@ def _table(page: Page, height: float, rng: np.random.Generator, held_out: bool) 
     for top, bottom in pairwise(rows):
         for number, (left, right) in enumerate(pairwise(columns)):
             if printed_columns[number] or rng.random() < set_in_print:
-                # One character alone is what handwriting is mistaken for most easily.
+                # Single printed characters are the print most easily mistaken for handwriting.
                 most = 2 if rng.random() < _LABEL else 4 if square else 9
                 count, own = int(rng.integers(1, most)), rng.uniform(0.45, 0.9)
                 text = printed.text(own * height, count, rng, held_out, digits=printed_digits)
@@ -241,23 +244,23 @@ def _table(page: Page, height: float, rng: np.random.Generator, held_out: bool) 
 
 
 def _fill_cell(
-    page: Page, cell: tuple[float, float, float, float], height: float, rng: np.random.Generator,
-    held_out: bool, *, alone: bool,
+    page: PageLayers, cell: tuple[float, float, float, float], height: float,
+    rng: np.random.Generator, held_out: bool, *, alone: bool,
 ) -> None:  # fmt: skip
-    """Write one mark, or several side by side unless `alone`, in a cell of a table."""
+    """Write one mark, or unless `alone` up to five side by side, in a cell of a table."""
     left, top, right, bottom = cell
     own = height * rng.uniform(0.75, 1.0)
     room = max(1, int((right - left) / (0.75 * own)))  # marks
     count = 1 if alone else int(rng.integers(1, min(room, 5) + 1))
-    items = [_any_mark(own, rng, held_out, odd=0.12) for _ in range(count)]
+    items = [_any_mark(own, rng, held_out, others=0.12) for _ in range(count)]
     total = sum(mark.plane.shape[1] for mark in items) + 0.15 * own * (count - 1)
     base = bottom - (bottom - top - own) * rng.uniform(0.1, 0.7)
     start = left + (right - left - total) * rng.uniform(0.2, 0.8)
     _row(page, items, start, base, own, rng, (0.05, 0.25))
 
 
-def _form(page: Page, height: float, rng: np.random.Generator, held_out: bool) -> None:
-    """Fields of a form: a printed label, then boxes, a comb or a line, with a number in them."""
+def _form(page: PageLayers, height: float, rng: np.random.Generator, held_out: bool) -> None:
+    """Fields of a form: a printed label, then boxes, a comb or a line, with digits in them."""
     base = rng.uniform(0.8, 2) * height
     kind = rng.choice(("boxes", "comb", "line"), p=(0.5, 0.25, 0.25))
     pitch, tall = height * rng.uniform(0.85, 1.4), height * rng.uniform(1.1, 1.6)
@@ -291,21 +294,21 @@ def _form(page: Page, height: float, rng: np.random.Generator, held_out: bool) -
         written = 0 if rng.random() < 0.25 else int(rng.integers(1, len(starts) + 1))
         for x in starts[:written]:
             own = height * rng.uniform(0.8, 1.1)
-            mark = _any_mark(own, rng, held_out, odd=0.12)
+            mark = _any_mark(own, rng, held_out, others=0.12)
             middle = x + (pitch - mark.plane.shape[1]) / 2 + rng.normal(0, 0.08) * height
             _row(page, [mark], middle, base, own, rng)
         base += tall + height * rng.uniform(0.2, 2)
 
 
-def _text(page: Page, height: float, rng: np.random.Generator, held_out: bool) -> None:
-    """Printed text with handwritten numbers in it, or a handwritten one."""
+def _text(page: PageLayers, height: float, rng: np.random.Generator, held_out: bool) -> None:
+    """Printed or handwritten text with handwritten numbers in it."""
     by_hand = rng.random() < 0.4
     base = rng.uniform(0.5, 1.5) * height
     while base < page.side + height:
         left = rng.uniform(-1, 1) * height
         while left < page.side:
             if rng.random() >= 0.55:
-                items = _number(height, rng, held_out, signs=0.1, odd=0.05)
+                items = _number(height, rng, held_out, signs=0.1, others=0.05)
                 left = _row(page, items, left, base, height, rng, (0.02, 0.25))
             elif by_hand:
                 word = marks.word(height, rng, held_out)
@@ -320,8 +323,8 @@ def _text(page: Page, height: float, rng: np.random.Generator, held_out: bool) -
         base += height * rng.uniform(1.3, 2.2)
 
 
-def _print_alone(page: Page, height: float, rng: np.random.Generator, held_out: bool) -> None:
-    """Printed text, an empty table, the edge of a sheet, or nothing: no handwriting."""
+def _print_alone(page: PageLayers, height: float, rng: np.random.Generator, held_out: bool) -> None:
+    """Printed text, an empty table, the edge of a sheet or an empty page; no handwriting."""
     kind = rng.choice(("text", "table", "sheet", "nothing"))
     if kind == "text":
         for _ in range(int(rng.integers(1, 4))):
@@ -336,16 +339,16 @@ def _print_alone(page: Page, height: float, rng: np.random.Generator, held_out: 
         _cut_sheet(page, rng)
 
 
-Layout = Callable[[Page, float, np.random.Generator, bool], None]
-# What a page is, and how likely.
+Layout = Callable[[PageLayers, float, np.random.Generator, bool], None]
+# The layouts of pages, and their probabilities.
 _LAYOUTS: tuple[tuple[Layout, float], ...] = (
     (_single, 0.14), (_lines, 0.24), (_practice, 0.08), (_scattered, 0.12), (_table, 0.16),
     (_form, 0.1), (_text, 0.09), (_print_alone, 0.07),
 )  # fmt: skip
 
 
-def _paragraph(page: Page, rng: np.random.Generator, held_out: bool) -> None:
-    """Some lines of print somewhere, where nothing is written."""
+def _paragraph(page: PageLayers, rng: np.random.Generator, held_out: bool) -> None:
+    """Print up to six lines of text at a random place, except over handwriting."""
     height = float(np.exp(rng.uniform(np.log(6), np.log(40))))  # pixels
     left, top = rng.uniform(-0.3, 0.8) * page.side, rng.uniform(-0.2, 0.9) * page.side
     for _ in range(int(rng.integers(1, 7))):
@@ -357,8 +360,8 @@ def _paragraph(page: Page, rng: np.random.Generator, held_out: bool) -> None:
         top += height * 1.7
 
 
-def _cut_sheet(page: Page, rng: np.random.Generator) -> None:
-    """Let the sheet end within the picture, on one or more sides; beyond it nothing is left."""
+def _cut_sheet(page: PageLayers, rng: np.random.Generator) -> None:
+    """Let the sheet end within the page on one, two or four sides, and clear what is outside."""
     side = page.side
     y, x = np.mgrid[:side, :side].astype(np.float32)
     for _ in range(int(rng.choice((1, 2, 4), p=(0.4, 0.25, 0.35)))):
@@ -369,8 +372,8 @@ def _cut_sheet(page: Page, rng: np.random.Generator) -> None:
     page.ink[beyond], page.owner[beyond], page.printed[beyond] = 0, 0, 0
 
 
-def _cross_out(page: Page, height: float, rng: np.random.Generator) -> None:
-    """Draw a line by hand under or across what is written."""
+def _cross_out(page: PageLayers, height: float, rng: np.random.Generator) -> None:
+    """Draw a line by hand under or across handwriting."""
     rows, columns = np.nonzero(page.ink > 0.5)
     if len(rows) == 0:
         return
@@ -382,4 +385,4 @@ def _cross_out(page: Page, height: float, rng: np.random.Generator) -> None:
     ImageDraw.Draw(canvas).line(ends, fill=255, width=max(1, round(height / 18)))
     soft = canvas.filter(ImageFilter.GaussianBlur(0.5))
     line = np.asarray(soft, np.float32) / np.float32(255) * page.sheet
-    page.write(Mark(line, "", 0), 0, 0)
+    page.write(DrawnMark(line, "", 0), 0, 0)

@@ -1,4 +1,4 @@
-"""Photographs, scans and screenshots of pages: paper, pen, background, light, camera and file."""
+"""Render pages as photos, scans or screenshots: paper, pen, background, light, camera, file."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from PIL import Image, ImageDraw, ImageFilter
 from digits.morphology import extreme, padded
 from digits.recognition.outputs import BACKGROUND, DIGIT, MARK, PAPER, PRINT
 from training_job.synthesis.marks import Plane
-from training_job.synthesis.pages import INKED, Page, page
+from training_job.synthesis.pages import INKED, PageLayers, page
 
-_MARGIN = 1.5  # sides of a page, in sides of its picture: room to turn it
-_PRINTED = 0.18  # of the light that print takes at a pixel: from it on the pixel is print
-_HEIGHTS = (8.0, 110.0)  # pixels; range of digits' heights in a picture, evenly in octaves
+# Chosen by eye; see the package.
+_MARGIN = 1.5  # side of a page in sides of its picture: room to rotate it
+_PRINTED = 0.18  # share of light that print absorbs, 0 to 1; from it on a pixel is print
+_HEIGHTS = (8.0, 110.0)  # pixels; log-uniform range of the digits' heights in a picture
 _COARSE = 20.0  # pixels of a digit's height from which a picture may be reduced and enlarged again
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A picture and the truth of its pixels.
+class SyntheticScene:
+    """A picture with the truth of its pixels.
 
     Attributes
     ----------
     grey : uint8 (h, w)
         The picture.
     kind : uint8 (h, w)
-        What each pixel shows: one of the kinds of `digits.recognition.outputs`.
+        The kind of each pixel, one of those of `digits.recognition.outputs`.
     owner : uint16 (h, w)
         The mark that handwriting belongs to, from 1; 0 elsewhere.
     texts : tuple of str
-        What the first mark shows, the second, and so on; empty if neither digit nor sign.
+        The text of each mark, in the order of `owner`: a digit, a sign, or empty.
     """
 
     grey: NDArray[np.uint8]
@@ -43,17 +44,17 @@ class Scene:
     texts: tuple[str, ...]
 
 
-def scene(seed: int, side: int = 256, held_out: bool = False) -> Scene:
-    """Lay out a page and photograph a part of it.
+def scene(seed: int, side: int = 256, held_out: bool = False) -> SyntheticScene:
+    """Lay out a page and render a part of it.
 
     Parameters
     ----------
     seed
-        Of everything on the page and of the picture.
+        Seed of all random choices.
     side
-        Of the picture, pixels.
+        Width and height of the picture, pixels.
     held_out
-        Whether its digits, typefaces and strokes are those that are held out of training.
+        Whether to use the digits, typefaces and strokes that are held out of training.
     """
     rng = np.random.default_rng([seed, 0x5CE2, held_out])
     height = float(np.exp(rng.uniform(*np.log(_HEIGHTS))))
@@ -65,11 +66,11 @@ def scene(seed: int, side: int = 256, held_out: bool = False) -> Scene:
     kind_of = np.array([PAPER, *(DIGIT if text.isdigit() else MARK for text in drawn.texts)])
     kind[owner > 0] = kind_of[owner[owner > 0]]
     kind[beyond] = BACKGROUND
-    return Scene(grey, kind, owner, tuple(drawn.texts))
+    return SyntheticScene(grey, kind, owner, tuple(drawn.texts))
 
 
-def _warped(drawn: Page, side: int, rng: np.random.Generator) -> Page:
-    """The part of a page that the camera sees: turned, in perspective, cut by the border."""
+def _warped(drawn: PageLayers, side: int, rng: np.random.Generator) -> PageLayers:
+    """Return the part of a page that the picture shows: rotated, in perspective, and cropped."""
     turn = rng.normal(0, 4) if rng.random() < 0.75 else rng.uniform(-20, 20)  # degrees
     if rng.random() < 0.35:
         turn = 0.0  # scans and screenshots are straight
@@ -88,15 +89,15 @@ def _warped(drawn: Page, side: int, rng: np.random.Generator) -> Page:
     soft = Image.Resampling.BILINEAR if turn else Image.Resampling.NEAREST
     ink, printed, sheet = (warped(one, soft) for one in (drawn.ink, drawn.printed, drawn.sheet))
     owner = warped(drawn.owner.astype(np.int32), Image.Resampling.NEAREST).astype(np.uint16)
-    # Nearest neighbours leave some pixels at a thin stroke's edge without their owner.
+    # Nearest-neighbour sampling leaves some pixels at a thin stroke's edge without an owner.
     bare = (ink > INKED) & (owner == 0)
     owner[bare] = extreme(padded(owner, 1), 3, np.maximum)[bare]
-    return Page(ink, owner, printed, sheet, drawn.texts)
+    return PageLayers(ink, owner, printed, sheet, drawn.texts)
 
 
-def _photographed(drawn: Page, height: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A grey picture of a page whose digits are `height` pixels tall."""
-    clean = rng.random() < 0.25  # drawn on a screen, or a scan cleaned up
+def _photographed(drawn: PageLayers, height: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Render a page as a grey picture; its digits are `height` pixels tall."""
+    clean = rng.random() < 0.25  # drawn on a screen, or a cleaned scan
     picture = _inked(drawn, height, rng, clean=clean)
     if not clean:
         texture = np.float32(rng.uniform(0, 0.06)) * (rng.random() < 0.6)
@@ -115,7 +116,7 @@ def _photographed(drawn: Page, height: float, rng: np.random.Generator) -> NDArr
         most = 25 if rng.random() < 0.06 else 9
         deviation = np.exp(rng.uniform(np.log(0.3), np.log(most)))  # grey levels
         picture = picture + rng.standard_normal(picture.shape, np.float32) * np.float32(deviation)
-        if rng.random() < 0.3:  # another camera's tones
+        if rng.random() < 0.3:  # another camera's tone curve
             gamma = np.float32(np.exp(rng.uniform(-0.5, 0.5)))
             picture = 255 * (picture.clip(0, 255) / 255) ** gamma
     if rng.random() < 0.13:  # chalk on a board, or white on black
@@ -128,13 +129,13 @@ def _photographed(drawn: Page, height: float, rng: np.random.Generator) -> NDArr
     return np.asarray(image)
 
 
-def _inked(drawn: Page, height: float, rng: np.random.Generator, *, clean: bool) -> Plane:
-    """Paper with print and ink of some darkness on it, grey levels."""
+def _inked(drawn: PageLayers, height: float, rng: np.random.Generator, *, clean: bool) -> Plane:
+    """Render paper with print and ink of random darkness, in grey levels."""
     paper = rng.uniform(235, 255) if clean else 250 - 140 * rng.random() ** 1.5
     if clean and rng.random() < 0.7:
         paper = 255
     dark = rng.uniform(0.6, 1.0) if rng.random() < 0.65 else rng.uniform(0.22, 0.6)
-    if clean and rng.random() < 0.12:  # a thin pen on a large canvas, of which little is left
+    if clean and rng.random() < 0.12:  # faint, as a thin pen on a large canvas that was reduced
         dark = rng.uniform(0.07, 0.25)
     ink = drawn.ink * np.float32(dark)
     pen = rng.random()
@@ -149,7 +150,7 @@ def _inked(drawn: Page, height: float, rng: np.random.Generator, *, clean: bool)
 
 
 def _on_background(picture: Plane, sheet: Plane, rng: np.random.Generator) -> Plane:
-    """Put the background around the sheet, at times in the sheet's shadow."""
+    """Put a background around the sheet, in half of the pictures with the sheet's shadow."""
     background = _background(len(picture), rng)
     if rng.random() < 0.5:
         blurred = _image(sheet * 255).filter(ImageFilter.GaussianBlur(rng.uniform(1, 6)))
@@ -166,7 +167,7 @@ def _as_floats(image: Image.Image) -> Plane:
 
 
 def _coarse(picture: Plane, height: float, rng: np.random.Generator) -> Plane:
-    """The same picture from few pixels, enlarged again."""
+    """Reduce the picture to few pixels and enlarge it again."""
     side = len(picture)
     few = max(16, round(side * rng.uniform(9, 20) / height))
     how = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.NEAREST)
@@ -175,7 +176,7 @@ def _coarse(picture: Plane, height: float, rng: np.random.Generator) -> Plane:
 
 
 def _cloud(side: int, radius: float, rng: np.random.Generator) -> Plane:
-    """Smooth noise in 0..1 whose blots are about `radius` pixels wide."""
+    """Return smooth noise in 0..1, with a correlation length of about `radius` pixels."""
     step = max(1, int(radius))
     small = rng.integers(0, 256, (side // step + 2, side // step + 2), np.uint8)
     image = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
@@ -183,7 +184,7 @@ def _cloud(side: int, radius: float, rng: np.random.Generator) -> Plane:
 
 
 def _light(side: int, rng: np.random.Generator) -> Plane:
-    """Share of the light on each pixel: even, falling off, a lamp, a soft or hard shadow."""
+    """Return the share of light on each pixel: even, gradient, lamp, soft or hard shadows."""
     y, x = np.mgrid[:side, :side] / side - 0.5
     lit = np.ones((side, side))
     if rng.random() < 0.6:
@@ -205,7 +206,7 @@ def _light(side: int, rng: np.random.Generator) -> Plane:
 
 
 def _background(side: int, rng: np.random.Generator) -> Plane:
-    """What a sheet lies on, grey levels: plain, wood, cloth, tiles, or boards."""
+    """Render a background in grey levels: plain, wood, cloth, fibres, tiles or boards."""
     plane = np.full((side, side), rng.uniform(15, 235), np.float32)
     kind = rng.choice(("plain", "wood", "cloth", "boards", "tiles", "fibres"))
     y, x = np.mgrid[:side, :side].astype(np.float32)
@@ -222,7 +223,7 @@ def _background(side: int, rng: np.random.Generator) -> Plane:
         plane += np.float32(rng.uniform(5, 40)) * weave
     if kind == "fibres" or rng.random() < 0.2:
         plane = _fibres(plane, rng)
-    if kind in {"boards", "tiles"}:  # joints, and edges of things
+    if kind in {"boards", "tiles"}:  # joints and edges
         for _ in range(int(rng.integers(1, 7))):
             angle = rng.uniform(0, np.pi)
             along = x * np.cos(angle) + y * np.sin(angle) - rng.uniform(0, 1.2) * side
@@ -230,13 +231,13 @@ def _background(side: int, rng: np.random.Generator) -> Plane:
             darker = np.abs(along) < rng.uniform(0.5, 4) if joint else along > 0
             plane[darker] *= np.float32(rng.uniform(0.3, 1.6))
     if rng.random() < 0.4:
-        plane = _things(plane, rng)
+        plane = _with_objects(plane, rng)
     plane += np.float32(rng.uniform(0, 40)) * (_cloud(side, np.exp(rng.uniform(0, 4)), rng) - 0.5)
     return plane.clip(0, 255)
 
 
 def _fibres(plane: Plane, rng: np.random.Generator) -> Plane:
-    """The background with short fibres, as vinyl, carpet and stone have: like faint strokes."""
+    """Add short fibres, as of vinyl, carpet and stone, which look like faint strokes."""
     image = _image(plane)
     draw = ImageDraw.Draw(image)
     count, length = int(rng.integers(100, 900)), np.exp(rng.uniform(np.log(3), np.log(40)))
@@ -252,8 +253,8 @@ def _fibres(plane: Plane, rng: np.random.Generator) -> Plane:
     return _as_floats(image)
 
 
-def _things(plane: Plane, rng: np.random.Generator) -> Plane:
-    """The background with things on it: boxes, discs and cords of any tone."""
+def _with_objects(plane: Plane, rng: np.random.Generator) -> Plane:
+    """Add objects to the background: boxes, discs and cords of any tone."""
     image = _image(plane)
     draw = ImageDraw.Draw(image)
     side = len(plane)

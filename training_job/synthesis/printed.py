@@ -1,6 +1,7 @@
-"""What a press prints, as planes of its share of the light: text, ruling lines, tables, waves.
+"""Draw printed text, ruling lines, tables and waves.
 
-Every plane is float32 in 0..1. Lengths are pixels here.
+Every function returns a plane, float32 in 0..1: the share of light that the print absorbs. Lengths
+are pixels here.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from training_job import glyphs
 Plane = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-# Those of the typefaces in `data/glyphs.npz` that look printed, chosen by eye; the others imitate
-# hands.
+# The typefaces in `data/glyphs.npz` that look printed, chosen by eye; the others imitate
+# handwriting.
 _TYPEFACES = frozenset((
     "abel", "abril-fatface", "alfa-slab-one", "anonymous-pro", "anton", "archivo-black",
     "arvo", "audiowide", "averia-libre", "baloo-2", "bangers", "bebas-neue", "bitter",
@@ -42,31 +43,34 @@ _TYPEFACES = frozenset((
     "trirong", "trochut", "ubuntu", "ultra", "uncial-antiqua", "unifrakturcook", "urbanist",
     "varela-round", "vast-shadow", "vt323", "xanh-mono", "yeseva-one", "zilla-slab",
 ))  # fmt: skip
-_COMPLETE = 20  # characters; a typeface that has fewer is not used
+_COMPLETE = 20  # characters; typefaces with fewer are not used
 _LOW = frozenset("aemnruvwxy*~")  # characters without an ascender
-_LOW_HEIGHT = 0.7  # of them, in heights of a capital
-_WIDEST = 1.6  # in heights of a capital; wider characters are reduced, dashes above all
-_SMALLEST = 5  # pixels; lower print cannot be told from noise
-_SHADE = 45  # of 255; darker areas would count as print, see `photographs`
-_LINE = 400  # pixels of a page's side for each pixel of a thin line
+_LOW_HEIGHT = 0.7  # height of these, in heights of a capital
+_WIDEST = 1.6  # in heights of a capital; wider characters, mostly dashes, are reduced
+_SMALLEST = 5  # pixels of height; smaller print looks like noise
+_SHADE = 45  # of 255; darkest shade of an area that is not print by `photographs._PRINTED`
+_LINE = 400  # side of a page, pixels, per pixel of a thin line's width
 
 
 @cache
 def _typefaces(held_out: bool) -> list[dict[str, Bytes]]:
-    """The drawings of each typeface for print, by character."""
+    """Return the drawings of each printed typeface, by character."""
     faces = glyphs.by_typeface(held_out=held_out)
     return [face for name, face in faces.items() if is_print(name) and len(face) > _COMPLETE]
 
 
 def is_print(typeface: str) -> bool:
-    """Whether a typeface of `glyphs.by_typeface` looks printed, and not written by hand."""
+    """Whether a typeface of `glyphs.by_typeface` looks printed, not handwritten."""
     return typeface.partition("-latin-")[0] in _TYPEFACES
 
 
 def text(
     height: float, count: int, rng: np.random.Generator, held_out: bool, *, digits: bool = False
 ) -> Plane:
-    """A line of `count` characters, all of one typeface, with capitals about `height` tall."""
+    """Draw a line of `count` characters of one typeface, with capitals about `height` tall.
+
+    Digits only if `digits`, otherwise other characters.
+    """
     faces = _typefaces(held_out)
     face = faces[rng.integers(len(faces))]
     usable = [one for one in face if one.isdigit() == digits] or list(face)
@@ -92,14 +96,14 @@ def text(
 
 
 def thickness(side: int, rng: np.random.Generator) -> int:
-    """Of the lines of a table or form on a page of `side`."""
+    """Choose the width of the lines of a table or form on a page of `side` pixels."""
     return max(1, round(float(rng.choice((1, 1, 2, 3))) * side / _LINE))
 
 
 def table(
     side: int, rows: NDArray[np.floating], columns: NDArray[np.floating], rng: np.random.Generator
 ) -> Plane:
-    """The lines of a table, some heavier, some missing; now and then a shaded row."""
+    """Draw the lines of a table: some thicker, some missing, and sometimes a shaded row."""
     thick, depth = thickness(side, rng), rng.uniform(0.35, 1)
     heavy = 3 if rng.random() < 0.5 else 0  # every third line is heavier, as in a sudoku
     wobble = rng.uniform(0, 1.5) if rng.random() < 0.15 else 0.0  # ruled by hand
@@ -121,7 +125,7 @@ def table(
 
 
 def ruling(side: int, height: float, rng: np.random.Generator) -> Plane:
-    """Ruled, squared or dotted paper for digits of `height`."""
+    """Draw the lines of ruled, squared or dotted paper for digits of `height`."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     spacing = max(6.0, height * np.exp(rng.uniform(np.log(0.35), np.log(2.5))))
     thick = max(1.0, rng.uniform(0.02, 0.06) * spacing)
@@ -136,7 +140,7 @@ def ruling(side: int, height: float, rng: np.random.Generator) -> Plane:
 
 
 def waves(side: int, rng: np.random.Generator) -> Plane:
-    """Fine waves all over, as on cheques."""
+    """Draw fine wavy lines over the whole page, as on cheques."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     plane = np.zeros((side, side), np.float32)
     for _ in range(2):

@@ -1,6 +1,6 @@
-"""Snapshots of a digit, or of a few lines, on ruled, squared or coloured paper, at any size.
+"""Scenes of one digit or a few text lines, on ruled, squared or coloured paper, at any size.
 
-They are the pages of `training_job.scenes`, enlarged or reduced and cut to one size.
+They are the pages of `training_job.rendered_pages`, scaled and cropped to one size.
 """
 
 from __future__ import annotations
@@ -9,31 +9,32 @@ import numpy as np
 from PIL import Image
 
 from digits.recognition.outputs import DIGIT, MARK, PAPER
-from training_job import scenes
+from training_job import rendered_pages
 from training_job.synthesis.pages import INKED
-from training_job.synthesis.photographs import Scene
+from training_job.synthesis.photographs import SyntheticScene
 
-# Pixels, evenly in octaves: the longer side of one of the marks, as in `photographs`, and that of
-# the whole snapshot, which the first must not make smaller or larger than a level of the pyramid.
+# Pixels, log-uniform ranges, chosen by eye: the longer side of one of the marks, as in
+# `photographs`, and the longer side of the whole page, which limits the scale for a mark. The
+# latter are sizes at which the image pyramid has a level.
 _HEIGHTS = (12.0, 110.0)
 _SIDES = (90, 900)
 
 
-def snapshot(seed: int, side: int = 256, held_out: bool = False) -> Scene:
-    """Take one snapshot and cut `side` by `side` pixels out of it.
+def snapshot(seed: int, side: int = 256, held_out: bool = False) -> SyntheticScene:
+    """Render a page, scale it and crop `side` by `side` pixels out of it.
 
-    Printed lines count as paper: `training_job.scenes` does not say where they are.
+    Ruling lines are labelled paper, because `training_job.rendered_pages` has no truth for them.
 
     Parameters
     ----------
     seed
-        Of everything on it.
+        Seed of all random choices.
     side
-        Of the picture, pixels.
+        Width and height of the picture, pixels.
     held_out
-        Whether its digits and typefaces are those that are held out of training.
+        Whether to use the digits and typefaces that are held out of training.
     """
-    taken = scenes.scene(seed, held_out=held_out)
+    taken = rendered_pages.render(seed, held_out=held_out)
     rng = np.random.default_rng([seed, 0x54A9, held_out])
     height, longer = float(np.exp(rng.uniform(*np.log(_HEIGHTS)))), max(taken.grey.shape)
     scale, middle = float(np.exp(rng.uniform(*np.log(_SIDES)))) / longer, (0.5, 0.5)
@@ -60,13 +61,13 @@ def snapshot(seed: int, side: int = 256, held_out: bool = False) -> Scene:
     window = slice(top, top + side), slice(left, left + side)
     missing = [(0, max(0, side - length)) for length in grey.shape]
     grey, owner = np.pad(grey[window], missing, mode="edge"), np.pad(owner[window], missing)
-    kinds = [PAPER, *(MARK if thing is None else DIGIT for thing in taken.things)]
-    texts = tuple("" if thing is None else str(thing) for thing in taken.things)
-    return Scene(grey, np.array(kinds, np.uint8)[owner], owner, texts)
+    kinds = [PAPER, *(MARK if thing is None else DIGIT for thing in taken.glyphs)]
+    texts = tuple("" if thing is None else str(thing) for thing in taken.glyphs)
+    return SyntheticScene(grey, np.array(kinds, np.uint8)[owner], owner, texts)
 
 
 def _start(length: int, side: int, share: float, rng: np.random.Generator) -> int:
-    """Where a cut of `side` begins, so that it shows what lies at `share` of `length`."""
+    """Return where a crop of `side` begins, so that it shows the position `share` of `length`."""
     if length <= side:
         return 0
     return int(np.clip(round(share * length - rng.uniform(0.25, 0.75) * side), 0, length - side))

@@ -2,9 +2,9 @@
 
     python -m training_job.tile_segmenter --out tile-segmenter
 
-A run that was cut off goes on from its last checkpoint when it is started again with the same
-settings and sources; with others it starts anew. `--start-from segmenter.keras` begins with a
-network that was trained before, on other pages, say. Nothing serves this network yet.
+An interrupted run resumes from its last checkpoint when it is started again with the same settings
+and sources; with other ones it starts anew. `--start-from segmenter.keras` begins with the weights
+of a trained network. This network is not in service.
 """
 
 from __future__ import annotations
@@ -20,47 +20,54 @@ from digits.registry import bundle
 from digits.registry.object_store import FolderStore
 from training_job import data, fingerprint, glyphs
 from training_job.checkpoint import Checkpoint
-from training_job.progress import Progress
+from training_job.progress import RunProgress
 from training_job.tile_segmenter.targets import rendered
 
-_BATCH = 16  # scenes; fewer are no batch
+_BATCH = 16  # scenes per step, as in `training_job.tile_segmenter.fit`, which imports TensorFlow
 
 
 def main(
     out: Annotated[
         Path,
-        typer.Option(metavar="FOLDER", help="For the network, its checkpoint and the scenes."),
+        typer.Option(
+            metavar="FOLDER", help="Folder for the network, its checkpoint and the scenes."
+        ),
     ],
-    count: Annotated[int, typer.Option(min=_BATCH, help="Scenes to render.")] = 20_000,
-    steps: Annotated[int, typer.Option(min=1, help="Batches of 16 scenes to show.")] = 5_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and light.")] = 1,
+    count: Annotated[int, typer.Option(min=_BATCH, help="Number of scenes to render.")] = 20_000,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Number of training steps, of 16 scenes each.")
+    ] = 5_000,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Seed of the weights, the order of scenes and the augmentation."),
+    ] = 1,
     start_from: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="Begin with the weights of this segmenter.keras, not with random ones.",
+            help="File segmenter.keras with the initial weights. Default: random weights.",
         ),
     ] = None,
 ) -> None:
-    """Render scenes, train on them and write segmenter.tflite and .keras to FOLDER."""
+    """Render scenes, train on them, and write segmenter.tflite and segmenter.keras to FOLDER."""
     if out.resolve().is_relative_to(bundle.SHIPPED.resolve()):
         raise typer.BadParameter(
-            f"{out} is in the bundle that ships, and this network is not in service; write"
-            " elsewhere.",
+            f"{out} is in the bundle that ships, which does not use this network; choose another"
+            " folder.",
             param_hint="--out",
         )
-    progress = Progress()
+    progress = RunProgress()
     scenes = fingerprint.of(
         "training_job.tile_segmenter.targets",
         count,
-        files=(glyphs.KEPT, data.BUNDLED),
+        files=(glyphs.DRAWINGS, data.BUNDLED),
         libraries=("numpy", "pillow"),
     )
     shown = rendered(count, out, scenes, progress)
 
-    # TensorFlow is imported after the scenes are rendered, and logs while it is.
+    # TensorFlow is imported only after the scenes are rendered; it logs during its import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with nothing_on_stderr():
         import keras  # noqa: PLC0415

@@ -1,7 +1,8 @@
-"""Fits the segmentation network to the targets of synthetic scenes.
+"""Fit the segmentation network to the targets of synthetic scenes.
 
-All chance comes from the seed and the number of the step, so a run that goes on from a checkpoint
-ends with the weights that it would have had. The weights that are kept are a running average.
+All random choices depend only on the seed and the number of the step, so a run that resumes from a
+checkpoint ends with the same weights as an uninterrupted one. The result is a running average of
+the weights.
 """
 
 from __future__ import annotations
@@ -16,40 +17,41 @@ from numpy.typing import NDArray
 
 from digits.recognition.outputs import DIGIT, MARK, UNIT
 from training_job.checkpoint import Checkpoint
-from training_job.fit import OneCycle
-from training_job.progress import Progress
+from training_job.classifier.fit import OneCycle
+from training_job.progress import RunProgress
 from training_job.tile_segmenter.network import network
 from training_job.tile_segmenter.targets import FINE, Targets
 
-Weights = list[NDArray[Any]]  # of the network, in Keras' order
+Weights = list[NDArray[Any]]
+"""The network's weights in Keras' order."""
 
-BATCH = 16  # scenes
-_EVERY = 500  # steps between checkpoints: some minutes of two cores
-_TOLD = 100  # steps that the figures which are told are a mean of
+BATCH = 16  # scenes per step
+_CHECKPOINT_STEPS = 500  # steps between checkpoints: some minutes of two cores
+_REPORT_STEPS = 100  # steps between reports, which give the mean losses since the last one
 
-# As `training_job.segmenter`, where they were chosen on rendered pages; not fitted for this one.
-_PEAK_RATE = 3e-3
-_PEAK_RATE_AGAIN = 2e-3  # where training goes on from weights that were trained before
+# As in `training_job.segmenter`, where they were chosen on rendered pages.
+_PEAK_RATE = 3e-3  # largest learning rate
+_PEAK_RATE_AGAIN = 2e-3  # the same, if training starts from trained weights
 _WARM_UP = 0.07  # share of the steps
 _WEIGHT_DECAY = 1e-3
-_CLIP = 1.0  # norm of a variable's gradient at most
-_FORGOTTEN = 0.01  # of the running average at each step
-# Of the losses beside each other, and of a pixel by its kind: paper, digit, mark, print,
-# background. Chosen by eye from the development pictures.
-_OF_CROSS_ENTROPY, _OF_CENTRE, _OF_OFFSET, _OF_SIZE = 5.0, 2.0, 3.0, 0.5
-_OF_KIND = (1.0, 3.0, 3.0, 2.0, 1.0)
-_SMOOTH = 20.0  # pixels of ink that the dice loss adds, so that an empty scene has one
-_SURE = 0.9  # of the centre heat map: from it on a cell is a glyph's centre
-_FEW = 8  # centres that are added to a batch's, so that a batch of none has a loss
-_LEAST_SIDE = 8  # pixels; smaller glyphs have errors as if they were that large
+_CLIP = 1.0  # largest norm of a variable's gradient
+_UPDATE = 0.01  # weight of a step's weights in the running average
+# Weights of the losses, and of a pixel's loss by its kind: paper, digit, mark, print, background.
+# Chosen by eye from the development pictures.
+_KIND_WEIGHT, _CENTRE_WEIGHT, _OFFSET_WEIGHT, _SIZE_WEIGHT = 5.0, 2.0, 3.0, 0.5
+_PIXEL_WEIGHTS = (1.0, 3.0, 3.0, 2.0, 1.0)
+_SMOOTH = 20.0  # pixels added to both parts of the dice loss, which is then defined without ink
+_SURE = 0.9  # of the target heat map's peak; from it on a cell is a glyph's centre
+_FEW = 8  # added to the number of centres in a batch, which may be 0
+_LEAST_SIDE = 8  # pixels; offset errors are relative to the glyph's side, but at least to this
 
 
 def losses(
     outputs: Any, kind: Any, centre: Any, offset: Any, size: Any
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Losses of kinds, of centres, and of offsets and sizes: their sum is what is minimised.
+    """Compute the losses of kinds, of centres, and of offsets and sizes, whose sum is minimised.
 
-    `outputs` are the network's; what follows is as in `Targets`.
+    `outputs` are those of the network, the other parameters are as in `Targets`.
 
     References
     ----------
@@ -59,41 +61,42 @@ def losses(
     kinds, centres, glyphs = outputs
     kind = tf.cast(kind, tf.int32)
     cross = tf.nn.sparse_softmax_cross_entropy_with_logits(kind, kinds)
-    cross *= tf.gather(tf.constant(_OF_KIND), kind)
+    cross *= tf.gather(tf.constant(_PIXEL_WEIGHTS), kind)
     share = tf.reduce_sum(tf.nn.softmax(kinds)[..., DIGIT : MARK + 1], -1)
     ink = tf.cast((kind == DIGIT) | (kind == MARK), tf.float32)
     common, both = tf.reduce_sum(share * ink, (1, 2)), tf.reduce_sum(share + ink, (1, 2))
     dice = 1 - (2 * common + _SMOOTH) / (both + _SMOOTH)
-    of_kind = tf.reduce_mean(cross) * _OF_CROSS_ENTROPY + tf.reduce_mean(dice)
+    kind_loss = tf.reduce_mean(cross) * _KIND_WEIGHT + tf.reduce_mean(dice)
 
     centre, centres = tf.cast(centre, tf.float32) / 255, centres[..., 0]
     heat = tf.sigmoid(centres)
     is_centre = tf.cast(centre > _SURE, tf.float32)
     focal = -is_centre * (1 - heat) ** 2 * tf.math.log_sigmoid(centres)
     focal -= (1 - is_centre) * (1 - centre) ** 4 * heat**2 * tf.math.log_sigmoid(-centres)
-    of_centre = _OF_CENTRE * tf.reduce_sum(focal) / (tf.reduce_sum(is_centre) + _FEW)
+    centre_loss = _CENTRE_WEIGHT * tf.reduce_sum(focal) / (tf.reduce_sum(is_centre) + _FEW)
 
     inked = tf.cast(size > 0, tf.float32)
     count = tf.reduce_sum(inked) + 1
     side = tf.maximum(tf.cast(size, tf.float32), _LEAST_SIDE)
     miss = tf.abs(tf.cast(offset, tf.float32) / FINE - glyphs[..., :2] * UNIT)
-    of_offset = tf.reduce_sum(tf.reduce_sum(miss, -1) / side * inked) / count
+    offset_loss = tf.reduce_sum(tf.reduce_sum(miss, -1) / side * inked) / count
     octaves = tf.abs(tf.math.log(side / UNIT) / tf.math.log(2.0) - glyphs[..., 2])
-    of_size = tf.reduce_sum(octaves * inked) / count
-    return of_kind, of_centre, _OF_OFFSET * of_offset + _OF_SIZE * of_size
+    size_loss = tf.reduce_sum(octaves * inked) / count
+    return kind_loss, centre_loss, _OFFSET_WEIGHT * offset_loss + _SIZE_WEIGHT * size_loss
 
 
 def fit(
     scenes: Targets,
     steps: int,
     seed: int,
-    progress: Progress,
+    progress: RunProgress,
     checkpoint: Checkpoint,
     start: Weights | None = None,
 ) -> Weights:
-    """Train for so many steps, from the checkpoint if there is one; gives the averaged weights.
+    """Train for `steps` steps and return the averaged weights.
 
-    Without a checkpoint it begins with the weights `start`, or with random ones.
+    Training resumes from the checkpoint if there is one, and otherwise starts from the weights
+    `start`, or from random ones.
 
     Raises
     ------
@@ -101,35 +104,42 @@ def fit(
         If the checkpoint cannot be read or written.
     """
     keras.utils.set_random_seed(seed)
-    run = Run(steps, start)
+    trainer = TileSegmenterTrainer(steps, start)
     state = checkpoint.load()
-    done = state.epoch if state else 0  # a checkpoint's epoch is a step here
+    done = state.epoch if state else 0  # a checkpoint's `epoch` is the number of a step here
     if state:
-        run.restore(state.arrays)
-        progress.say(f"going on after step {done}", step=done)
+        trainer.restore(state.arrays)
+        progress.say(f"resuming after step {done}", step=done)
     sums = np.zeros(3)
     with ThreadPoolExecutor(1) as ahead, progress.bar(steps, done) as advance:
-        shown = ahead.submit(batch, scenes, seed, done)
+        next_batch = ahead.submit(batch, scenes, seed, done)
         for step in range(done + 1, steps + 1):
-            arrays = shown.result()
+            arrays = next_batch.result()
             if step < steps:
-                shown = ahead.submit(batch, scenes, seed, step)
-            sums += np.array(run.step(*map(tf.constant, arrays)))
+                next_batch = ahead.submit(batch, scenes, seed, step)
+            sums += np.array(trainer.step(*map(tf.constant, arrays)))
             advance()
-            if step % _TOLD == 0:
-                kind, centre, glyph = (sums / _TOLD).tolist()
+            if step % _REPORT_STEPS == 0:
+                kind, centre, glyph = (sums / _REPORT_STEPS).tolist()
                 progress.say(f"step {step}/{steps}", kind=kind, centre=centre, glyph=glyph)
                 sums[:] = 0
-            if step % _EVERY == 0 or step == steps:
-                checkpoint.save(step, run.state(), [])
-    return run.averaged()
+            if step % _CHECKPOINT_STEPS == 0 or step == steps:
+                checkpoint.save(step, trainer.state(), [])
+    return trainer.averaged()
 
 
-class Run:
-    """The network in training for so many steps, its optimizer, and its averaged weights.
+class TileSegmenterTrainer:
+    """The network in training, its optimizer, and the running average of its weights.
 
-    It computes in bfloat16; weights and losses are float32. With oneDNN's kernels, that is without
-    XLA, a step takes half the time that it takes in float32 with XLA.
+    It computes in bfloat16, with float32 weights and losses. With oneDNN's kernels, that is without
+    XLA, a step takes half the time of one in float32 with XLA.
+
+    Parameters
+    ----------
+    steps
+        Number of all steps, for the learning rate.
+    start
+        Initial weights; random ones if None.
     """
 
     def __init__(self, steps: int, start: Weights | None = None) -> None:
@@ -158,21 +168,21 @@ class Run:
             gradients = tape.gradient(whole, trained)
             self._optimizer.apply_gradients(zip(gradients, trained, strict=True))
             for average, weight in zip(self._average, self.model.weights, strict=True):
-                average.assign(average + _FORGOTTEN * (weight.value - average))
+                average.assign(average + _UPDATE * (weight.value - average))
             return each
 
         self.step = step
 
     def averaged(self) -> Weights:
-        """The running average of the weights, in the model's order."""
+        """Return the running average of the weights, in the model's order."""
         return [average.numpy() for average in self._average]
 
     def state(self) -> list[NDArray[Any]]:
-        """Every variable, in an order of its own."""
+        """Return the values of all variables, in an order that `restore` expects."""
         return [np.asarray(variable) for variable in self._variables()]
 
     def restore(self, arrays: list[NDArray[Any]]) -> None:
-        """Set every variable to what `state` gave."""
+        """Set all variables to the values that `state` returned."""
         for variable, array in zip(self._variables(), arrays, strict=True):
             variable.assign(array)
 
@@ -181,20 +191,21 @@ class Run:
 
 
 def batch(scenes: Targets, seed: int, step: int) -> list[NDArray[Any]]:
-    """The arrays that the step after `step` is shown: pictures in other light, and their targets.
+    """Return the batch of the step after `step`: augmented pictures, and their targets.
 
-    Every scene is shown once before any is shown again, but for an incomplete batch at the end.
+    Scenes are visited in epochs, each in a random order; an incomplete batch at the end of an epoch
+    is left out.
     """
     size = min(BATCH, len(scenes))
     turn, place = divmod(step, len(scenes) // size)
     order = np.random.default_rng([seed, turn]).permutation(len(scenes))
     chosen = np.sort(order[place * size : (place + 1) * size])
     picture, *right = (array[chosen] for array in scenes.arrays())
-    return [_relit(picture, np.random.default_rng([seed, step, 1])), *right]
+    return [_augmented(picture, np.random.default_rng([seed, step, 1])), *right]
 
 
-def _relit(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Other contrast, brightness, polarity and noise, (n, h, w) in 0..1; chosen by eye."""
+def _augmented(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Augment contrast, brightness, polarity and noise, (n, h, w) in 0..1; ranges by eye."""
     shape = (len(pictures), 1, 1)
     levels = pictures.astype(np.float32) / 255
     mean = levels.mean(axis=(1, 2), keepdims=True)

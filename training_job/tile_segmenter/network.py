@@ -8,23 +8,26 @@ import keras
 from keras import layers
 
 from digits.recognition.outputs import KINDS
-from training_job.model import FusedBatchNormalization
+from training_job.classifier.model import FusedBatchNormalization
 from training_job.segmenter import DepthToSpace, SpaceToDepth
 
-# Feature maps at a half, a quarter, an eighth and a sixteenth of the size, as in
-# `training_job.segmenter`; more than there before the outputs, for there are more of those.
+# Channels at 1/2, 1/4, 1/8 and 1/16 of the size, as in `training_job.segmenter`, and of the layers
+# before the outputs, of which there are more than there.
 _HALF, _QUARTER, _EIGHTH, _DEEP = 12, 24, 48, 64
 _JOINED, _BEFORE_CENTRE, _BEFORE_KIND = 16, 24, 24
-_MOMENTUM = 0.95  # of the batch statistics; Keras' 0.99 is for longer runs
+_MOMENTUM = (
+    0.95  # of the moving batch statistics; Keras' default of 0.99 is too slow for short runs
+)
 
 
 def network(*, training: bool) -> keras.Model:
-    """A fully convolutional network from a picture to the kind of each pixel and its glyph.
+    """Build a fully convolutional network for the kind of each pixel and the glyph it belongs to.
 
-    Takes float32 (n, h, w, 1) in 0..1, h and w multiples of 16. Gives logits of the kinds (n, h, w,
-    5), logits of the centre heat map (n, h/4, w/4, 1), and for each pixel of a glyph (n, h/2, w/2,
-    3): x and y of the offset to its centre, in units of 32 pixels, and the binary logarithm of its
-    longer side, in the same unit.
+    The input is float32 (n, h, w, 1) in 0..1; h and w are multiples of 16. The outputs are logits
+    of the kinds, (n, h, w, 5); logits of the centre heat map, (n, h/4, w/4, 1); and for each pixel
+    of a glyph, (n, h/2, w/2, 3), x and y of the offset to the glyph's centre in units of 32 pixels,
+    and the binary logarithm of the glyph's longer side in the same unit. With `training`, batch
+    normalisation is trained by the fused kernel; the weights have the same order.
 
     After Ronneberger et al., "U-Net", MICCAI 2015, and Cheng et al., "Panoptic-DeepLab", CVPR 2020.
     """

@@ -1,4 +1,4 @@
-"""What the segmentation network should give for synthetic scenes, as small whole numbers."""
+"""Training targets of the segmentation network for synthetic scenes, as integers."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from digits.recognition.outputs import CELL, HALF
-from training_job.synthesis.photographs import Scene, scene
+from training_job.synthesis.photographs import SyntheticScene, scene
 from training_job.synthesis.snapshots import snapshot
 
 if TYPE_CHECKING:
-    from training_job.progress import Progress
+    from training_job.progress import RunProgress
 
-FINE = 16  # parts of a pixel in which offsets are kept
-_FIRST = 1_000_000  # seed of the first scene
-_SNAPSHOTS = 3  # every so many scenes one is a snapshot
-_AT_ONCE = 50  # scenes that a process renders before the next takes its turn
-LARGEST = 80  # pixels, longer side of the largest glyph that has a centre
-_LEAST = 3  # pixels of ink; a glyph of which less is seen has no targets
-_SPREAD = 0.1  # of a glyph's longer side: standard deviation of its peak on the centre heat map
-_LEAST_SPREAD = 2.5  # pixels; a narrower peak would fall between the cells of the heat map
+FINE = 16  # offsets are stored in units of 1/16 pixel
+_FIRST_SEED = 1_000_000  # of the scenes; contact sheets and tests use smaller ones
+_SNAPSHOTS = 3  # one of this many scenes is from `training_job.synthesis.snapshots`
+_CHUNK = 50  # scenes that a process renders per task
+# Chosen by eye on synthetic scenes.
+LARGEST = 80  # pixels; longer side of the largest glyph that has a centre
+_LEAST = 3  # pixels of visible ink; a glyph with fewer has no targets
+_SPREAD = 0.1  # standard deviation of a peak of the heat map, in longer sides of the glyph
+_LEAST_SPREAD = 2.5  # pixels; a narrower peak could fall between the cells of the heat map
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Scenes of one size and the outputs that are right for them.
+    """Scenes of one size and the target outputs for them.
 
     Attributes
     ----------
     picture, kind : uint8 (n, h, w)
         The network's input, and the kind of each pixel.
     centre : uint8 (n, h/4, w/4)
-        The centre heat map: 255 at the centre of a glyph, falling off as its size has it. Glyphs
-        larger than `LARGEST` have no centre: a coarser level of the pyramid shows them better.
+        The centre heat map: a Gaussian peak of 255 at each glyph's centre, as wide as the glyph's
+        size demands. Glyphs larger than `LARGEST` have no peak: a coarser level of the image
+        pyramid finds them.
     offset : int16 (n, h/2, w/2, 2)
-        The offset field: x and y from each place with ink to its glyph's centre, sixteenths of a
-        pixel.
+        The offset field: x and y from each cell with ink to its glyph's centre, in 1/16 pixel.
     size : uint8 (n, h/2, w/2)
-        The longer side of that glyph, pixels up to 255; 0 where there is none.
+        The longer side of that glyph, in pixels up to 255; 0 for a cell without ink.
     """
 
     picture: NDArray[np.uint8]
@@ -58,22 +59,21 @@ class Targets:
         return len(self.picture)
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """All of them, in the order above."""
+        """Return all arrays, in the order above."""
         return tuple(getattr(self, one.name) for one in fields(self))
 
 
-def targets(one: Scene) -> Targets:
-    """The targets of one scene; n is 1."""
+def targets(one: SyntheticScene) -> Targets:
+    """Compute the targets of one scene; n is 1."""
     centre, offset, size = _glyphs(one.owner)
     return Targets(one.grey[None], one.kind[None], centre[None], offset[None], size[None])
 
 
-def rendered(count: int, out: Path, fingerprint: str, progress: Progress) -> Targets:
-    """Render scenes in all processes, or take the ones that the folder `out` holds.
+def rendered(count: int, out: Path, fingerprint: str, progress: RunProgress) -> Targets:
+    """Render scenes on all cores, or load them from the folder `out` if they were rendered before.
 
-    They are kept under the fingerprint of what they depend on, and those of others are deleted:
-    20,000 of them are 4 GB. The arrays are mapped from their files, so that they need not fit the
-    memory.
+    They are stored under the fingerprint of what they depend on; scenes of other fingerprints are
+    deleted, because 20,000 scenes take 4 GB. The arrays are memory-mapped.
     """
     folder = out / f"scenes-{fingerprint[:16]}"
     for other in out.glob("scenes-*"):
@@ -83,20 +83,20 @@ def rendered(count: int, out: Path, fingerprint: str, progress: Progress) -> Tar
         partial = folder.with_suffix(".partial")
         partial.mkdir(parents=True)
         _render(count, partial, progress)
-        partial.rename(folder)  # whole or not at all
+        partial.rename(folder)  # atomic: an interrupted run leaves no incomplete folder
         progress.say(f"rendered {count} scenes", scenes=count)
     return Targets(*(np.load(_file(folder, one.name), mmap_mode="r") for one in fields(Targets)))
 
 
-def _render(count: int, folder: Path, progress: Progress) -> None:
+def _render(count: int, folder: Path, progress: RunProgress) -> None:
     files: list[NDArray[Any]] = []
-    # Spawned, and before TensorFlow is imported: a worker needs 100 MB, not a gigabyte.
+    # Spawned, and without TensorFlow, a worker needs 100 MB instead of a gigabyte.
     with (
         ProcessPoolExecutor(mp_context=get_context("spawn")) as pool,
         progress.bar(count) as advance,
     ):
-        seeds = range(_FIRST, _FIRST + count)
-        for place, one in enumerate(pool.map(_of_seed, seeds, chunksize=_AT_ONCE)):
+        seeds = range(_FIRST_SEED, _FIRST_SEED + count)
+        for place, one in enumerate(pool.map(_of_seed, seeds, chunksize=_CHUNK)):
             if not files:
                 files = [
                     open_memmap(
@@ -122,9 +122,9 @@ def _of_seed(seed: int) -> Targets:
 def _glyphs(
     owner: NDArray[np.uint16],
 ) -> tuple[NDArray[np.uint8], NDArray[np.int16], NDArray[np.uint8]]:
-    """Centre heat map, offset field and sizes, as `Targets` has them.
+    """Compute centre heat map, offset field and sizes, as in `Targets`, from the glyphs' boxes.
 
-    The centre is that of the glyph's box, the size its longer side, of what the picture shows.
+    A box covers the part of a glyph that the picture shows.
     """
     height, width = owner.shape
     count = int(owner.max()) + 1

@@ -1,4 +1,4 @@
-"""What is shown beside MNIST is varied and sound, and from it the opinion is learnt."""
+"""Auxiliary training data is varied and valid, and trains the OOD output."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from digits import image
 from digits.finder import Segmenter
 from digits.layout import Piece
 from digits.registry import bundle
-from training_job import data, elsewhere, found, glyphs, hands, outliers, photos, scenes, strokes
-from training_job.data import NONE, Split
-from training_job.fit import fit
-from training_job.model import reference
-from training_job.progress import Progress
-from training_job.recipes import RECIPES, Recipe
+from training_job import data, glyphs, rendered_pages, strokes, synthetic_photos
+from training_job.classifier import auxiliary, negatives, page_frames, synthetic_digits
+from training_job.classifier.fit import fit
+from training_job.classifier.model import reference
+from training_job.classifier.recipes import RECIPES, Recipe
+from training_job.data import NOT_A_DIGIT, Split
+from training_job.progress import RunProgress
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = bundle.load()
@@ -30,7 +31,7 @@ SEGMENTER = Segmenter(SHIPPED.segmenter, SHIPPED.config.segmentation)
 
 @pytest.fixture(scope="module")
 def digits():
-    return photos.load(held_out=False)
+    return synthetic_photos.load(held_out=False)
 
 
 def sound(frames: np.ndarray) -> bool:
@@ -38,9 +39,9 @@ def sound(frames: np.ndarray) -> bool:
     return bool(inside and (frames.max(axis=(-1, -2)) > 0.9).all())
 
 
-def test_outliers_of_every_kind_are_frames_and_no_two_alike(digits):
-    drawn = outliers.frames(200, *digits, np.random.default_rng(1))
-    assert set(drawn) == set(outliers._KINDS)
+def test_negatives_of_every_kind_are_valid_frames_and_differ(digits):
+    drawn = negatives.frames(200, *digits, np.random.default_rng(1))
+    assert set(drawn) == set(negatives._KINDS)
     for kind, frames in drawn.items():
         assert frames.shape[1:] == (28, 28), kind
         assert sound(frames), kind
@@ -49,13 +50,13 @@ def test_outliers_of_every_kind_are_frames_and_no_two_alike(digits):
 
 
 def test_the_same_seed_draws_the_same(digits):
-    first, again = (outliers.frames(30, *digits, np.random.default_rng(5)) for _ in range(2))
+    first, again = (negatives.frames(30, *digits, np.random.default_rng(5)) for _ in range(2))
     for kind, frames in first.items():
         np.testing.assert_array_equal(frames, again[kind])
 
 
-def test_held_out_letters_are_of_typefaces_that_training_never_shows():
-    with np.load(glyphs.KEPT, allow_pickle=False) as arrays:
+def test_held_out_letters_are_not_among_the_training_letters():
+    with np.load(glyphs.DRAWINGS, allow_pickle=False) as arrays:
         total = len(arrays["characters"])
     parts = [glyphs.load(held_out=held_out, digits=kind)
              for held_out in (True, False) for kind in (True, False)]  # fmt: skip
@@ -67,89 +68,93 @@ def test_held_out_letters_are_of_typefaces_that_training_never_shows():
     assert not shown & kept
 
 
-def test_what_passes_for_a_digit_is_not_among_the_letters():
+def test_letters_do_not_include_characters_that_look_like_digits():
     characters = set(glyphs.load(held_out=False, digits=False).characters)
     assert not characters & set("0123456789OoIl|ZzSsqgBb")
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_digits_drawn_stroke_by_stroke_are_read(classifier, digit):
-    """By a network that was trained on others of them: nine in ten at the least."""
+def test_digits_drawn_stroke_by_stroke_are_recognised(classifier, digit):
+    """The network was trained on other such digits: at least nine of ten are correct."""
     rng = np.random.default_rng(digit + 100)
     right = 0
     for seed in range(20):
-        sample = photos.photo(strokes.digit(digit, rng), digit, level="easy", seed=seed)
+        sample = synthetic_photos.photo(strokes.digit(digit, rng), digit, level="easy", seed=seed)
         right += classifier.classify(sample.data).text == str(digit)
     assert right >= 18
 
 
-def test_other_hands_give_every_digit_and_sound_frames():
-    split = hands.frames(300, np.random.default_rng(0))
+def test_synthetic_digits_include_every_digit_as_valid_frames():
+    split = synthetic_digits.frames(300, np.random.default_rng(0))
     assert set(split.y) == set(range(10))
     assert sound(split.x[..., 0])
 
 
-def test_a_photo_tells_where_its_ink_is():
-    sample = photos.photo(strokes.digit(0, np.random.default_rng(0)), 0, level="easy", seed=3)
+def test_a_photo_has_the_box_of_its_ink():
+    sample = synthetic_photos.photo(
+        strokes.digit(0, np.random.default_rng(0)), 0, level="easy", seed=3
+    )
     assert sample.box is not None
-    boxes = [mark.box for mark in found._marks(image.decode(sample.data), SEGMENTER)]
+    boxes = [mark.box for mark in page_frames._all_marks(image.decode(sample.data), SEGMENTER)]
     assert min(np.abs(np.subtract(box, sample.box)).max() for box in boxes) < 0.05 * max(sample.box)
-    assert photos.blank(level="easy", seed=0).box is None
+    assert synthetic_photos.blank(level="easy", seed=0).box is None
 
 
-def test_what_is_found_on_pages_are_frames_of_digits_and_of_others():
-    with elsewhere.workers(SEGMENTER) as pool:
-        pages, again = (found.frames(24, 6, 3, SEGMENTER, pool) for _ in range(2))
+def test_page_frames_are_digits_and_negatives_and_reproducible():
+    with auxiliary.workers(SEGMENTER) as pool:
+        pages, again = (page_frames.frames(24, 6, 3, SEGMENTER, pool) for _ in range(2))
     assert sound(pages.digits.x[..., 0])
-    assert sound(pages.others)
+    assert sound(pages.negatives)
     assert len(pages.digits) > 60
     assert len(set(pages.digits.y)) == 10
-    assert len(pages.others) > 20
+    assert len(pages.negatives) > 20
     np.testing.assert_array_equal(pages.digits.x, again.digits.x)
-    np.testing.assert_array_equal(pages.others, again.others)
+    np.testing.assert_array_equal(pages.negatives, again.negatives)
 
 
-def test_the_processes_that_draw_do_without_tensorflow():
-    """It would take each of them seconds and 400 MB, and write on the job's stderr."""
-    script = "import training_job.elsewhere, sys; sys.exit('tensorflow' in sys.modules)"
+def test_worker_processes_do_not_load_tensorflow():
+    """TensorFlow would take seconds and 400 MB in each, and write to standard error."""
+    script = "import training_job.classifier.auxiliary, sys; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
-def test_a_piece_is_the_thing_that_it_holds_and_no_digit_where_it_holds_two():
+def test_a_candidate_is_labelled_by_its_glyph_and_as_negative_if_it_holds_two():
     ink = np.zeros((20, 60), np.float32)
     owner = np.zeros((20, 60), np.uint8)
     for number, left in enumerate((5, 25, 45), start=1):
         ink[4:16, left : left + 8] = 1
         owner[4:16, left : left + 8] = number
-    scene = scenes.Scene(np.zeros((20, 60), np.uint8), ink, owner, (7, 3, None))
+    scene = rendered_pages.RenderedPage(np.zeros((20, 60), np.uint8), ink, owner, (7, 3, None))
 
     def truth(top: int, bottom: int, left: int, right: int) -> int | None:
         mask = ink[top:bottom, left:right] > 0
         mask |= ~mask.any()  # on bare paper, whatever was taken for ink
-        return found._truth(Piece(left, top, mask), scene, found._areas(scene))
+        return page_frames._label(Piece(left, top, mask), scene, page_frames._glyph_areas(scene))
 
     assert truth(4, 16, 5, 13) == 7
     assert truth(4, 16, 25, 33) == 3
-    assert truth(4, 16, 45, 53) == found._OTHER  # a letter
-    assert truth(4, 16, 5, 33) == found._OTHER  # two that touch
+    assert truth(4, 16, 45, 53) == page_frames._NOT_A_DIGIT  # a letter
+    assert truth(4, 16, 5, 33) == page_frames._NOT_A_DIGIT  # two that touch
     assert truth(4, 9, 5, 13) is None  # half of one may be another
-    assert truth(0, 3, 0, 30) == found._OTHER  # a shadow
+    assert truth(0, 3, 0, 30) == page_frames._NOT_A_DIGIT  # a shadow
     assert truth(0, 3, 0, 1) is None  # that may pass for a 1
 
 
-def test_the_opinion_learns_along_with_the_digits():
+def test_the_ood_output_is_trained_together_with_the_logits():
     mnist = data.load()
     recipe = replace(RECIPES["reference", "quick"], epochs=1, hands=50, pages=8, blanks=4,
                      outliers=3_000)  # fmt: skip
-    shown = elsewhere.shown(recipe, 1, SEGMENTER, Progress())
-    assert set(shown.y) == {*range(10), NONE}
+    shown = auxiliary.auxiliary_data(recipe, 1, SEGMENTER, RunProgress())
+    assert set(shown.y) == {*range(10), NOT_A_DIGIT}
     some = Split(mnist.train.x[:5_000], mnist.train.y[:5_000])
     _, whole, history = fit(
-        reference, data.joined(some, shown), mnist.held_out, recipe, 1, Progress()
+        reference, data.joined(some, shown), mnist.held_out, recipe, 1, RunProgress()
     )
     assert history[-1]["held_out_accuracy"] > 0.9
     rng = np.random.default_rng(2)
-    others = np.concatenate(list(outliers.frames(300, *photos.load(held_out=True), rng).values()))
+    others = np.concatenate(
+        list(negatives.frames(300, *synthetic_photos.load(held_out=True), rng).values())
+    )
     of_digits, of_others = (
         whole.predict(frames.reshape(-1, 28, 28, 1), verbose=0)[1]
         for frames in (mnist.held_out.x[:300], others)
@@ -157,12 +162,12 @@ def test_the_opinion_learns_along_with_the_digits():
     assert np.median(of_digits) > np.percentile(of_others, 75)
 
 
-def test_what_is_no_digit_says_nothing_to_the_logits():
+def test_negatives_do_not_train_the_logits():
     recipe = Recipe(epochs=1, batch_size=16, weight_decay=0)
     x = np.random.default_rng(0).random((32, 28, 28, 1), np.float32)
-    shown = Split(x, np.full(32, NONE, np.uint8))
+    shown = Split(x, np.full(32, NOT_A_DIGIT, np.uint8))
     held_out = Split(x, np.zeros(32, np.uint8))
-    network, whole, _ = fit(reference, shown, held_out, recipe, 1, Progress())
+    network, whole, _ = fit(reference, shown, held_out, recipe, 1, RunProgress())
 
     def bias(model: keras.Model, layer: str) -> np.ndarray:  # all are zero at birth
         return model.get_layer(layer).get_weights()[1]

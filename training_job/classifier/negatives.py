@@ -1,7 +1,8 @@
-"""What is no digit, for a network to learn to say so: drawn, cut, merged, turned and blurred.
+"""Frames of negatives: drawings that are not digits, for training and testing the OOD output.
 
 Outlier exposure (Hendrycks, Mazeika and Dietterich, "Deep Anomaly Detection with Outlier
-Exposure", ICLR 2019): a network that has seen many kinds of wrong things also knows others.
+Exposure", ICLR 2019): a network trained on many kinds of negatives also rejects kinds that it has
+not seen. Ranges and probabilities of all drawings were chosen by hand.
 """
 
 from __future__ import annotations
@@ -14,32 +15,40 @@ from PIL import Image, ImageFilter
 
 from digits import preprocess
 from digits.reading import Judge
-from training_job import glyphs, photos, strokes
+from training_job import glyphs, strokes, synthetic_photos
 from training_job.data import Mnist
 from training_job.glyphs import Glyphs
 
 Plane = NDArray[np.float64]
 Frames = NDArray[np.float32]
 Digits28 = NDArray[np.uint8]
-Draw = Callable[["_Source", np.random.Generator], Plane]
+DrawNegative = Callable[["_GlyphSource", np.random.Generator], Plane]
 
 
-class _Source:
-    """What outliers are made from: digits, and letters of typefaces of the same part."""
+class _GlyphSource:
+    """Source of the digits and letters that negatives are made from.
+
+    Parameters
+    ----------
+    digits, truths : uint8 (n, 28, 28), uint8 (n,)
+        Images of digits and their labels.
+    held_out
+        Whether letters are taken from the held-out typefaces.
+    """
 
     def __init__(self, digits: Digits28, truths: NDArray[np.uint8], *, held_out: bool) -> None:
         self.digits, self.truths = digits, truths
         self.letters: Glyphs = glyphs.load(held_out=held_out, digits=False)
 
     def digit(self, rng: np.random.Generator, only: str = "0123456789") -> Plane:
-        """One digit of those that `only` names, as strokes."""
+        """Draw a digit, one of those in `only`, as ink: of the images, or stroke by stroke."""
         while True:
             place = int(rng.integers(len(self.truths)))
             truth = int(self.truths[place])
             if str(truth) not in only:
                 continue
             if rng.random() < 0.75:
-                return photos.stroke(self.digits[place], rng.uniform(0.35, 0.65))
+                return synthetic_photos.stroke(self.digits[place], rng.uniform(0.35, 0.65))
             return strokes.digit(truth, rng)
 
 
@@ -51,18 +60,25 @@ def frames(
     *,
     held_out: bool = False,
 ) -> dict[str, Frames]:
-    """Draw outliers of every kind, together about `count`, each float32 (n, 28, 28).
+    """Draw frames of negatives of every kind, about `count` in all.
 
     Parameters
     ----------
     count
-        How many in all.
+        Number of frames; each kind gets its share of it, and at least one.
     digits, truths : uint8 (n, 28, 28), uint8 (n,)
-        What merged, cut and turned digits are made of.
+        Images of digits and their labels, for merged, cut and rotated digits.
+    rng
+        Source of all random choices.
     held_out
-        Whether letters are of the typefaces that are held out.
+        Whether letters are taken from the held-out typefaces.
+
+    Returns
+    -------
+    dict of str to float32 (n, 28, 28)
+        The frames by kind.
     """
-    source = _Source(digits, truths, held_out=held_out)
+    source = _GlyphSource(digits, truths, held_out=held_out)
     total = sum(share for share, _ in _KINDS.values())
     return {
         kind: np.stack([
@@ -73,10 +89,15 @@ def frames(
     }  # fmt: skip
 
 
-def refused(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[str, float]]:
-    """How many of about `count` outliers, of each kind, a model does not accept.
+def rejection_rates(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[str, float]]:
+    """Measure which share of about `count` negatives a model rejects, kind by kind.
 
-    They are made of the digits and the typefaces that are held out.
+    The negatives are made from the held-out digits and typefaces.
+
+    Returns
+    -------
+    dict
+        By kind, the number of `frames` and the share `refused` of them that is not accepted.
     """
     pixels = np.round(mnist.held_out.x[..., 0] * 255).astype(np.uint8)
     rng = np.random.default_rng(count)
@@ -87,26 +108,26 @@ def refused(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[str, float
     }
 
 
-def _letter(source: _Source, rng: np.random.Generator) -> Plane:
+def _letter(source: _GlyphSource, rng: np.random.Generator) -> Plane:
     glyph = source.letters.images[rng.integers(len(source.letters))]
-    return _turned(photos.stroke(glyph, rng.uniform(0.3, 0.7)), 12, rng)
+    return _rotated(synthetic_photos.stroke(glyph, rng.uniform(0.3, 0.7)), 12, rng)
 
 
-def _sign(source: _Source, rng: np.random.Generator) -> Plane:
-    return _turned(strokes.sign(rng), 12, rng)
+def _sign(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    return _rotated(strokes.sign(rng), 12, rng)
 
 
-def _scribble(source: _Source, rng: np.random.Generator) -> Plane:
-    return _turned(strokes.scribble(rng), 180, rng)
+def _scribble(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    return _rotated(strokes.scribble(rng), 180, rng)
 
 
-def _merged(source: _Source, rng: np.random.Generator) -> Plane:
-    """Two to four digits that touch, or nearly, as one mark."""
+def _merged(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    """Two to four digits in one frame that touch or nearly touch."""
     count = int(rng.choice([2, 3, 4], p=[0.75, 0.17, 0.08]))
-    return photos.row([source.digit(rng) for _ in range(count)], 0.7, rng)
+    return synthetic_photos.row([source.digit(rng) for _ in range(count)], 0.7, rng)
 
 
-def _stacked(source: _Source, rng: np.random.Generator) -> Plane:
+def _stacked(source: _GlyphSource, rng: np.random.Generator) -> Plane:
     """Two digits, one above the other."""
     pair = [source.digit(rng) for _ in range(2)]
     width = max(part.shape[1] for part in pair)
@@ -115,8 +136,8 @@ def _stacked(source: _Source, rng: np.random.Generator) -> Plane:
     ])  # fmt: skip
 
 
-def _cut(source: _Source, rng: np.random.Generator) -> Plane:
-    """Half of a digit, unless that looks like another one."""
+def _cut(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    """Half of a digit; a slim half is drawn again, since it may look like a 1."""
     while True:
         whole = source.digit(rng, only="023568")
         share = rng.uniform(0.35, 0.65)
@@ -131,24 +152,24 @@ def _cut(source: _Source, rng: np.random.Generator) -> Plane:
                 if rng.random() < 0.5
                 else whole[:, int(share * width) :]
             )
-        part = photos.cut(part)
+        part = synthetic_photos.crop_to_ink(part)
         if part.shape[1] / part.shape[0] > 0.55:
             return part
 
 
-def _mirrored(source: _Source, rng: np.random.Generator) -> Plane:
+def _mirrored(source: _GlyphSource, rng: np.random.Generator) -> Plane:
     if rng.random() < 0.6:
         return source.digit(rng, only="3479")[:, ::-1]
     return source.digit(rng, only="47")[::-1]
 
 
-def _lying(source: _Source, rng: np.random.Generator) -> Plane:
-    """A digit on its side: 1, 0 and 8 are something else then."""
+def _lying(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    """A digit rotated by 90 degrees. Rotated, 0 and 1 may look like digits: they are left out."""
     return np.rot90(source.digit(rng, only="23456789"), int(rng.choice([1, 3])))
 
 
-def _crossed_out(source: _Source, rng: np.random.Generator) -> Plane:
-    """A digit under a scribble, in a ring or in a box."""
+def _crossed_out(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    """A digit with a scribble or a sign over it."""
     digit = source.digit(rng)
     over = strokes.scribble(rng) if rng.random() < 0.6 else strokes.sign(rng)
     size = (
@@ -165,8 +186,8 @@ def _crossed_out(source: _Source, rng: np.random.Generator) -> Plane:
     return both
 
 
-def _texture(source: _Source, rng: np.random.Generator) -> Plane:
-    """Cloudy noise above a threshold: gravel, stains, leaves."""
+def _texture(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    """Smooth noise above a threshold, as of gravel, stains or leaves."""
     side = 96
     noise = rng.normal(size=(side, side)).astype(np.float32)
     coarse = Image.fromarray(np.round(127 + 127 * np.clip(noise / 3, -1, 1)).astype(np.uint8))
@@ -176,14 +197,14 @@ def _texture(source: _Source, rng: np.random.Generator) -> Plane:
     level = np.quantile(calm, rng.uniform(0.4, 0.95))
     spread = max(float(calm.std()), 1e-3)
     plane = np.clip((calm - level) / spread * 2 + 0.5, 0, 1)
-    if rng.random() < 0.5:  # one spot of it
+    if rng.random() < 0.5:  # cut to an ellipse
         y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
         plane = plane * (np.hypot(y / rng.uniform(0.5, 1), x / rng.uniform(0.5, 1)) < 1)
-    return photos.cut(plane) if plane.max() > 0.6 else _texture(source, rng)
+    return synthetic_photos.crop_to_ink(plane) if plane.max() > 0.6 else _texture(source, rng)
 
 
-def _shade(source: _Source, rng: np.random.Generator) -> Plane:
-    """The shapes that shadows, page edges and table tops leave: wedges, bows, corners, bands."""
+def _shadow(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    """Wedges, bows, corners and bands, as shadows, page edges and table tops leave them."""
     side = 96
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     plane = np.ones((side, side))
@@ -199,12 +220,12 @@ def _shade(source: _Source, rng: np.random.Generator) -> Plane:
             rng.random((side // 3, side // 3)).repeat(3, 0).repeat(3, 1) > rng.uniform(0, 0.5)
         )
     if plane.max() < 0.6 or (plane > 0.5).mean() < 0.01:
-        return _shade(source, rng)
-    return _no_bar(photos.cut(plane), lambda: _shade(source, rng))
+        return _shadow(source, rng)
+    return _redrawn_if_upright(synthetic_photos.crop_to_ink(plane), lambda: _shadow(source, rng))
 
 
-def _grid(source: _Source, rng: np.random.Generator) -> Plane:
-    """Printed lines, squares, bars and frames."""
+def _grid(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    """Parts of ruled or squared paper."""
     side = 96
     y, x = np.mgrid[:side, :side].astype(np.float64)
     spacing, thick = rng.uniform(8, 50), rng.uniform(1.5, 9)
@@ -217,10 +238,10 @@ def _grid(source: _Source, rng: np.random.Generator) -> Plane:
     plane = plane[window[0], window[1]]
     if plane.max() < 0.5:
         return _grid(source, rng)
-    return _no_bar(photos.cut(plane), lambda: _grid(source, rng))
+    return _redrawn_if_upright(synthetic_photos.crop_to_ink(plane), lambda: _grid(source, rng))
 
 
-def _spots(source: _Source, rng: np.random.Generator) -> Plane:
+def _spots(source: _GlyphSource, rng: np.random.Generator) -> Plane:
     """One to five round or square spots: specks, dots, a full stop, a colon."""
     side = 96
     y, x = np.mgrid[:side, :side]
@@ -231,31 +252,31 @@ def _spots(source: _Source, rng: np.random.Generator) -> Plane:
         if rng.random() < 0.3:
             far = np.maximum(np.abs(y - row), np.abs(x - column) * rng.uniform(0.4, 1))
         plane = np.maximum(plane, np.clip((radius - far) / rng.uniform(1, 6) + 0.5, 0, 1))
-    return _no_bar(photos.cut(plane), lambda: _spots(source, rng))
+    return _redrawn_if_upright(synthetic_photos.crop_to_ink(plane), lambda: _spots(source, rng))
 
 
-def _bar(source: _Source, rng: np.random.Generator) -> Plane:
-    """A line lying down: a dash, the rest of a rule."""
+def _dash(source: _GlyphSource, rng: np.random.Generator) -> Plane:
+    """A horizontal line: a dash, or the rest of a ruling line."""
     width = int(rng.integers(60, 110))
     y, x = np.mgrid[: width // 2, :width]
     middle = width / 4 + rng.uniform(-0.18, 0.18) * (x - width / 2)
     plane = np.clip((rng.uniform(0.015, 0.1) * width - np.abs(y - middle)) / 2 + 0.5, 0, 1)
-    return photos.cut(plane)
+    return synthetic_photos.crop_to_ink(plane)
 
 
-def _no_bar(plane: Plane, again: Callable[[], Plane]) -> Plane:
-    """Draw again what stands upright and slim, which is a 1."""
+def _redrawn_if_upright(plane: Plane, again: Callable[[], Plane]) -> Plane:
+    """Return the plane; if it is upright and slim, and may look like a 1, return `again()`."""
     return again() if plane.shape[1] < 0.6 * plane.shape[0] else plane
 
 
-def _turned(plane: Plane, most: float, rng: np.random.Generator) -> Plane:
+def _rotated(plane: Plane, most: float, rng: np.random.Generator) -> Plane:
     image = Image.fromarray(np.pad(plane, 2).astype(np.float32))
     turned = image.rotate(rng.uniform(-most, most), Image.Resampling.BILINEAR, expand=True)
-    return photos.cut(np.asarray(turned, np.float64))
+    return synthetic_photos.crop_to_ink(np.asarray(turned, np.float64))
 
 
-# Their shares among all outliers.
-_KINDS: dict[str, tuple[float, Draw]] = {
+# The kinds of negatives: relative frequency, and the function that draws one.
+_KINDS: dict[str, tuple[float, DrawNegative]] = {
     "letters": (32, _letter),
     "signs": (7, _sign),
     "scribbles": (12, _scribble),
@@ -266,8 +287,8 @@ _KINDS: dict[str, tuple[float, Draw]] = {
     "lying": (4, _lying),
     "crossed out": (3, _crossed_out),
     "textures": (7, _texture),
-    "shades": (8, _shade),
+    "shades": (8, _shadow),
     "grids": (4, _grid),
     "spots": (4, _spots),
-    "bars": (2, _bar),
+    "bars": (2, _dash),
 }

@@ -1,7 +1,8 @@
-"""Move, bend and thicken images, a whole epoch's at once: a tenth of `ImageDataGenerator`'s cost.
+"""Augment all images of an epoch at once, at a tenth of the cost of `ImageDataGenerator`.
 
-Rotation, zoom and shifts have the ranges of the textbook's generator. Slant, elastic bending and
-stroke thickness are added where a recipe asks: they are how other hands and pens differ.
+`python -m benchmarks.training` compares the two. Rotation, zoom and shifts have the ranges of the
+usual Keras example for MNIST. Recipes can add slant, elastic deformation and stroke thickness, in
+which other handwriting and pens differ from MNIST's.
 """
 
 from __future__ import annotations
@@ -12,32 +13,37 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-_CHUNK = 1_000  # images warped at once: what fits the processor's cache
-_GRID = 5  # control points of the elastic field, a side
+_CHUNK = 1_000  # images deformed at once: their pixels, 3 MB, fit the processor's cache
+_GRID = 5  # control points per side of the elastic displacement field; chosen by hand
+_MOST_THICKENED = 0.6  # largest share of the dilation or erosion that is blended in; chosen by hand
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """How far an image may be changed; each amount is drawn evenly from plus or minus its range."""
+    """Ranges of the augmentation: each amount is drawn uniformly from minus to plus its range."""
 
     rotation: float = 10.0  # degrees
-    zoom: float = 0.1  # share of the size, along x and y apart
+    zoom: float = 0.1  # share of the size, independently along x and y
     width_shift: float = 0.1  # share of the width
     height_shift: float = 0.1  # share of the height
     slant: float = 0.0  # tangent of the angle
-    elastic: float = 0.0  # standard deviation of the control points, pixels
-    thickness: float = 0.0  # share of the images whose stroke is thinned or thickened
+    elastic: float = 0.0  # standard deviation of the control points' displacements, pixels
+    thickness: float = 0.0  # share of the images whose strokes are thinned or thickened
 
 
 def augmented(
     images: NDArray[np.float32], ranges: Ranges, generator: np.random.Generator
 ) -> tf.Tensor:
-    """Change every image by amounts of its own.
+    """Change every image by random amounts.
 
     Parameters
     ----------
     images : float32 (n, height, width, 1)
-        Black, 0, comes in from beyond the edges.
+        White on black in 0..1; pixels from outside an image are black, 0.
+    ranges
+        The ranges of the amounts.
+    generator
+        Source of all random choices.
 
     Returns
     -------
@@ -70,11 +76,11 @@ def augmented(
 def transforms(
     count: int, shape: tuple[int, int], ranges: Ranges, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Draw the rows a0, a1, a2, b0, b1, b2, 0, 0 of `count` transforms, float32 (count, 8).
+    """Draw `count` random affine transforms, float32 (count, 8): a0, a1, a2, b0, b1, b2, 0, 0.
 
-    An output pixel (x, y) is read from (a0 x + a1 y + a2, b0 x + b1 y + b2), as
-    `tf.raw_ops.ImageProjectiveTransformV3` has it: slant, rotation and zoom about the centre, then
-    shift.
+    An output pixel (x, y) is read from (a0 x + a1 y + a2, b0 x + b1 y + b2), the convention of
+    `tf.raw_ops.ImageProjectiveTransformV3`. Slant, rotation and zoom are about the centre and come
+    before the shift.
     """
     height, width = shape
 
@@ -97,16 +103,17 @@ def transforms(
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
 def _bent(images: tf.Tensor, affine: tf.Tensor, control: tf.Tensor) -> tf.Tensor:
-    """Read images bilinearly at their affine position plus a smooth field of their own.
+    """Apply an affine transform and an elastic deformation to each image, with bilinear sampling.
 
     Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to
-    Visual Document Analysis", ICDAR 2003; the field is a cubic B-spline, which is smooth by itself.
+    Visual Document Analysis", ICDAR 2003. The displacement field is a cubic B-spline here, which
+    needs no smoothing.
 
     Parameters
     ----------
     images : float32 (n, height, width, 1)
     affine : float32 (n, 8)
-        As `transforms` gives them.
+        Transforms as `transforms` returns them.
     control : float32 (n, 2, 5, 5)
         Displacements along x and y at the control points, pixels.
     """
@@ -116,7 +123,7 @@ def _bent(images: tf.Tensor, affine: tf.Tensor, control: tf.Tensor) -> tf.Tensor
     rows, columns = _spline(height), _spline(width)
     field = tf.einsum("ya,ncab,xb->ncyx", rows, control, columns)
     row = affine[:, :, None, None]
-    # A rim of two black pixels stands for everything outside.
+    # Coordinates outside the image are clipped to a black border of two pixels.
     u = tf.clip_by_value(
         row[:, 0] * x + row[:, 1] * y + row[:, 2] + field[:, 0] + 2, 0, width + 2.99
     )
@@ -135,7 +142,7 @@ def _bent(images: tf.Tensor, affine: tf.Tensor, control: tf.Tensor) -> tf.Tensor
 
 
 def _spline(side: int) -> NDArray[np.float32]:
-    """Weights of the control points at each pixel, (side, 5): a uniform cubic B-spline."""
+    """Return the weights of the control points at each pixel, (side, 5): a cubic B-spline."""
     distance = np.abs(np.linspace(0, _GRID - 1, side)[:, None] - np.arange(_GRID))
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = np.clip(2 - distance, 0, None) ** 3 / 6
@@ -144,9 +151,9 @@ def _spline(side: int) -> NDArray[np.float32]:
 
 
 def _thickened(images: tf.Tensor, share: float, generator: np.random.Generator) -> tf.Tensor:
-    """Blend a share of the images with their 3×3 dilation or erosion, at most six tenths of it."""
+    """Blend a share of the images with their 3×3 dilation or erosion, by a random amount."""
     count = images.shape[0]
-    amount = generator.uniform(-0.6, 0.6, count).astype(np.float32)
+    amount = generator.uniform(-_MOST_THICKENED, _MOST_THICKENED, count).astype(np.float32)
     amount[generator.random(count) >= share] = 0
     parts = []
     for at in range(0, count, _CHUNK):

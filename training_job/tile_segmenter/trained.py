@@ -1,9 +1,9 @@
-"""The page reader in development: its network as it was last trained, and its thresholds.
+"""The trained network and the thresholds of the page reader in development.
 
-The network was trained by `python -m training_job.tile_segmenter --count 16000 --steps 6000`, whose
-scenes were rendered anew after the first half, and then, on what `training_job.synthesis` renders
-then, by `--count 20000 --steps 11000 --seed 3 --start-from segmenter.keras`: 75 minutes more.
-It was not shown `training_job.synthesis.snapshots`, which are newer.
+The network was trained by `python -m training_job.tile_segmenter --count 16000 --steps 6000`, with
+newly rendered scenes for the second half of the steps, and then for another 75 minutes by
+`--count 20000 --steps 11000 --seed 3 --start-from segmenter.keras`. The scenes did not include
+those of `training_job.synthesis.snapshots`, which were added later.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ NETWORK, CONFIG = _DATA / "tile_segmenter.tflite", _DATA / "tile_segmenter.json"
 
 
 def config() -> PageConfig:
-    """The thresholds, chosen by eye from the open development pictures."""
+    """Return the thresholds, which were chosen by eye from the open development pictures."""
     return PageConfig.model_validate_json(CONFIG.read_bytes())
 
 
 def recogniser(judge: Judge) -> Recogniser:
-    """A reader with this network and a classifier."""
+    """Return a page reader with this network and a classifier."""
     thresholds = config()
     return Recogniser(judge, Segmenter(NETWORK.read_bytes(), thresholds.segmentation), thresholds)

@@ -1,7 +1,8 @@
-"""Paints strokes as photographs of paper and boards, seeded, with the truth beside them.
+"""Render digits as synthetic photos of paper and boards, from a seed, with their truth.
 
-These pictures serve development and tests; they are no substitute for real photographs, and the
-figures that they give say how robust the preprocessing is, not how good the product is.
+The photos serve training, development and tests. They do not replace real photos: accuracy on them
+measures how robust the preprocessing is, not the accuracy on people's photos. All ranges and
+probabilities were chosen by eye.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFilter
 
-from training_job.data import BUNDLED, TRAINED
+from training_job.data import BUNDLED, TRAINING_IMAGES
 
 Level = Literal["easy", "medium", "hard"]
 Digits28 = NDArray[np.uint8]
@@ -26,19 +27,19 @@ Chances = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One synthetic picture.
+class SyntheticPhoto:
+    """One synthetic photo.
 
     Attributes
     ----------
     data : bytes
-        An image file.
+        The image file.
     text : str
-        The digits in it, in reading order, lines joined by newlines.
+        The digits in reading order, lines joined by newlines.
     conditions : dict
-        Its paper, pen and light, for finding out where errors come from.
+        Its paper, pen, light and other conditions, to break errors down by.
     box : tuple of four int, or None
-        x, y, width and height of all ink, pixels of the upright picture; None without ink.
+        x, y, width and height of all ink, in pixels of the upright image; None without ink.
     """
 
     data: bytes
@@ -49,7 +50,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Style:
-    """What tells the levels apart: chances of each kind, and ranges that are drawn from evenly."""
+    """Parameters of one level: relative frequencies of kinds, and ranges of uniform choices."""
 
     paper: Chances
     light: Chances
@@ -62,13 +63,19 @@ class _Style:
     blur: Range  # radius, in thousandths of the long side
     quality: tuple[int, int]  # of the JPEG
     long_side: tuple[int, int]  # pixels
-    specks: float  # how likely there are any
-    skips: float  # how likely the pen skips
-    touching: float  # how likely two neighbours in a number touch
+    specks: float  # probability of specks
+    skips: float  # probability of a gap where the pen skips
+    touching: float  # probability that two neighbours in a number touch
     pens: Chances = field(default_factory=lambda: {"pen": 4, "marker": 1, "pencil": 1})
 
 
-ROW = 140  # pixels that a row of digits is high, before it is cut to its ink
+# Pixels of a row of digits with its margins; its digits are about 100 pixels high.
+# Pixels of a row of digits with its margins; its digits are about 100 pixels high.
+ROW_HEIGHT = 140
+_EMPTY = 0.2  # of full ink, 0 to 1; fainter rows and columns at the edges are cropped
+_INK = 0.3  # of full ink; from it on a pixel counts as ink for boxes and gaps
+_EMPTY = 0.2  # of full ink, 0 to 1; fainter rows and columns at the edges are cropped
+_INK = 0.3  # of full ink; from it on a pixel counts as ink for boxes and gaps
 
 _STYLES: dict[Level, _Style] = {
     "easy": _Style(
@@ -126,49 +133,49 @@ _STYLES: dict[Level, _Style] = {
 
 @cache
 def load(*, held_out: bool) -> tuple[Digits28, NDArray[np.uint8]]:
-    """MNIST training images and labels: uint8 (n, 28, 28) white on black, and uint8 (n,).
+    """Return MNIST's training images, uint8 (n, 28, 28) white on black, and labels, uint8 (n,).
 
-    Pictures for tuning are rendered from those that are trained on, the ones whose figures are
-    reported from those that are held out.
+    Photos for training and tuning are rendered from the first 55,000, photos for reported figures
+    from the 5,000 that are held out.
     """
     with np.load(BUNDLED, allow_pickle=False) as arrays:
-        chosen = slice(TRAINED, None) if held_out else slice(0, TRAINED)
+        chosen = slice(TRAINING_IMAGES, None) if held_out else slice(0, TRAINING_IMAGES)
         return arrays["x_train"][chosen], arrays["y_train"][chosen]
 
 
-def any_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[Digits28, int]:
-    """One of MNIST's training images, uint8 (28, 28), and which digit it is; see `load`."""
+def random_digit(rng: np.random.Generator, *, held_out: bool) -> tuple[Digits28, int]:
+    """Return one of MNIST's training images, uint8 (28, 28), and its label; see `load`."""
     pixels, truths = load(held_out=held_out)
     place = int(rng.integers(len(truths)))
     return pixels[place], int(truths[place])
 
 
 def stroke(digit: Digits28, edge: float = 0.5) -> Plane:
-    """Enlarge a small drawing to strokes with a pen's sharp edge, float64 (h, w) in 0..1.
+    """Enlarge a drawing of few pixels to ink with sharp edges, float64 (h, w) in 0..1.
 
-    Where the drawing reaches `edge` the stroke begins: a lower one makes it thicker.
+    Strokes end where the drawing is at the level `edge`, in 0..1: a lower one makes them thicker.
     """
     rows, columns = np.flatnonzero(digit.max(1) > 60), np.flatnonzero(digit.max(0) > 60)
     inner = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / np.float32(255)
     padded = Image.fromarray(np.pad(inner, 2))
     size = (padded.width * 5, padded.height * 5)
     large = np.asarray(padded.resize(size, Image.Resampling.BICUBIC), np.float64)
-    return cut(np.clip((large - edge) * 4 + 0.5, 0, 1))
+    return crop_to_ink(np.clip((large - edge) * 4 + 0.5, 0, 1))
 
 
-def cut(plane: Plane) -> Plane:
-    """The part of a plane that is not empty."""
-    rows, columns = np.flatnonzero(plane.max(1) > 0.2), np.flatnonzero(plane.max(0) > 0.2)
+def crop_to_ink(plane: Plane) -> Plane:
+    """Crop an ink plane to its ink."""
+    rows, columns = np.flatnonzero(plane.max(1) > _EMPTY), np.flatnonzero(plane.max(0) > _EMPTY)
     return plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def photo(digit: Digits28 | Plane, label: int | str, *, level: Level, seed: int) -> Sample:
-    """Paint one digit as a photograph of the given difficulty.
+def photo(digit: Digits28 | Plane, label: int | str, *, level: Level, seed: int) -> SyntheticPhoto:
+    """Render one digit as a photo of the given level.
 
-    It is uint8 (28, 28) as MNIST's, or strokes as `stroke` and `strokes.digit` give them.
+    `digit` is an image like MNIST's, uint8 (28, 28), or ink as `stroke` and `strokes.digit` return.
     """
     rng = np.random.default_rng(seed)
-    return _paint([_strokes(digit, rng)], str(label), level, rng)
+    return _rendered([_as_ink(digit, rng)], str(label), level, rng)
 
 
 def number(
@@ -178,31 +185,33 @@ def number(
     level: Level,
     seed: int,
     lines: int = 1,
-) -> Sample:
-    """Paint digits side by side, in `lines` lines of about equal length, as one photograph."""
+) -> SyntheticPhoto:
+    """Render digits side by side, in `lines` text lines of about equal length, as one photo."""
     rng = np.random.default_rng(seed)
-    every = [_strokes(digit, rng) for digit in digits]
+    every = [_as_ink(digit, rng) for digit in digits]
     places = np.array_split(np.arange(len(every)), lines)
     touching = _STYLES[level].touching
     rows = [row([every[place] for place in line], touching, rng) for line in places]
     texts = ["".join(str(labels[place]) for place in line) for line in places]
-    return _paint(rows, "\n".join(texts), level, rng)
+    return _rendered(rows, "\n".join(texts), level, rng)
 
 
-def blank(*, level: Level, seed: int) -> Sample:
-    """Paint the paper or board alone: its light, shadow, noise and lines, but no ink."""
+def blank(*, level: Level, seed: int) -> SyntheticPhoto:
+    """Render paper or a board without ink, with light, shadow, noise and ruling lines."""
     rng = np.random.default_rng(seed)
     height, width = _picture_size(_STYLES[level], rng)
     return photograph(np.zeros((height, width)), "", level, {"size": "none", "turn": "none"}, rng)
 
 
-def _strokes(digit: Digits28 | Plane, rng: np.random.Generator) -> Plane:
+def _as_ink(digit: Digits28 | Plane, rng: np.random.Generator) -> Plane:
     if digit.dtype == np.uint8:
         return stroke(np.asarray(digit, np.uint8), rng.uniform(0.35, 0.65))
     return np.asarray(digit, np.float64)
 
 
-def _paint(rows: list[Plane], text: str, level: Level, rng: np.random.Generator) -> Sample:
+def _rendered(
+    rows: list[Plane], text: str, level: Level, rng: np.random.Generator
+) -> SyntheticPhoto:
     style = _STYLES[level]
     height, width = _picture_size(style, rng)
     share = rng.uniform(*style.size)
@@ -214,7 +223,7 @@ def _paint(rows: list[Plane], text: str, level: Level, rng: np.random.Generator)
     else:
         scale = min(share * min(height, width) / max(block.shape), room)
     if rng.random() < style.skips:
-        block = skipped(block, rng)
+        block = with_pen_skip(block, rng)
     size = (max(1, round(block.shape[1] * scale)), max(1, round(block.shape[0] * scale)))
     small = Image.fromarray(block.astype(np.float32)).resize(size, Image.Resampling.BOX)
     ink = np.asarray(small.rotate(turn, Image.Resampling.BILINEAR, expand=True), np.float64)
@@ -236,23 +245,23 @@ def _paint(rows: list[Plane], text: str, level: Level, rng: np.random.Generator)
 
 def photograph(
     page: Plane, text: str, level: Level, conditions: dict[str, str], rng: np.random.Generator
-) -> Sample:
-    """Photograph a page, float64 (h, w), whose ink is 1: paper, pen, light, camera and file."""
+) -> SyntheticPhoto:
+    """Render an ink plane, float64 (h, w) in 0..1, as a photo: paper, pen, light, camera, file."""
     style = _STYLES[level]
     height, width = page.shape
-    paper, pen, lit = (_drawn(chances, rng) for chances in (style.paper, style.pens, style.light))
+    paper, pen, lit = (_choice(chances, rng) for chances in (style.paper, style.pens, style.light))
     if paper == "board":
         pen = "chalk"
-    colour = _coloured(page, paper, pen, style, rng)
+    colour = _on_paper(page, paper, pen, style, rng)
     if rng.random() < style.specks:
-        colour = _specked(colour, rng)
+        colour = _with_specks(colour, rng)
     colour = colour * light(height, width, lit, level, rng)[..., None]
     picture = Image.fromarray(np.clip(colour, 0, 255).astype(np.uint8))
     radius = rng.uniform(*style.blur) * max(height, width) / 1000
     blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32)
     noise = rng.normal(0, rng.uniform(*style.noise), (height, width, 1))
     final = Image.fromarray(np.clip(np.round(blurred + noise), 0, 255).astype(np.uint8))
-    data, kind = _saved(final, style, rng)
+    data, kind = _encoded(final, style, rng)
     blur = radius * 1000 / max(height, width)
     conditions = conditions | {
         "paper": paper,
@@ -262,21 +271,22 @@ def photograph(
         "file": kind,
         "pixels": "under 400" if max(height, width) < 400 else "400 and more",
     }
-    return Sample(data, text, conditions, _bounds(page))
+    return SyntheticPhoto(data, text, conditions, _bounds(page))
 
 
 def _bounds(page: Plane) -> tuple[int, int, int, int] | None:
-    rows, columns = np.flatnonzero(page.max(1) > 0.3), np.flatnonzero(page.max(0) > 0.3)
+    """Return x, y, width and height of all ink."""
+    rows, columns = np.flatnonzero(page.max(1) > _INK), np.flatnonzero(page.max(0) > _INK)
     if len(rows) == 0:
         return None
     left, top = int(columns[0]), int(rows[0])
     return left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top
 
 
-def _coloured(
+def _on_paper(
     page: Plane, paper: str, pen: str, style: _Style, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Lay ink on paper, float64 (h, w, 3) in 0..255."""
+    """Colour an ink plane: paper, ruling lines and ink, float64 (h, w, 3) in 0..255."""
     height, width = page.shape
     contrast = rng.uniform(0.18, 0.3) if pen == "faint" else rng.uniform(*style.contrast)
     ground = rng.uniform(190, 250) * np.array([1, rng.uniform(0.94, 1), rng.uniform(0.82, 1)])
@@ -295,16 +305,16 @@ def _coloured(
         page = np.clip(np.asarray(soft, np.float64) / 255 * 2.2, 0, 1)
     colour = ground + page[..., None] * (ink - ground)
     if paper in {"ruled", "squared", "dotted"}:
-        rules = _rules(height, width, paper, rng)
+        rules = _ruling_lines(height, width, paper, rng)
         colour = np.where(page[..., None] > 0.5, colour, colour * (1 - rules[..., None]))
     if paper == "page edge":
         table = rng.uniform(20, 120)
-        colour = np.where(_beyond_edge(height, width, rng)[..., None], table, colour)
+        colour = np.where(_background_mask(height, width, rng)[..., None], table, colour)
     return colour
 
 
-def _specked(colour: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Dust and crumbs: a few small dark or light spots."""
+def _with_specks(colour: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Add one to six dark spots, as of dust."""
     height, width, _ = colour.shape
     y, x = np.mgrid[:height, :width]
     for _ in range(int(rng.integers(1, 7))):
@@ -316,7 +326,7 @@ def _specked(colour: NDArray[np.float64], rng: np.random.Generator) -> NDArray[n
 
 
 def light(height: int, width: int, kind: str, level: Level, rng: np.random.Generator) -> Plane:
-    """Light on each pixel, (height, width), 1 where nothing takes any away."""
+    """Return the share of light on each pixel, (height, width); 1 is full light."""
     style = _STYLES[level]
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j] - 0.5
     if kind == "even":
@@ -337,8 +347,8 @@ def light(height: int, width: int, kind: str, level: Level, rng: np.random.Gener
     return np.asarray(falling)
 
 
-def _rules(height: int, width: int, kind: str, rng: np.random.Generator) -> Plane:
-    """Printed lines, squares or dots, (height, width), as the share of light that they take."""
+def _ruling_lines(height: int, width: int, kind: str, rng: np.random.Generator) -> Plane:
+    """Return ruled, squared or dotted lines, (height, width), as the share of light they absorb."""
     spacing = rng.uniform(0.04, 0.14) * max(height, width)
     thickness = max(1.0, rng.uniform(0.002, 0.004) * max(height, width))
     slope = rng.uniform(-0.04, 0.04)
@@ -352,8 +362,8 @@ def _rules(height: int, width: int, kind: str, rng: np.random.Generator) -> Plan
     return np.asarray(lines * rng.uniform(0.12, 0.4))
 
 
-def _beyond_edge(height: int, width: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Where the table shows beside the page, (height, width)."""
+def _background_mask(height: int, width: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return the mask of the background beside the sheet, on one or two sides, (height, width)."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     slope = rng.uniform(-0.05, 0.05)
     edge = rng.uniform(0.01, 0.05)
@@ -367,9 +377,9 @@ def _beyond_edge(height: int, width: int, rng: np.random.Generator) -> NDArray[n
     return np.asarray(np.logical_or.reduce([beside[side] for side in sides]))
 
 
-def _saved(final: Image.Image, style: _Style, rng: np.random.Generator) -> tuple[bytes, str]:
-    """Save the photograph as people's devices and programs do."""
-    kind = _drawn(
+def _encoded(final: Image.Image, style: _Style, rng: np.random.Generator) -> tuple[bytes, str]:
+    """Encode the photo in a random format; return the file and the name of the format."""
+    kind = _choice(
         {"JPEG": 12, "PNG": 4, "WEBP": 1, "palette": 1, "CMYK": 1, "16 bits": 1, "turned": 1}, rng
     )
     quality = int(rng.integers(*style.quality))
@@ -395,7 +405,7 @@ def _saved(final: Image.Image, style: _Style, rng: np.random.Generator) -> tuple
     return buffer.getvalue(), kind
 
 
-def _drawn(chances: Chances, rng: np.random.Generator) -> str:
+def _choice(chances: Chances, rng: np.random.Generator) -> str:
     weights = np.array(list(chances.values()))
     return str(rng.choice(list(chances), p=weights / weights.sum()))
 
@@ -406,8 +416,8 @@ def _picture_size(style: _Style, rng: np.random.Generator) -> tuple[int, int]:
     return (long, short) if rng.random() < 0.5 else (short, long)
 
 
-def skipped(block: Plane, rng: np.random.Generator) -> Plane:
-    """Lift the pen for a moment: a narrow band without ink across the strokes."""
+def with_pen_skip(block: Plane, rng: np.random.Generator) -> Plane:
+    """Remove the ink in a narrow band across the strokes, where the pen skipped."""
     y, x = np.mgrid[: block.shape[0], : block.shape[1]]
     angle = rng.uniform(0, np.pi)
     along = x * np.cos(angle) + y * np.sin(angle)
@@ -416,25 +426,28 @@ def skipped(block: Plane, rng: np.random.Generator) -> Plane:
 
 
 def row(digits: list[Plane], touching: float, rng: np.random.Generator) -> Plane:
-    """Set digits side by side, (h, w), with a writer's uneven sizes, gaps and baseline.
+    """Set digits side by side, (h, w), with uneven sizes, gaps and baseline.
 
-    Gaps are counted between the ink itself, so that slanting neighbours may overlap in x.
+    Gaps are distances between the ink, so that the boxes of slanted neighbours may overlap.
     """
-    row = np.zeros((ROW, 0))
-    for start, digit in placed(digits, touching, rng):
-        row = _with(row, digit, start)
+    row = np.zeros((ROW_HEIGHT, 0))
+    for start, digit in row_layout(digits, touching, rng):
+        row = _overlaid(row, digit, start)
     return np.asarray(row[row.max(axis=1) > 0.1])
 
 
-def placed(
+def row_layout(
     digits: list[Plane], touching: float, rng: np.random.Generator
 ) -> list[tuple[int, Plane]]:
-    """The digits of a `row`, each `ROW` pixels high with what is above and below it, and where.
+    """Lay out the digits of a `row`.
 
-    Where is the column of its left side.
+    Returns
+    -------
+    list of tuple of int and float64 (ROW_HEIGHT, w)
+        For each digit the column of its left side, and its ink with the margins above and below.
     """
     height = 100
-    row = np.zeros((ROW, 0))
+    row = np.zeros((ROW_HEIGHT, 0))
     found = []
     for digit in digits:
         scale = height * rng.uniform(0.85, 1.1) / max(digit.shape)
@@ -445,28 +458,28 @@ def placed(
         above = int(np.clip(rng.normal(0.5, 0.12), 0, 1) * slack)
         tall = np.pad(small, ((above, slack - above), (0, 0)))
         gap = -rng.uniform(1, 5) if rng.random() < touching else rng.uniform(4, 35)
-        start = _beside(row, tall, round(gap))
-        row = _with(row, tall, start)
+        start = _next_column(row, tall, round(gap))
+        row = _overlaid(row, tall, start)
         found.append((start, tall))
     return found
 
 
-def _beside(row: Plane, digit: Plane, gap: int) -> int:
-    """Where a digit begins to the right of a row if their ink is `gap` pixels apart at least."""
+def _next_column(row: Plane, digit: Plane, gap: int) -> int:
+    """Return the column where the next digit begins, for a distance of `gap` pixels of ink."""
     if row.shape[1] == 0:
         return 0
-    ink, other = row > 0.3, digit > 0.3
+    ink, other = row > _INK, digit > _INK
     free_right = np.where(ink.any(axis=1), ink[:, ::-1].argmax(axis=1), 10_000)
     free_left = np.where(other.any(axis=1), other.argmax(axis=1), 10_000)
     reach = max(1, gap)
     near = np.min([np.roll(free_left, shift) for shift in range(-reach, reach + 1)], axis=0)
     apart = int((free_right + near).min())
-    if apart > 9_000:  # no row in common
+    if apart > 9_000:  # no ink in the same rows
         apart = 0
     return max(int(row.shape[1]) // 2, int(row.shape[1]) - apart + gap)
 
 
-def _with(row: Plane, digit: Plane, start: int) -> Plane:
+def _overlaid(row: Plane, digit: Plane, start: int) -> Plane:
     together = np.zeros((row.shape[0], max(row.shape[1], start + digit.shape[1])))
     together[:, : row.shape[1]] = row
     part = together[:, start : start + digit.shape[1]]
@@ -475,7 +488,7 @@ def _with(row: Plane, digit: Plane, start: int) -> Plane:
 
 
 def _block(rows: list[Plane], rng: np.random.Generator) -> Plane:
-    """Set rows of digits below each other, (h, w), not quite aligned."""
+    """Set rows of digits below each other, (h, w), with random indents."""
     if len(rows) == 1:
         return rows[0]
     starts = [int(rng.integers(0, 40)) for _ in rows]
@@ -484,4 +497,4 @@ def _block(rows: list[Plane], rng: np.random.Generator) -> Plane:
     for row, start in zip(rows, starts, strict=True):
         below = int(rng.integers(25, 70))
         parts.append(np.pad(row, ((0, below), (start, width - row.shape[1] - start))))
-    return cut(np.concatenate(parts))
+    return crop_to_ink(np.concatenate(parts))

@@ -1,11 +1,10 @@
-"""Pictures of one's own that train beside MNIST: a folder or an S3 prefix with a `labels.csv`.
+"""Load extra training data: labelled images in a folder or an S3 prefix with a `labels.csv`.
 
-`labels.csv` has a header and the columns `file` and `truth`, in any case, as a spreadsheet saves
-it: with commas, semicolons or tabs, in UTF-8, UTF-16 or Windows' cp1252. Files are named relative
-to it, with slashes or backslashes; a letter with an accent may be one character or two. Each
-`truth` is a correction (see `digits.labels.corrections`): lines of one digit are trained on, others
-are left out and counted. The pictures go through the recogniser's own preprocessing, so what is
-trained on is what is served.
+`labels.csv` has a header with the columns `file` and `truth`, in upper or lower case, as
+spreadsheets save it: with commas, semicolons or tabs, in UTF-8, UTF-16 or Windows' cp1252. Paths
+are relative to it, with slashes or backslashes; accented letters may be composed or decomposed.
+Each `truth` is a correction (see `digits.labels.corrections`): rows of one digit are trained on,
+other rows are left out and counted. Images are normalised to frames as in recognition.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ LABELS = "labels.csv"
 
 
 @dataclass(frozen=True)
-class Extra:
-    """The frames of own pictures.
+class ExtraData:
+    """Frames of the extra training data.
 
     Attributes
     ----------
     split
         The frames and their digits.
     sha256
-        Over the table and the pictures that the frames were made from.
+        Digest of the table and of the images of the frames.
     left_out
-        How many lines were left out: their correction is valid, but not one digit.
+        Number of rows that were left out, because their truth is not one digit.
     """
 
     split: Split
@@ -52,8 +51,8 @@ class Extra:
     left_out: int
 
 
-def load(address: str) -> Extra:
-    """Read, check and normalise each picture that ``labels.csv`` says is of one digit.
+def load(address: str) -> ExtraData:
+    """Read the images whose truth is one digit, and normalise them to frames.
 
     Parameters
     ----------
@@ -63,8 +62,8 @@ def load(address: str) -> Extra:
     Raises
     ------
     TrainingError
-        Naming the line of ``labels.csv`` whose picture cannot be read or whose truth is not a valid
-        correction, or if no line is of one digit.
+        If an image cannot be read or a truth is not a valid correction, with the line of
+        ``labels.csv``; or if no row has a truth of one digit.
     """
     root = address.rstrip("/")
     table = read_bytes(f"{root}/{LABELS}", "--extra-data")
@@ -79,14 +78,14 @@ def load(address: str) -> Extra:
         frames.append(_frame(data, f"{LABELS}, line {line}, {name}"))
         truths.append(int(truth))
     if not frames:
-        raise TrainingError(f"No line of {LABELS} has a truth of one digit; give some that do.")
+        raise TrainingError(f"No row of {LABELS} has a truth of one digit; add some that have.")
     x = np.stack(frames)[..., np.newaxis]
     split = Split(x, np.array(truths, np.uint8))
-    return Extra(split, digest.hexdigest(), left_out=len(rows) - len(frames))
+    return ExtraData(split, digest.hexdigest(), left_out=len(rows) - len(frames))
 
 
 def _rows(table: bytes) -> list[tuple[int, str, str]]:
-    """Number of its last line in the file, picture and truth of each row."""
+    """Return the number of its last line in the file, the path and the truth of each row."""
     try:
         reader = _reader(_text(table))
         names = [(name or "").strip().lower() for name in next(reader, [])]
@@ -96,7 +95,7 @@ def _rows(table: bytes) -> list[tuple[int, str, str]]:
             f"{LABELS} is not a CSV file in UTF-8, UTF-16 or cp1252; save it again."
         ) from error
     if not rows or not {"file", "truth"} <= set(names):
-        raise TrainingError(f"{LABELS} needs the columns file and truth, and a line a picture.")
+        raise TrainingError(f"{LABELS} needs the columns file and truth, and a row per image.")
     checked = []
     for line, cells in rows:
         row = dict(zip(names, map(tabular.restored, cells), strict=False))
@@ -104,7 +103,7 @@ def _rows(table: bytes) -> list[tuple[int, str, str]]:
         if "truth" not in row:
             raise TrainingError(f"{LABELS}, line {line}: the truth is missing; add it.")
         try:
-            # Spaces around it come from spreadsheets; line and page ends are part of it.
+            # Spreadsheets add spaces and tabs around it; line and page breaks are part of a truth.
             truth = corrections.valid(row["truth"].strip(" \t").replace("\r\n", "\n"))
         except ValueError as error:
             raise TrainingError(f"{LABELS}, line {line}: {error}") from error
@@ -115,13 +114,13 @@ def _rows(table: bytes) -> list[tuple[int, str, str]]:
 
 
 def _is_below(name: str) -> bool:
-    """Whether a name with slashes stays in its folder, here and on Windows."""
+    """Whether a path with slashes stays below its folder, on POSIX systems and on Windows."""
     windows = PureWindowsPath(name)
     return not (windows.drive or windows.root or ".." in windows.parts)
 
 
 def _text(table: bytes) -> str:
-    """Decode by the byte-order mark; without one, UTF-8 or what Excel for Windows saves as CSV."""
+    """Decode by the byte-order mark; without one as UTF-8, or else cp1252, as Excel saves CSV."""
     if table.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return table.decode("utf-16")
     try:
@@ -131,7 +130,7 @@ def _text(table: bytes) -> str:
 
 
 def _reader(text: str) -> Any:
-    """A `csv.reader` for the delimiter of the header, which Excel may announce on a line before."""
+    """Return a `csv.reader` for the header's delimiter, or that of Excel's line `sep=…`."""
     head, _, rest = text.partition("\n")
     if announced := re.fullmatch(r'"?sep=(.)"?\r?', head, re.IGNORECASE):
         return csv.reader(io.StringIO(rest, newline=""), delimiter=announced[1])
@@ -140,15 +139,15 @@ def _reader(text: str) -> Any:
 
 
 def _picture(root: str, name: str) -> bytes:
-    """The bytes of a picture, whose file system may spell accents and case in another way.
+    """Read an image whose name may have another Unicode normalisation or case than in the table.
 
-    macOS composes accents in its own way (NFD), and on Windows and macOS case does not matter.
+    macOS stores names decomposed (NFD), and file systems of Windows and macOS ignore case.
     """
     if "://" in root:
         return _read_first(root, dict.fromkeys(_spellings(name)))
     folder = Path(root)
     for part in PurePosixPath(name).parts:
-        folder = _entry(folder, part)
+        folder = _find_entry(folder, part)
     return read_bytes(str(folder), "--extra-data")
 
 
@@ -157,7 +156,7 @@ def _spellings(name: str) -> list[str]:
 
 
 def _read_first(root: str, names: Iterable[str]) -> bytes:
-    """The first that can be read of several names in S3, where every spelling is another key."""
+    """Read the first existing object of several names; in S3 each normalisation is another key."""
     failure = None
     for name in names:
         try:
@@ -168,16 +167,16 @@ def _read_first(root: str, names: Iterable[str]) -> bytes:
     raise failure
 
 
-def _entry(folder: Path, name: str) -> Path:
-    """What a folder holds under a name, if need be the only thing that differs in its spelling."""
+def _find_entry(folder: Path, name: str) -> Path:
+    """Find a name in a folder, or else the only name that equals it apart from case and NFD."""
     exact = folder / name
     if exact.exists() or not folder.is_dir():
         return exact
-    alike = [entry for entry in folder.iterdir() if _folded(entry.name) == _folded(name)]
+    alike = [entry for entry in folder.iterdir() if _comparable(entry.name) == _comparable(name)]
     return alike[0] if len(alike) == 1 else exact
 
 
-def _folded(name: str) -> str:
+def _comparable(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -187,5 +186,5 @@ def _frame(data: bytes, where: str) -> Plane:
     except DigitsError as error:
         raise TrainingError(f"{where}: {error}") from error
     if mark is None:
-        raise TrainingError(f"{where}: no digit is found in it; take the line out.")
+        raise TrainingError(f"{where}: no digit was found in the image; remove the row.")
     return mark.frame

@@ -1,7 +1,7 @@
-"""Pictures from outside MNIST: how good a model is on what people send, not on what it was fed.
+"""External evaluation: recognition of images that are not MNIST's.
 
-Each set goes through the recogniser's own decoding and preprocessing. The photos are painted from
-the 5,000 digits that are held out of training; UCI's digits are by other hands altogether.
+The images are files and pass through decoding and all of recognition. Synthetic photos are rendered
+from the 5,000 held-out digits of MNIST; UCI's digits have other writers.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from sklearn.datasets import load_digits
 from digits import image, reading
 from digits.finder import Segmenter
 from digits.reading import Judge
-from training_job import photos
-from training_job.data import HELD_OUT, Mnist
+from training_job import synthetic_photos
+from training_job.data import HELD_OUT_IMAGES, Mnist
 from training_job.evaluate import Labels, Probabilities
 
-LEVELS: tuple[photos.Level, ...] = ("easy", "medium", "hard")
+LEVELS: tuple[synthetic_photos.Level, ...] = ("easy", "medium", "hard")
 UCI = "uci 8x8"
 
 
 @dataclass(frozen=True)
-class Outside:
-    """One set, read by one model.
+class ExternalSet:
+    """The answers of one model on one external set.
 
     Attributes
     ----------
     probabilities : float64 (m, 10)
-        Of the digits in the pictures in which one was found.
+        Calibrated probabilities of each mark that was found.
     truths : uint8 (m,)
-        What was in them.
+        The true digit of the image of each mark.
     accepted : bool (m,)
-        Whether the answer needs no review.
+        Whether the answer is accepted, that is needs no review.
     pictures
-        How many there were in all.
+        Number of images in the set, with and without marks.
     sha256
-        Over all of them: two models are compared on the same ones.
+        Digest of all images. Two models are compared only on sets with the same digest.
     """
 
     probabilities: Probabilities
@@ -53,28 +53,28 @@ class Outside:
 
 
 def sets(
-    mnist: Mnist, judge: Judge, segmenter: Segmenter, photos_a_level: int
-) -> dict[str, Outside]:
-    """Read every set: ``photos easy``, ``photos medium``, ``photos hard`` and ``uci 8x8``.
+    mnist: Mnist, judge: Judge, segmenter: Segmenter, photos_per_level: int
+) -> dict[str, ExternalSet]:
+    """Recognise ``photos easy``, ``photos medium``, ``photos hard`` and ``uci 8x8``.
 
-    The same pictures each time, so that two models are compared on the same ones. `photos_a_level`
-    is at most 5,000, the digits that are held out.
+    The images are the same in each call. `photos_per_level` is at most 5,000, the number of
+    held-out digits.
     """
-    found = {f"photos {level}": _read(_photos(mnist, level, photos_a_level), judge, segmenter)
+    found = {f"photos {level}": _read(_photos(mnist, level, photos_per_level), judge, segmenter)
              for level in LEVELS}  # fmt: skip
     return found | {UCI: _read(_uci(), judge, segmenter)}
 
 
-def _photos(mnist: Mnist, level: photos.Level, count: int) -> Iterator[tuple[bytes, int]]:
-    chosen = np.random.default_rng(LEVELS.index(level)).permutation(HELD_OUT)[:count]
+def _photos(mnist: Mnist, level: synthetic_photos.Level, count: int) -> Iterator[tuple[bytes, int]]:
+    chosen = np.random.default_rng(LEVELS.index(level)).permutation(HELD_OUT_IMAGES)[:count]
     for index in chosen:
         digit = np.round(mnist.held_out.x[index, ..., 0] * 255).astype(np.uint8)
         truth = int(mnist.held_out.y[index])
-        yield photos.photo(digit, truth, level=level, seed=int(index)).data, truth
+        yield synthetic_photos.photo(digit, truth, level=level, seed=int(index)).data, truth
 
 
 def _uci() -> Iterator[tuple[bytes, int]]:
-    """1,797 digits, 8×8 in 17 levels (Alpaydin and Kaynak, UCI Machine Learning Repository)."""
+    """Yield 1,797 digits of 8×8 pixels (Alpaydin and Kaynak, UCI Machine Learning Repository)."""
     digits = load_digits()
     for levels, truth in zip(digits.images, digits.target, strict=True):
         buffer = io.BytesIO()
@@ -82,7 +82,7 @@ def _uci() -> Iterator[tuple[bytes, int]]:
         yield buffer.getvalue(), int(truth)
 
 
-def _read(pictures: Iterator[tuple[bytes, int]], judge: Judge, segmenter: Segmenter) -> Outside:
+def _read(pictures: Iterator[tuple[bytes, int]], judge: Judge, segmenter: Segmenter) -> ExternalSet:
     rows, truths, accepted, count, digest = [], [], [], 0, hashlib.sha256()
     for data, truth in pictures:
         count += 1
@@ -92,7 +92,7 @@ def _read(pictures: Iterator[tuple[bytes, int]], judge: Judge, segmenter: Segmen
             rows.append(found.probabilities)
             truths.append(truth)
             accepted.append(found.accepted and not several)
-    return Outside(
+    return ExternalSet(
         np.array(rows).reshape(-1, 10),
         np.array(truths, np.uint8),
         np.array(accepted, np.bool_),

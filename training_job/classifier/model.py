@@ -1,4 +1,4 @@
-"""The networks that can be trained."""
+"""The architectures of the digit network."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-_LANES = 16  # maps that oneDNN normalises at once
+_LANES = 16  # channels that oneDNN's fast bfloat16 batch normalisation processes at once
 
 
 class Architecture(Protocol):
-    """Builds a network whose last two layers are called `logits` and `softmax`."""
+    """Builds a network with layers named `flatten`, `logits` and, last, `softmax`."""
 
     def __call__(self, *, training: bool) -> keras.Model:
-        """The network to train, or, with the same weights in the same order, the one to serve."""
+        """Build the network to train, or the one to serve; both have the same order of weights."""
 
 
 def reference(*, training: bool = False) -> keras.Model:
     """The textbook CNN: two convolutions and a hidden layer, 225,034 parameters.
 
     =========  ====================  ============
-    layer      what                  output
+    layer      operation             output
     =========  ====================  ============
     conv1      32 of 3×3, ReLU       (26, 26, 32)
-    pool1      largest of 2×2        (13, 13, 32)
+    pool1      maximum of 2×2        (13, 13, 32)
     conv2      64 of 3×3, ReLU       (11, 11, 64)
-    pool2      largest of 2×2        (5, 5, 64)
+    pool2      maximum of 2×2        (5, 5, 64)
     flatten                          (1600,)
     hidden     dense, ReLU           (128,)
-    dropout    half, while training  (128,)
+    dropout    0.5, in training      (128,)
     logits     dense                 (10,)
     softmax    probabilities         (10,)
     =========  ====================  ============
@@ -59,23 +59,23 @@ def deep(*, training: bool = False) -> keras.Model:
     """Six convolutions with batch normalisation, 202,618 parameters.
 
     =======  ==========================  ============
-    block    what                        output
+    block    operation                   output
     =======  ==========================  ============
     1        16 of 3×3                   (26, 26, 16)
-    2        24 of 3×3, largest of 2×2   (12, 12, 24)
+    2        24 of 3×3, maximum of 2×2   (12, 12, 24)
     3        64 of 3×3                   (12, 12, 64)
-    4        64 of 3×3, largest of 2×2   (6, 6, 64)
+    4        64 of 3×3, maximum of 2×2   (6, 6, 64)
     5        96 of 3×3                   (6, 6, 96)
-    6        96 of 3×3, largest of 2×2   (3, 3, 96)
+    6        96 of 3×3, maximum of 2×2   (3, 3, 96)
     flatten                              (864,)
-    dropout  a fifth, while training     (864,)
+    dropout  0.2, in training            (864,)
     logits   dense                       (10,)
     softmax  probabilities               (10,)
     =======  ==========================  ============
 
-    Narrow where the maps are large, which is where the time goes. Each block normalises after
-    pooling and ends in ReLU (Ioffe and Szegedy, "Batch Normalization", ICML 2015). Input as for
-    `reference`.
+    The first blocks have few channels, because their large feature maps take most of the time. Each
+    block ends in batch normalisation, after pooling, and ReLU (Ioffe and Szegedy, "Batch
+    Normalization", ICML 2015). Input as for `reference`.
     """
     norm = FusedBatchNormalization if training else layers.BatchNormalization
     stack: list[Any] = [keras.Input((28, 28, 1), name="image")]
@@ -105,20 +105,20 @@ def deep(*, training: bool = False) -> keras.Model:
 
 
 class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
-    """Keras' batch normalisation, trained by TensorFlow's fused kernel: a tenth of an epoch less.
+    """Keras' batch normalisation with TensorFlow's fused kernel, which makes an epoch 10 % shorter.
 
-    Keras 3 spells the training step out in some ten elementwise operations. Its parameters and
-    statistics are float32 whatever its inputs are.
+    Keras 3 computes the training step in some ten elementwise operations. Parameters and statistics
+    are float32 for inputs of any dtype.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(autocast=False, **settings)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise by the batch while training, and note its statistics."""
+        """Normalise; in training by the batch's statistics, which update the moving averages."""
         if not training:
             return super().call(inputs, training=False, mask=mask)
-        # In bfloat16 oneDNN has a quick kernel only for maps that fill its registers.
+        # oneDNN's fast kernel for bfloat16 needs channels that fill its vector registers.
         fits = inputs.shape[-1] % _LANES == 0
         normal, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs if fits else tf.cast(inputs, tf.float32),
@@ -134,11 +134,12 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
         return tf.cast(normal, inputs.dtype)
 
 
-def with_opinion(network: keras.Model) -> keras.Model:
-    """A network with the opinion beside it: whether an image shows a digit at all.
+def with_ood_output(network: keras.Model) -> keras.Model:
+    """Add an out-of-distribution (OOD) output to a network.
 
-    A small head on the maps that the logits are made of. Gives logits, (n, 10), and log-odds,
-    (n, 1), from a layer called `opinion`.
+    The OOD output is a small head on the feature maps of the layer `flatten`. The returned model
+    gives the logits of the digits, (n, 10), and the log-odds that an image shows a digit, (n, 1).
+    The head's layers are named `opinion…` in the files of every bundle.
     """
     flat = network.get_layer("flatten").output
     dropped = layers.Dropout(0.3, name="opinion_dropout")(flat)
@@ -151,12 +152,15 @@ ARCHITECTURES: dict[str, Architecture] = {"reference": reference, "deep": deep}
 
 
 def up_to(model: keras.Model, name: str) -> keras.Model:
-    """The same network as far as the layer `name`."""
+    """Return the part of a network from its input to the output of the layer `name`."""
     return keras.Model(model.inputs[0], model.get_layer(name).output)
 
 
 def activation_of(model: keras.Model, name: str) -> str:
-    """The layer that gives the feature maps of the convolution `name`: itself, or the next ReLU."""
+    """Return the layer whose output are the rectified feature maps of the convolution `name`.
+
+    That is the convolution itself if its activation is ReLU, and otherwise the next ReLU layer.
+    """
     names = [layer.name for layer in model.layers]
     following = model.layers[names.index(name) :]
     rectified = (
@@ -169,7 +173,7 @@ def activation_of(model: keras.Model, name: str) -> str:
 
 
 def described(model: keras.Model) -> list[dict[str, Any]]:
-    """One row a layer for people: its name, kind, output shape without the batch, parameters."""
+    """Describe each layer: its name, kind, output shape without the batch, and parameters."""
     return [
         {
             "name": layer.name,

@@ -1,0 +1,1 @@
+"""Train the digit network: architectures, recipes, training data, augmentation and the fit."""
