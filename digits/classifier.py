@@ -116,14 +116,14 @@ class NetworkJudge:
 
     def __init__(self, network: Network, decision: Decision, config: RecognitionConfig) -> None:
         self._network, self._decision = network, decision
-        self._sure_digit = decision.sure_digit(config)
+        self._sure_digit = decision.review_threshold(config)
 
     def __call__(self, frames: Frames) -> Opinions:
         """See `digits.reading.Opinions`; `frames` as for `Network.run`."""
         logits, log_odds = self._network.run(frames)
         probabilities = softmax(logits, self._decision.temperature)
         digit = 1 / (1 + np.exp(-log_odds.astype(np.float64)))
-        is_digit = digit >= self._decision.least_digit
+        is_digit = digit >= self._decision.digit_threshold
         sure = probabilities.max(axis=1) >= self._decision.threshold
         sure &= digit >= self._sure_digit
         return Opinions(probabilities, digit, is_digit, sure)

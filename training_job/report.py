@@ -63,7 +63,7 @@ def write(
         ),
         "<p>Calibration error: expected calibration error over 15 bins of equal mass. Accepted: at"
         f" least {decision.threshold:.1%} sure, after temperature {decision.temperature:.3f}, and"
-        f" at least {decision.sure_digit(config):.1%} sure that it is a digit at all."
+        f" at least {decision.review_threshold(config):.1%} sure that it is a digit at all."
         " A picture in which no digit is found counts as not right.</p>",
         "<h2>What is no digit</h2>",
         _table(

@@ -166,7 +166,7 @@ def _make(
     logits, digit = _answers(whole, mnist.test)
     probabilities = softmax(logits, temperature)
     judge = NetworkJudge(Network((folder / TFLITE).read_bytes()), decision, config)
-    least = decision.sure_digit(config)
+    least = decision.review_threshold(config)
     figures: dict[str, Any] = {
         "test": _report(probabilities, digit, mnist.test, decision, least),
         "held_out": _report(calibrated, held_out_digit, mnist.held_out, decision, least),
@@ -337,7 +337,7 @@ def _versions() -> dict[str, str]:
 def _reachable(address: str) -> Store:
     """Open the store and read its pointer now: better to fail before training than after."""
     target = object_store.open_store(address)
-    registry.look(target)
+    registry.pointer_state(target)
     return target
 
 
