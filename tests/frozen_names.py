@@ -123,7 +123,7 @@ def _fields() -> Iterator[str]:
     documents: dict[str, type[BaseModel]] = {
         "tombstone": label.Tombstone,
         "correction": label.Correction,
-        "feedback": feedback.Correction,
+        "feedback": feedback.Feedback,
         "pointer": registry.Pointer,
         "run": TrainingRun,
         "report": gate.Report,

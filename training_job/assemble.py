@@ -22,12 +22,12 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from digits.classifier import Network, NetworkJudge
+from digits.classifier import FrameClassifier, Network
 from digits.config import PREPROCESSING, RecognitionConfig
 from digits.errors import DigitsError
 from digits.finder import Segmenter
 from digits.quiet import nothing_on_stderr
-from digits.reading import Judge
+from digits.reading import ClassifyFrames
 from digits.registry import bundle
 from digits.registry.bundle import CONFIG, REPORT, SEGMENTER, TFLITE, Manifest
 from training_job import data, evaluate, report, segmentation
@@ -89,7 +89,7 @@ def _measured(folder: Path, original: Manifest, config: RecognitionConfig) -> di
     from training_job.train import measured  # noqa: PLC0415 - as in `assembled`
 
     network = Network((folder / TFLITE).read_bytes())
-    judge = NetworkJudge(network, original.decision, config)
+    judge = FrameClassifier(network, original.decision, config)
     segmenter = Segmenter((folder / SEGMENTER).read_bytes(), config.segmentation)
     mnist = data.load(str(data.BUNDLED))
     return {
@@ -99,7 +99,7 @@ def _measured(folder: Path, original: Manifest, config: RecognitionConfig) -> di
     }
 
 
-def _report(judge: Judge, split: Split) -> dict[str, Any]:
+def _report(judge: ClassifyFrames, split: Split) -> dict[str, Any]:
     frames = split.x[..., 0]
     judged = [judge(frames[start : start + _BATCH]) for start in range(0, len(frames), _BATCH)]
     probabilities = np.concatenate([part.probabilities for part in judged])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from digits import preprocess
-from digits.reading import Judge
+from digits.reading import ClassifyFrames
 from training_job import glyphs, photos, strokes
 from training_job.data import Mnist
 from training_job.glyphs import Glyphs
@@ -73,7 +73,7 @@ def frames(
     }  # fmt: skip
 
 
-def refused(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[str, float]]:
+def refused(judge: ClassifyFrames, mnist: Mnist, count: int) -> dict[str, dict[str, float]]:
     """How many of about `count` outliers, of each kind, a model does not accept.
 
     They are made of the digits and the typefaces that are held out.

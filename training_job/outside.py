@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from digits import image, reading
 from digits.finder import Segmenter
-from digits.reading import Judge
+from digits.reading import ClassifyFrames
 from training_job import photos
 from training_job.data import HELD_OUT, Mnist
 from training_job.evaluate import Labels, Probabilities
@@ -53,7 +53,7 @@ class Outside:
 
 
 def sets(
-    mnist: Mnist, judge: Judge, segmenter: Segmenter, photos_a_level: int
+    mnist: Mnist, judge: ClassifyFrames, segmenter: Segmenter, photos_a_level: int
 ) -> dict[str, Outside]:
     """Read every set: ``photos easy``, ``photos medium``, ``photos hard`` and ``uci 8x8``.
 
@@ -82,7 +82,9 @@ def _uci() -> Iterator[tuple[bytes, int]]:
         yield buffer.getvalue(), int(truth)
 
 
-def _read(pictures: Iterator[tuple[bytes, int]], judge: Judge, segmenter: Segmenter) -> Outside:
+def _read(
+    pictures: Iterator[tuple[bytes, int]], judge: ClassifyFrames, segmenter: Segmenter
+) -> Outside:
     rows, truths, accepted, count, digest = [], [], [], 0, hashlib.sha256()
     for data, truth in pictures:
         count += 1

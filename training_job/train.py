@@ -17,9 +17,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from digits.classifier import Network, NetworkJudge, softmax
+from digits.classifier import FrameClassifier, Network, softmax
 from digits.finder import Segmenter
-from digits.reading import Judge
+from digits.reading import ClassifyFrames
 from digits.registry import bundle, gate, object_store, registry, runs
 from digits.registry.bundle import CONFIG, SEGMENTER, TFLITE, Decision, Manifest, Rejector, Training
 from digits.registry.object_store import Store
@@ -165,7 +165,7 @@ def _make(
     )
     logits, digit = _answers(whole, mnist.test)
     probabilities = softmax(logits, temperature)
-    judge = NetworkJudge(Network((folder / TFLITE).read_bytes()), decision, config)
+    judge = FrameClassifier(Network((folder / TFLITE).read_bytes()), decision, config)
     least = decision.review_threshold(config)
     figures: dict[str, Any] = {
         "test": _report(probabilities, digit, mnist.test, decision, least),
@@ -220,7 +220,7 @@ def _report(
 
 
 def measured(
-    mnist: Mnist, judge: Judge, segmenter: Segmenter, recipe: str, images: Path
+    mnist: Mnist, judge: ClassifyFrames, segmenter: Segmenter, recipe: str, images: Path
 ) -> dict[str, Any]:
     """The figures of pictures and of what is no digit, with both networks as they are served.
 

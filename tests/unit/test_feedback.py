@@ -12,7 +12,7 @@ from tests.conftest import GOLDEN
 def correction(root, name, truth, picture="seven.png", **changes):
     folder = root / feedback.PREFIX / "2026-11-26" / name
     folder.mkdir(parents=True)
-    record = feedback.Correction(
+    record = feedback.Feedback(
         **{"id": name, "received_at": "2026-11-26T12:00:00Z", "truth": truth, "answer": "1\n2",
            "model": "v1", "key": None} | changes
     )  # fmt: skip
@@ -30,7 +30,7 @@ def test_pictures_of_one_digit_are_copied_with_a_table(tmp_path, capsys):
 
     main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 0)
 
-    assert "1 pictures" in capsys.readouterr().out
+    assert "1 images" in capsys.readouterr().out
     assert sorted(it.name for it in (tmp_path / "out").iterdir()) == [
         "2026-11-26-a-image.png",
         "labels.csv",
