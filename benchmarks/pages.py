@@ -124,7 +124,7 @@ def main(
         classifier = Classifier(bundle.load(folder))
     readers: dict[str, Reader] = {OURS: lambda sample: _read(classifier, sample)}
     if in_development:
-        pages = trained.recogniser(classifier.judge)
+        pages = trained.recogniser(classifier.classify_frames)
         readers[IN_DEVELOPMENT] = lambda sample: _read_in_development(pages, sample)
     with _pp_ocr() if reference else nullcontext() as other:
         if other:

@@ -41,7 +41,7 @@ JUNK = -4.0  # of a piece as tall as the line being no digit
 
 
 @dataclass(frozen=True)
-class Opinions:
+class Predictions:
     """What the network says of n frames.
 
     Attributes
@@ -62,7 +62,7 @@ class Opinions:
     accepted: NDArray[np.bool_]
 
 
-Judge = Callable[[Frames], Opinions]
+ClassifyFrames = Callable[[Frames], Predictions]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Found:
 Lines = tuple[tuple[Found, ...], ...]
 
 
-def read(picture: Picture, judge: Judge, segmenter: Segmenter) -> Lines:
+def read(picture: Picture, classify_frames: ClassifyFrames, segmenter: Segmenter) -> Lines:
     """Find all the digits of a picture: lines top to bottom, each left to right.
 
     A digit that plainly stands alone is taken as it is. Otherwise the ink is told from the paper in
@@ -105,16 +105,18 @@ def read(picture: Picture, judge: Judge, segmenter: Segmenter) -> Lines:
     tuple of tuple of Found
         One tuple a line; empty for a blank.
     """
-    return read_all([picture], judge, segmenter)[0]
+    return read_all([picture], classify_frames, segmenter)[0]
 
 
-def read_all(pictures: Sequence[Picture], judge: Judge, segmenter: Segmenter) -> list[Lines]:
-    """As `read`, for each of many: those that need no preprocessing are judged at once."""
+def read_all(
+    pictures: Sequence[Picture], classify_frames: ClassifyFrames, segmenter: Segmenter
+) -> list[Lines]:
+    """As `read`, for each of many: those that need no preprocessing are classified at once."""
     ready = [preprocess.already_normal(picture) for picture in pictures]
     marks = [mark for mark in ready if mark is not None]
-    judged = iter(_judged(marks, judge) if marks else ())
+    classified = iter(_classified(marks, classify_frames) if marks else ())
     every = (
-        _read(picture, judge, segmenter) if mark is None else ((next(judged),),)
+        _read(picture, classify_frames, segmenter) if mark is None else ((next(classified),),)
         for picture, mark in zip(pictures, ready, strict=True)
     )
     return [_benefit_of_doubt(lines) for lines in every]
@@ -131,35 +133,35 @@ def _benefit_of_doubt(lines: Lines) -> Lines:
     )
 
 
-def _read(picture: Picture, judge: Judge, segmenter: Segmenter) -> Lines:
+def _read(picture: Picture, classify_frames: ClassifyFrames, segmenter: Segmenter) -> Lines:
     given, picture = picture, without_enlargement(picture)
     if max(picture.grey.shape) < finder.SMALLEST:
-        lines = _read_small(picture, judge)
+        lines = _read_small(picture, classify_frames)
         if max(given.grey.shape) < finder.SMALLEST or any(one.is_digit for one in _marks(lines)):
             return lines
         picture = given  # what is faint in a soft shadow only seems to be an enlargement
     page = next(next(preprocess.pages(picture)))
-    lines = _read_page(page, judge)
+    lines = _read_page(page, classify_frames)
     alone = len(lines) == 1 and len(lines[0]) == 1
     if alone and page.ink.sure and page.left_out < SPECKS and _all_accepted(lines):
         return lines
-    connected, by_thing = [_mended(lines, page, judge)], list[Lines]()
+    connected, by_thing = [_mended(lines, page, classify_frames)], list[Lines]()
     looked_at = len(page.pieces)
     for page in preprocess.found(picture, segmenter):
         if looked_at > ENOUGH:
             break
-        lines = _mended(_read_page(page, judge), page, judge)
+        lines = _mended(_read_page(page, classify_frames), page, classify_frames)
         (by_thing if page.things else connected).append(lines)
         looked_at += len(page.things or page.pieces)
     return _agreed(connected, by_thing, UNSEEN * max(picture.width, picture.height))
 
 
-def _mended(lines: Lines, page: Page, judge: Judge) -> Lines:
+def _mended(lines: Lines, page: Page, classify_frames: ClassifyFrames) -> Lines:
     """All of a page's ink as one digit whose pen skipped, where that is likelier than its lines."""
     parts = [piece for piece in page.pieces if piece.area >= CRUMB * page.pieces[0].area]
     if not 1 < len(parts) <= BROKEN:
         return lines
-    (whole,) = _judged([page.mark(layout.together(parts))], judge)
+    (whole,) = _classified([page.mark(layout.together(parts))], classify_frames)
     likelier = whole.is_digit and _right(whole) + SKIPPED > _as_it_seems(lines)
     return ((whole,),) if likelier else lines
 
@@ -240,7 +242,7 @@ def _centred_in(inner: Box, outer: Box) -> bool:
     return 0 <= x <= outer[2] and 0 <= y <= outer[3]
 
 
-def _read_small(picture: Picture, judge: Judge) -> Lines:
+def _read_small(picture: Picture, classify_frames: ClassifyFrames) -> Lines:
     """Read a picture too small to look for its ink by a network.
 
     Ways of telling ink from paper are tried until in one of them everything is a digit; else the
@@ -252,7 +254,7 @@ def _read_small(picture: Picture, judge: Judge) -> Lines:
     for ways in preprocess.pages(picture):
         found: list[Box] = []
         for page in ways:
-            lines = _without_holes(_read_page(page, judge), around)
+            lines = _without_holes(_read_page(page, classify_frames), around)
             if not page.ink.tight:
                 found += [one.mark.box for one in _marks(lines)]
             if page.ink.sure and page.left_out < LEFT_OUT and _all_accepted(lines):
@@ -314,8 +316,8 @@ def main(lines: Lines) -> tuple[Lines, bool]:
     return ((largest,),), sum(one.accepted for one in beside) > 1
 
 
-def _judged(marks: Sequence[Mark], judge: Judge) -> list[Found]:
-    said = judge(np.stack([mark.frame for mark in marks]))
+def _classified(marks: Sequence[Mark], classify_frames: ClassifyFrames) -> list[Found]:
+    said = classify_frames(np.stack([mark.frame for mark in marks]))
     return [
         Found(mark, row, float(digit), bool(is_digit), bool(accepted))
         for mark, row, digit, is_digit, accepted in zip(
@@ -327,8 +329,8 @@ def _judged(marks: Sequence[Mark], judge: Judge) -> list[Found]:
 class _Weighed:
     """Pieces whose worth as a digit is known: each is shown to the network once."""
 
-    def __init__(self, page: Page, judge: Judge) -> None:
-        self._page, self._judge = page, judge
+    def __init__(self, page: Page, classify_frames: ClassifyFrames) -> None:
+        self._page, self._judge = page, classify_frames
         self._known: dict[tuple[int, ...], tuple[Piece, Found]] = {}
 
     def show(self, groups: Sequence[Sequence[Piece]]) -> None:
@@ -337,7 +339,7 @@ class _Weighed:
         if not new:
             return
         wholes = [layout.together(group) for group in new.values()]
-        found = _judged([self._page.mark(whole) for whole in wholes], self._judge)
+        found = _classified([self._page.mark(whole) for whole in wholes], self._judge)
         self._known |= dict(zip(new, zip(wholes, found, strict=True), strict=True))
 
     def of(self, group: Sequence[Piece]) -> tuple[Piece, Found]:
@@ -349,10 +351,10 @@ def _key(group: Sequence[Piece]) -> tuple[int, ...]:
     return tuple(id(piece) for piece in group)
 
 
-def _read_page(page: Page, judge: Judge) -> Lines:
+def _read_page(page: Page, classify_frames: ClassifyFrames) -> Lines:
     if not page.pieces:
         return ()
-    weighed = _Weighed(page, judge)
+    weighed = _Weighed(page, classify_frames)
     weighed.show([[piece] for piece in page.pieces])
     pieces = _apart(page, weighed)
     if len(pieces) == 1 and weighed.of(pieces)[1].accepted:

@@ -27,7 +27,7 @@ from digits.cli.labels import collected
 from digits.labels import feedback, label
 from digits.registry import gate, registry
 from digits.registry.bundle import CONFIG, MANIFEST, REPORT, SEGMENTER, TFLITE
-from digits.registry.runs import Run
+from digits.registry.runs import TrainingRun
 from digits.results import Explain, Mode, Reason
 from infra import destroy
 from infra import training as training_stack
@@ -123,9 +123,9 @@ def _fields() -> Iterator[str]:
     documents: dict[str, type[BaseModel]] = {
         "tombstone": label.Tombstone,
         "correction": label.Correction,
-        "feedback": feedback.Correction,
+        "feedback": feedback.Feedback,
         "pointer": registry.Pointer,
-        "run": Run,
+        "run": TrainingRun,
         "report": gate.Report,
     }
     for name, model in documents.items():

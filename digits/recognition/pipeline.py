@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.image import Picture, without_enlargement
-from digits.reading import Judge
+from digits.reading import ClassifyFrames
 from digits.recognition import normalisation
 from digits.recognition.config import PageConfig
 from digits.recognition.glyphs import Glyph, Plane
@@ -62,7 +62,7 @@ class Recogniser:
 
     Parameters
     ----------
-    judge
+    classify_frames
         The classifier.
     segmenter
         The segmentation network.
@@ -70,8 +70,10 @@ class Recogniser:
         The thresholds of both.
     """
 
-    def __init__(self, judge: Judge, segmenter: Segmenter, config: PageConfig) -> None:
-        self.judge, self.segmenter, self.config = judge, segmenter, config
+    def __init__(
+        self, classify_frames: ClassifyFrames, segmenter: Segmenter, config: PageConfig
+    ) -> None:
+        self.classify_frames, self.segmenter, self.config = classify_frames, segmenter, config
 
     def read(self, picture: Picture, *, single: bool = False) -> Lines:
         """Read the marks of a picture: lines top to bottom, each left to right; none of a blank.
@@ -133,7 +135,7 @@ class Recogniser:
     def _evaluate(self, glyphs: Sequence[Glyph]) -> list[Candidate]:
         """What both networks give for glyph candidates."""
         frames, contrasts = zip(*map(normalisation.frame_and_contrast, glyphs), strict=True)
-        given = self.judge(np.stack(frames))
+        given = self.classify_frames(np.stack(frames))
         weights = self.config.lattice
         speaks = evidence(
             given.digit,
@@ -169,7 +171,7 @@ class Recogniser:
         """Marks of frames that need no normalisation."""
         if not ready:
             return []
-        given = self.judge(np.stack([frame for frame, _ in ready]))
+        given = self.classify_frames(np.stack([frame for frame, _ in ready]))
         return [
             Mark(frame, box, row, bool(is_digit), bool(accepted))
             for (frame, box), row, is_digit, accepted in zip(

@@ -12,7 +12,7 @@ from tests.conftest import GOLDEN
 def correction(root, name, truth, picture="seven.png", **changes):
     folder = root / feedback.PREFIX / "2026-11-26" / name
     folder.mkdir(parents=True)
-    record = feedback.Correction(
+    record = feedback.Feedback(
         **{"id": name, "received_at": "2026-11-26T12:00:00Z", "truth": truth, "answer": "1\n2",
            "model": "v1", "key": None} | changes
     )  # fmt: skip

@@ -84,7 +84,7 @@ def test_without_its_decoder_a_format_is_refused_by_name_and_advised_by_none(
      (b'<?xml version="1.0"?>\n<svg>', "SVG"), (b"8BPS\0\1", "Photoshop")],
 )  # fmt: skip
 def test_a_format_that_is_not_read_anywhere_is_named(data, name):
-    with pytest.raises(UnsupportedFormat, match=f"^{name} is not read here; convert it to PNG"):
+    with pytest.raises(UnsupportedFormat, match=f"^{name} is not supported; convert it to PNG"):
         image.decode(data)
 
 

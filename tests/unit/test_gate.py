@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from digits.errors import Conflict, ModelUnavailable
 from digits.registry import bundle, gate, registry
-from digits.registry.gate import Evidence, Report
+from digits.registry.gate import EvaluatedModel, Report
 from digits.registry.object_store import FolderStore, StoreUnreachable
 from tests.bundles import NEW, OLD, make_bundle, make_schema_1, put_in_service, tampered
 
@@ -64,22 +64,22 @@ def model(*, size=900_000, segmenter=900_000, architecture="reference", x_test="
             "data": SHIPPED.data.model_copy(update={"sha256": {"x_test": x_test}}),
         }
     )
-    return Evidence(manifest, Report.model_validate(figures(**changes)))
+    return EvaluatedModel(manifest, Report.model_validate(figures(**changes)))
 
 
 def failed(candidate, in_service=None):
-    return [item.name for item in gate.failures(gate.judge(candidate, in_service))]
+    return [item.name for item in gate.failures(gate.evaluate(candidate, in_service))]
 
 
 def row(name, candidate, in_service=None):
-    (found,) = [item for item in gate.judge(candidate, in_service) if item.name == name]
+    (found,) = [item for item in gate.evaluate(candidate, in_service) if item.name == name]
     return found
 
 
 def test_a_good_model_passes_alone_and_against_an_equal():
     assert failed(model()) == []
     assert failed(model(), model()) == []
-    assert all(item.passed for item in gate.judge(model(), model()))
+    assert all(item.passed for item in gate.evaluate(model(), model()))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_nothing_may_be_worse_than_in_service_by_more_than_its_slack(good, bad, 
     ],
 )
 def test_what_the_candidates_report_lacks_is_not_judged_and_said_to_be(gone, names):
-    criteria = gate.judge(model(**{gone: None}), model())
+    criteria = gate.evaluate(model(**{gone: None}), model())
     assert gate.failures(criteria) == ()
     skipped = {item.name: item.why for item in criteria if item.passed is None}
     assert list(skipped) == names
@@ -218,7 +218,7 @@ def test_what_the_candidates_report_lacks_is_not_judged_and_said_to_be(gone, nam
 
 @pytest.mark.parametrize("gone", ["parity", "serving", "outside", "outside__uci", "segmentation"])
 def test_what_only_the_candidates_report_has_is_not_compared(gone):
-    criteria = gate.judge(model(), model(**{gone: None}))
+    criteria = gate.evaluate(model(), model(**{gone: None}))
     assert gate.failures(criteria) == ()
     skipped = [item.name for item in criteria if item.passed is None]
     assert all("compared" in name for name in skipped)
@@ -254,7 +254,7 @@ def test_another_architecture_may_be_larger_and_slower_within_the_floors():
 
 
 def test_where_nothing_is_in_service_only_the_floors_hold_and_the_table_says_so():
-    last = gate.judge(model(), None, absent="nothing is in service yet")[-1]
+    last = gate.evaluate(model(), None, absent="nothing is in service yet")[-1]
     assert (last.passed, last.why) == (None, "nothing is in service yet")
 
 
@@ -288,8 +288,10 @@ def test_a_report_that_is_none_cannot_be_judged(tmp_path, wrong):
         report.update(figures(**wrong))
 
     folder = make_bundle(tmp_path / "new", NEW, report=write)
-    with pytest.raises(ModelUnavailable, match=rf"report\.json of model {NEW} cannot be judged"):
-        gate.evidence(bundle.in_folder(folder))
+    with pytest.raises(
+        ModelUnavailable, match=rf"report\.json of model {NEW} is not a valid report"
+    ):
+        gate.read_evaluated(bundle.in_folder(folder))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])
@@ -298,20 +300,20 @@ def test_a_figure_that_is_no_number_cannot_be_judged(tmp_path, number):
         report["test"]["negative_log_likelihood"] = float(number)
 
     folder = make_bundle(tmp_path / "new", NEW, report=write)
-    with pytest.raises(ModelUnavailable, match="cannot be judged"):
-        gate.evidence(bundle.in_folder(folder))
+    with pytest.raises(ModelUnavailable, match="is not a valid report"):
+        gate.read_evaluated(bundle.in_folder(folder))
 
 
 def test_a_report_that_is_not_the_described_one_is_no_evidence(tmp_path):
     folder = make_bundle(tmp_path / "new", NEW)
     tampered(folder / "report.json")
     with pytest.raises(ModelUnavailable, match="digest"):
-        gate.evidence(bundle.in_folder(folder))
+        gate.read_evaluated(bundle.in_folder(folder))
 
 
 def test_the_shipped_model_passes_the_floors():
-    evidence = gate.evidence(bundle.in_folder(bundle.SHIPPED))
-    assert gate.failures(gate.judge(evidence, None)) == ()
+    evidence = gate.read_evaluated(bundle.in_folder(bundle.SHIPPED))
+    assert gate.failures(gate.evaluate(evidence, None)) == ()
 
 
 @pytest.fixture
@@ -393,7 +395,7 @@ def test_a_broken_pointer_does_not_stand_in_the_way(models, tmp_path):
     (tmp_path / "store/models/current.json").write_text("{}")
     promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
     assert registry.current(models)[0].version == NEW
-    assert "no valid pointer" in promotion.criteria[-1].why
+    assert "not a valid pointer" in promotion.criteria[-1].why
 
 
 def test_a_store_that_is_lost_while_judging_is_no_reason_to_skip_the_comparison(
@@ -420,13 +422,13 @@ def test_a_model_that_came_into_service_while_another_was_judged_is_not_overrule
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
     version = uploaded(models, tmp_path / "new", NEW)
     rival = uploaded(models, tmp_path / "rival", "20261103T000000Z-0206d068")
-    real = gate.judge
+    real = gate.evaluate
 
-    def judged_slowly(*args, **kwargs):
-        registry.promote(rival, models, seen=registry.look(models))
+    def evaluated_slowly(*args, **kwargs):
+        registry.promote(rival, models, expected=registry.pointer_state(models))
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(gate, "judge", judged_slowly)
+    monkeypatch.setattr(gate, "evaluate", evaluated_slowly)
     with pytest.raises(Conflict):
         gate.promote(version, models)
     assert registry.current(models)[0].version == rival
@@ -502,7 +504,7 @@ def test_a_candidate_without_figures_for_its_segmentation_network_is_not_judged(
     version = uploaded(models, tmp_path / "new", NEW, without)
     with pytest.raises(ModelUnavailable, match="no figures for its segmentation network"):
         gate.promote(version, models)
-    assert registry.look(models).etag is None
+    assert registry.pointer_state(models).etag is None
 
 
 def test_the_shipped_model_takes_the_place_of_that_of_version_0_1_0(models, tmp_path):

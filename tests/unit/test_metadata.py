@@ -205,7 +205,7 @@ class TestBrokenPixels:
         data = bytearray(encode(GREY, "JPEG2000"))
         at = data.index(b"ihdr") + 4
         data[at : at + 8] = struct.pack(">II", 30, 30)
-        with pytest.raises(UnreadableImage, match="another size"):
+        with pytest.raises(UnreadableImage, match="not the size of its image"):
             decode(bytes(data))
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from digits import image, orientation
-from digits.reading import Opinions
+from digits.reading import Predictions
 from training_job import synthetic_photos
 
 NUMBERS = 30
@@ -66,14 +66,14 @@ def test_a_picture_of_one_digit_is_not_asked(classifier):
 def likely(upright: float, other: float):
     """A classifier for which a frame is a digit with `upright` if its first row is lit."""
 
-    def judge(frames: np.ndarray) -> Opinions:
+    def classify_frames(frames: np.ndarray) -> Predictions:
         assert len(frames) <= 4 * orientation.MOST
         lit = frames[:, 0].min(axis=1) > 0.5
         yes = np.ones(len(frames), np.bool_)
         digit = np.where(lit, upright, other)
-        return Opinions(np.eye(10)[[7] * len(frames)], digit, yes, yes)
+        return Predictions(np.eye(10)[[7] * len(frames)], digit, yes, yes)
 
-    return judge
+    return classify_frames
 
 
 def lit(count: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from digits import layout, reading
 from digits.image import Picture
 from digits.layout import Piece
 from digits.preprocess import Mark
-from digits.reading import Found, Opinions
+from digits.reading import Found, Predictions
 from training_job import glyphs, strokes, synthetic_photos
 
 PAPER = 235
@@ -118,14 +118,14 @@ def test_a_page_without_a_digit_says_why(classifier):
 
 @pytest.mark.parametrize(("digit", "is_digit"), [(0.02, False), (0.1, True)])
 def test_what_is_likelier_a_digit_than_none_is_shown_for_review(classifier, digit, is_digit):
-    def judge(frames: np.ndarray) -> Opinions:
+    def classify_frames(frames: np.ndarray) -> Predictions:
         no = np.zeros(len(frames), np.bool_)
-        return Opinions(np.eye(10)[[7] * len(frames)], np.full(len(frames), digit), no, no)
+        return Predictions(np.eye(10)[[7] * len(frames)], np.full(len(frames), digit), no, no)
 
     for many in (1, 2):
         page = page_of([drawn(7)] * many, gap=250)
         picture = Picture(page, page.shape[1], page.shape[0], "PNG")
-        lines = reading.read(picture, judge, classifier.segmenter)
+        lines = reading.read(picture, classify_frames, classifier.segmenter)
         said = [(one.is_digit, one.accepted) for line in lines for one in line]
         assert said == [(is_digit, False)] * many
 

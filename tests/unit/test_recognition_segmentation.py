@@ -12,7 +12,7 @@ from PIL import Image
 
 from digits.errors import ModelUnavailable
 from digits.image import Picture, decode
-from digits.reading import Opinions
+from digits.reading import Predictions
 from digits.recognition import glyphs, pyramid, segmentation
 from digits.recognition.glyphs import JOINED_SIDE, MOST_GLYPHS, Glyph, Level, join_strokes
 from digits.recognition.network import Segmenter
@@ -513,13 +513,13 @@ class TestAlone:
     def test_it_is_read_if_one_digit_is_asked_and_this_needs_no_review(
         self, single, accepted, one_look
     ):
-        def judge(frames: np.ndarray) -> Opinions:
+        def classify_frames(frames: np.ndarray) -> Predictions:
             yes = np.ones(len(frames), np.bool_)
             probabilities = np.eye(10)[np.zeros(len(frames), np.intp)]
-            return Opinions(probabilities, np.full(len(frames), 0.99), yes, yes & accepted)
+            return Predictions(probabilities, np.full(len(frames), 0.99), yes, yes & accepted)
 
         network = StandIn()
-        recogniser = Recogniser(judge, network, trained.config())
+        recogniser = Recogniser(classify_frames, network, trained.config())
         picture = picture_of(self.ring(*self.LARGE, page(1792).grey))
         (((mark,),),) = (recogniser.read(picture, single=single),)
         assert (mark.is_digit, mark.accepted) == (True, accepted)

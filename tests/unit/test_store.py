@@ -86,7 +86,7 @@ def test_an_upload_promotes_nothing(models, old, new):
     registry.publish(old, models)
     registry.upload(new, models)
     assert version_in_service(models) == OLD
-    registry.promote(NEW, models, seen=registry.look(models))
+    registry.promote(NEW, models, expected=registry.pointer_state(models))
     assert version_in_service(models) == NEW
 
 
@@ -110,7 +110,7 @@ def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(
         written = last if after else last - 1
         assert version_in_service(models) == (NEW if written == files + 2 else OLD)
         problems = {item.version: item.problem for item in registry.versions(models)}
-        half = None if written == 0 or written > files else "half-published: no manifest.json"
+        half = None if written == 0 or written > files else "incomplete: no manifest.json"
         assert problems.get(NEW) == half
         assert registry.publish(new, models).version == NEW
         assert version_in_service(models) == NEW
@@ -196,31 +196,31 @@ def test_a_version_that_is_not_whole_in_the_store_is_not_promoted(models, home, 
     path = home / f"models/{NEW}/images/errors.png"
     tampered(path) if damage == "tampered" else path.unlink()
     with pytest.raises(ModelUnavailable, match=r"images/errors\.png"):
-        registry.promote(NEW, models, seen=registry.look(models))
+        registry.promote(NEW, models, expected=registry.pointer_state(models))
     assert version_in_service(models) == OLD
 
 
 def test_a_version_under_anothers_name_is_neither_promoted_nor_fetched(models, home, old):
     registry.publish(old, models)
     shutil.copytree(home / f"models/{OLD}", home / f"models/{NEW}")
-    with pytest.raises(ModelUnavailable, match=f"says that it is {OLD}"):
-        registry.promote(NEW, models, seen=registry.look(models))
+    with pytest.raises(ModelUnavailable, match=f"is of version {OLD}"):
+        registry.promote(NEW, models, expected=registry.pointer_state(models))
     pointer = registry.current(models)[0].model_copy(update={"version": NEW})
-    with pytest.raises(ModelUnavailable, match=f"says that it is {OLD}"):
+    with pytest.raises(ModelUnavailable, match=f"is of version {OLD}"):
         registry.fetch(models, pointer)
 
 
 def test_a_pointer_to_another_manifest_is_not_fetched(models, old):
     pointer = registry.publish(old, models).model_copy(update={"manifest_sha256": "0" * 64})
-    with pytest.raises(ModelUnavailable, match="promoted"):
+    with pytest.raises(ModelUnavailable, match="digest in the pointer"):
         registry.fetch(models, pointer)
 
 
 @pytest.mark.parametrize("version", ["../../elsewhere", "", "latest", OLD + "/.."])
 def test_what_is_no_version_reaches_no_file(models, old, version):
     registry.publish(old, models)
-    with pytest.raises(NotInStore, match="is no version"):
-        registry.promote(version, models, seen=registry.look(models))
+    with pytest.raises(NotInStore, match="is not a version"):
+        registry.promote(version, models, expected=registry.pointer_state(models))
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/etc/passwd", "images/../../x", ".hidden", "a//b"])
@@ -344,16 +344,16 @@ def test_a_pointer_that_is_none_is_refused_by_readers_and_mended_by_promotion(mo
     (home / "models/current.json").write_text('{"version": "latest"}')
     with pytest.raises(ModelUnavailable, match="not a valid pointer"):
         registry.current(models)
-    registry.promote(OLD, models, seen=registry.look(models))
+    registry.promote(OLD, models, expected=registry.pointer_state(models))
     assert version_in_service(models) == OLD
 
 
 def _promote_at_once(home, version, barrier, outcomes):
     models = FolderStore(home)
-    seen = registry.look(models)
+    seen = registry.pointer_state(models)
     barrier.wait(30)
     try:
-        registry.promote(version, models, seen=seen)
+        registry.promote(version, models, expected=seen)
         outcomes.put((version, "won"))
     except Conflict:
         outcomes.put((version, "told"))
@@ -460,7 +460,7 @@ def test_no_space_for_the_pointer_leaves_the_old_one(models, home, old, new, mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreUnreachable, match="No space left on device"):
-        registry.promote(NEW, models, seen=registry.look(models))
+        registry.promote(NEW, models, expected=registry.pointer_state(models))
     monkeypatch.undo()
     assert version_in_service(models) == OLD
     assert not (home / "models/.draft").exists()
@@ -469,7 +469,7 @@ def test_no_space_for_the_pointer_leaves_the_old_one(models, home, old, new, mon
 def test_a_folder_that_cannot_be_used_is_said_to_be_so(tmp_path, old):
     (tmp_path / "file").write_text("no folder")
     models = FolderStore(tmp_path / "file")
-    for use in (lambda: registry.publish(old, models), lambda: registry.look(models)):
+    for use in (lambda: registry.publish(old, models), lambda: registry.pointer_state(models)):
         with pytest.raises(StoreUnreachable, match="Not a directory"):
             use()
 
@@ -496,19 +496,21 @@ def test_versions_are_listed_with_what_is_wrong_with_them(models, home, tmp_path
     assert list(listed) == [OLD, NEW, "20261109T000000Z-0206d068", "notes"]
     assert listed[OLD] is None
     assert listed[NEW] == "incomplete: no images/errors.png"
-    assert listed["20261109T000000Z-0206d068"] == "half-published: no manifest.json"
-    assert "is no version" in listed["notes"]
+    assert listed["20261109T000000Z-0206d068"] == "incomplete: no manifest.json"
+    assert "is not a version" in listed["notes"]
 
 
 @pytest.mark.parametrize("address", ["s3://", "https://example.org/models", "S3://bucket"])
 def test_what_is_no_store_is_said_to_be_none(address):
-    with pytest.raises(StoreUnreachable, match="is no store"):
+    with pytest.raises(StoreUnreachable, match="is not the address of a store"):
         object_store.open_store(address)
 
 
 def test_why_the_gate_was_overridden_is_kept_in_the_pointer(models, home, old):
     registry.upload(old, models)
-    registry.promote(OLD, models, seen=registry.look(models), forced="the test set was wrong")
+    registry.promote(
+        OLD, models, expected=registry.pointer_state(models), forced="the test set was wrong"
+    )
     assert Pointer.model_validate_json(
         (home / "models/current.json").read_text()
     ).forced == "the test set was wrong"  # fmt: skip

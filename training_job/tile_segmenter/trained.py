@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from digits.reading import Judge
+from digits.reading import ClassifyFrames
 from digits.recognition.config import PageConfig
 from digits.recognition.network import Segmenter
 from digits.recognition.pipeline import Recogniser
@@ -24,7 +24,9 @@ def config() -> PageConfig:
     return PageConfig.model_validate_json(CONFIG.read_bytes())
 
 
-def recogniser(judge: Judge) -> Recogniser:
+def recogniser(classify_frames: ClassifyFrames) -> Recogniser:
     """Return a page reader with this network and a classifier."""
     thresholds = config()
-    return Recogniser(judge, Segmenter(NETWORK.read_bytes(), thresholds.segmentation), thresholds)
+    return Recogniser(
+        classify_frames, Segmenter(NETWORK.read_bytes(), thresholds.segmentation), thresholds
+    )
