@@ -84,7 +84,7 @@ def _on_scene(segmenter: Segmenter, seed: int) -> list[tuple[Frames, int]]:
     picture = Picture(scene.grey, width, height, "PNG")
     areas = _areas(scene)
     found = []
-    segmented = preprocess.found(picture, segmenter)
+    segmented = preprocess.segmented_pages(picture, segmenter)
     for page in (next(next(preprocess.pages(picture))), *segmented):
         for piece in _pieces(page):
             truth = _truth(piece, scene, areas)
@@ -101,9 +101,9 @@ def _on_blank(segmenter: Segmenter, seed: int, number: int) -> list[tuple[Frames
 
 
 def _marks(picture: Picture, segmenter: Segmenter) -> Iterator[Mark]:
-    """Everything that any way of telling ink from paper takes for a mark."""
+    """Yield the marks of every binarisation and segmentation of a picture."""
     pages = [page for ways in preprocess.pages(picture) for page in ways]
-    for page in (*pages, *preprocess.found(picture, segmenter)):
+    for page in (*pages, *preprocess.segmented_pages(picture, segmenter)):
         for piece in _pieces(page):
             yield page.mark(piece)
 
@@ -113,7 +113,7 @@ def _slim(width: int, height: int) -> bool:
 
 
 def _pieces(page: Page) -> Sequence[Piece]:
-    pieces = page.things or page.pieces
+    pieces = page.instances or page.pieces
     return [piece for piece in pieces[:_MOST] if max(piece.height, piece.width) >= _SMALLEST]
 
 

@@ -138,7 +138,7 @@ def _segmented(segmenter: Segmenter, scene: Scene) -> tuple[Mask, Sequence[Mask]
     if not ways:
         return np.zeros(scene.grey.shape, np.bool_), []
     instances = []
-    for piece in ways[0].things:
+    for piece in ways[0].instances:
         mask = np.zeros(scene.grey.shape, np.bool_)
         mask[piece.top : piece.bottom, piece.left : piece.right] = piece.mask
         instances.append(mask)

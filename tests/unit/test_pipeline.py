@@ -8,20 +8,26 @@ import pytest
 from digits.image import Picture
 from digits.recognition import pipeline
 from digits.recognition.glyphs import Glyph, Level
-from digits.recognition.lattice import Candidate, Reading
-from digits.recognition.pipeline import Box, Mark, Only, evidence, only_digit
+from digits.recognition.lattice import Candidate, PathSegment
+from digits.recognition.pipeline import (
+    Box,
+    RecognisedGlyph,
+    SingleDigit,
+    digit_log_odds,
+    single_digit,
+)
 
 PICTURE = Picture(np.zeros((200, 300), np.uint8), 300, 200, "PNG")
 FRAME = np.zeros((28, 28), np.float32)
 
 
-def mark(digit: int, box: Box, *, accepted: bool = True) -> Mark:
-    return Mark(FRAME, box, np.eye(10)[digit], True, accepted)
+def mark(digit: int, box: Box, *, accepted: bool = True) -> RecognisedGlyph:
+    return RecognisedGlyph(FRAME, box, np.eye(10)[digit], True, accepted)
 
 
-def asked(*marks: Mark) -> str:
+def asked(*marks: RecognisedGlyph) -> str:
     """The digit, in brackets where it is not accepted, and what is said of the others."""
-    only = only_digit((marks,), PICTURE)
+    only = single_digit((marks,), PICTURE)
     assert only.mark is not None
     digit = str(only.mark.probabilities.argmax())
     said = [digit if only.mark.accepted else f"({digit})"]
@@ -32,7 +38,7 @@ SEVEN, OTHER, SMALL = (50, 40, 60, 100), (150, 50, 60, 90), (150, 50, 30, 45)
 
 
 def test_a_blank_picture_has_none():
-    assert only_digit((), PICTURE) == Only(None, several=False, unread=False)
+    assert single_digit((), PICTURE) == SingleDigit(None, several=False, unread=False)
 
 
 def test_the_largest_is_answered_and_a_second_as_tall_is_said():
@@ -42,7 +48,7 @@ def test_the_largest_is_answered_and_a_second_as_tall_is_said():
 
 def test_digits_of_several_lines_are_several():
     seven = mark(7, (50, 10, 50, 80))
-    only = only_digit(((seven,), (mark(3, (50, 110, 50, 70)),)), PICTURE)
+    only = single_digit(((seven,), (mark(3, (50, 110, 50, 70)),)), PICTURE)
     assert only.mark is seven
     assert (only.several, only.unread) == (True, False)
 
@@ -91,9 +97,11 @@ class TestSpecks:
     PLANE = np.zeros((16, 16), np.uint8)
     LEVEL = Level(PLANE, 1.0, PLANE, PLANE, PLANE, PLANE, np.full((16, 16), -1, np.int16))
 
-    def reading(self, height: int, *, is_digit: bool) -> Reading:
+    def reading(self, height: int, *, is_digit: bool) -> PathSegment:
         glyph = Glyph(self.LEVEL, 0, 0, np.ones((height, 10), np.bool_), (0,), 1.0, 1.0)
-        return Reading(Candidate(glyph, FRAME, np.eye(10)[1], 0.9, True, 20.0), is_digit, (glyph,))
+        return PathSegment(
+            Candidate(glyph, FRAME, np.eye(10)[1], 0.9, True, 20.0), is_digit, (glyph,)
+        )
 
     def test_a_line_of_small_marks_is_left_out_beside_digits(self):
         digits = [self.reading(100, is_digit=True), self.reading(20, is_digit=False)]
@@ -106,7 +114,9 @@ class TestSpecks:
 
 
 def test_evidence_is_in_finite_log_odds():
-    given = evidence(np.array([0.5, 0.0, 1.0]), np.array([0.9, 0.5, 0.5]), np.array([0.5] * 3))
+    given = digit_log_odds(
+        np.array([0.5, 0.0, 1.0]), np.array([0.9, 0.5, 0.5]), np.array([0.5] * 3)
+    )
     assert given.shape == (3, 3)
     assert np.isfinite(given).all()
     assert given[0] == pytest.approx([0, np.log(9), 0])

@@ -14,12 +14,12 @@ from digits.errors import ModelUnavailable
 from digits.image import Picture, decode
 from digits.reading import Predictions
 from digits.recognition import glyphs, pyramid, segmentation
-from digits.recognition.glyphs import JOINED_SIDE, MOST_GLYPHS, Glyph, Level, join_strokes
+from digits.recognition.glyphs import MAX_GLYPHS, MAX_STROKE_SIDE, Glyph, Level, join_strokes
 from digits.recognition.network import Segmenter
 from digits.recognition.outputs import BACKGROUND, CELL, DIGIT, HALF, KINDS, PAPER
 from digits.recognition.pipeline import Recogniser
-from digits.recognition.pyramid import ENLARGED, FIRST_SIDE, LAST_SIDE, look, sides
-from digits.recognition.segmentation import ALONE_SIDE, MOST_PIXELS, segment, standing_alone
+from digits.recognition.pyramid import FIRST_SIDE, LAST_SIDE, MAX_ENLARGEMENT, run_level, sides
+from digits.recognition.segmentation import ALONE_SIDE, MAX_PIXELS, segment, standing_alone
 from digits.registry import bundle
 from training_job.tile_segmenter import kept
 
@@ -121,9 +121,9 @@ def near(found, expected, by):
 def test_tiles_put_together_are_the_whole(monkeypatch):
     places = [(20, 30, 40), (500, 480, 60), (700, 90, 32), (498, 800, 28), (30, 506, 30)]
     grey = page(896, *places).grey
-    tiled = look(grey, grey.shape, 896, None, StandIn())
+    tiled = run_level(grey, grey.shape, 896, None, StandIn())
     monkeypatch.setattr(pyramid, "TILE", 1024)
-    whole = look(grey, grey.shape, 896, None, StandIn())
+    whole = run_level(grey, grey.shape, 896, None, StandIn())
     for name in ("handwriting", "digit", "printed", "background"):
         np.testing.assert_array_equal(getattr(tiled[0], name), getattr(whole[0], name))
     for plane, other in zip(tiled[1:], whole[1:], strict=True):
@@ -173,8 +173,8 @@ def test_boxes_are_right_where_the_sides_are_no_multiples_of_the_stride():
 @pytest.mark.parametrize("shape", [(8, 8), (28, 28), (1, 900), (700, 3)])
 def test_a_picture_is_not_enlarged_beyond_its_own_resolution(shape):
     for side in sides(max(shape)):
-        level, *_ = look(np.zeros(shape, np.uint8), shape, side, None, StandIn())
-        most = max(ENLARGED, FIRST_SIDE / max(shape))
+        level, *_ = run_level(np.zeros(shape, np.uint8), shape, side, None, StandIn())
+        most = max(MAX_ENLARGEMENT, FIRST_SIDE / max(shape))
         assert level.scale <= most
         limit = np.array(shape) * most + 16  # padding to the network's stride
         assert (np.array(level.grey.shape) <= limit).all()
@@ -206,10 +206,10 @@ def test_noise_costs_no_more_than_the_limits():
     network = Noise()
     started = time.process_time()
     found = segment(picture_of(np.zeros((4000, 4000), np.uint8)), network)
-    assert MOST_PIXELS / 4 < network.shown <= MOST_PIXELS
-    assert MOST_GLYPHS / 2 < len(found) <= MOST_GLYPHS * len(list(sides(4000)))
+    assert MAX_PIXELS / 4 < network.shown <= MAX_PIXELS
+    assert MAX_GLYPHS / 2 < len(found) <= MAX_GLYPHS * len(list(sides(4000)))
     levels = {glyph.level.scale: glyph.level for glyph in found}
-    assert max(level.owner.max() for level in levels.values()) < MOST_GLYPHS
+    assert max(level.owner.max() for level in levels.values()) < MAX_GLYPHS
     assert time.process_time() - started < 10
 
 
@@ -228,7 +228,7 @@ def test_each_vote_goes_to_the_nearest_centre():
 
 
 def test_small_glyphs_are_kept_where_the_next_level_costs_too_much(monkeypatch):
-    monkeypatch.setattr(segmentation, "MOST_PIXELS", COARSE + 448**2)
+    monkeypatch.setattr(segmentation, "MAX_PIXELS", COARSE + 448**2)
     found = segment(page(1792, (200, 200, 40), (1500, 1600, 40)), StandIn())
     near(boxes(found), [box(200, 200, 40), box(1500, 1600, 40)], by=4)
     assert {glyph.level.grey.shape for glyph in found} == {(448, 448)}
@@ -414,7 +414,7 @@ class TestStrokesThatLookLikePrint:
         assert (level.printed > 0).sum() == 50 * 6
 
     def test_what_is_larger_than_a_glyph_stays_as_it_is(self):
-        level = self.joined(100, JOINED_SIDE - 99)
+        level = self.joined(100, MAX_STROKE_SIDE - 99)
         assert (level.printed > 0).any()
 
 
@@ -475,7 +475,7 @@ class TestAlone:
     def test_it_is_not_beside_a_speck_that_the_coarse_level_does_not_show(self):
         grey = self.ring(*self.LARGE, page(1792, self.SPECK).grey)
         assert len(segment(picture_of(self.ring(*self.LARGE, page(1792).grey)), StandIn())) == 1
-        level, *_ = look(grey, grey.shape, ALONE_SIDE, None, StandIn())
+        level, *_ = run_level(grey, grey.shape, ALONE_SIDE, None, StandIn())
         assert level.handwriting[80:].max() == 0
         assert self.alone(grey) is None
 
