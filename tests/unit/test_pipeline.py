@@ -1,4 +1,4 @@
-"""What is answered of the marks of a picture where one digit is asked, and what is left out."""
+"""Selecting the digit of a picture that should have one, and leaving out specks."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def asked(*marks: RecognisedGlyph) -> str:
 SEVEN, OTHER, SMALL = (50, 40, 60, 100), (150, 50, 60, 90), (150, 50, 30, 45)
 
 
-def test_a_blank_picture_has_none():
+def test_a_blank_picture_has_no_single_digit():
     assert single_digit((), PICTURE) == SingleDigit(None, several=False, unread=False)
 
 
-def test_the_largest_is_answered_and_a_second_as_tall_is_said():
+def test_the_largest_digit_is_selected_and_a_second_one_is_reported():
     assert asked(mark(7, SEVEN), mark(3, OTHER)) == "7 several"
     assert asked(mark(3, OTHER), mark(7, SEVEN)) == "7 several"
 
@@ -53,23 +53,23 @@ def test_digits_of_several_lines_are_several():
     assert (only.several, only.unread) == (True, False)
 
 
-def test_a_smaller_one_is_left_aside():
+def test_a_smaller_digit_is_ignored():
     assert asked(mark(7, SEVEN), mark(3, SMALL)) == "7"
 
 
-def test_something_as_tall_beside_it_that_is_not_accepted_is_unread():
+def test_a_tall_glyph_that_is_not_accepted_is_reported_as_unread():
     assert asked(mark(7, SEVEN), mark(3, OTHER, accepted=False)) == "7 unread"
     assert asked(mark(7, SEVEN), mark(3, SMALL, accepted=False)) == "7"
     third = mark(1, (230, 50, 20, 90), accepted=False)
     assert asked(mark(7, SEVEN), mark(3, OTHER), third) == "7 several unread"
 
 
-def test_one_that_is_accepted_goes_before_a_larger_one_that_is_not():
+def test_an_accepted_digit_is_preferred_to_a_larger_glyph_that_is_not():
     larger = mark(3, (130, 20, 120, 160), accepted=False)
     assert asked(mark(7, SEVEN), larger) == "7 unread"
 
 
-def test_where_none_is_accepted_the_largest_is_and_nothing_else_is_said():
+def test_without_an_accepted_digit_the_largest_glyph_is_selected():
     marks = mark(7, SEVEN, accepted=False), mark(3, OTHER, accepted=False)
     assert asked(*marks) == "(7)"
 
@@ -83,13 +83,13 @@ def test_where_none_is_accepted_the_largest_is_and_nothing_else_is_said():
         pytest.param((150, 90, 60, 108), id="bottom"),
     ],
 )
-def test_scraps_that_the_border_cuts_are_left_aside(box):
+def test_glyphs_cut_by_the_border_are_ignored(box):
     scrap = mark(3, box, accepted=False)
     assert asked(mark(7, SEVEN), scrap) == "7"
     assert asked(scrap) == "(3)"
 
 
-def test_a_digit_at_the_border_is_no_scrap():
+def test_an_accepted_digit_at_the_border_is_kept():
     assert asked(mark(7, SEVEN), mark(3, (250, 40, 50, 100))) == "7 several"
 
 
@@ -103,17 +103,17 @@ class TestSpecks:
             Candidate(glyph, FRAME, np.eye(10)[1], 0.9, True, 20.0), is_digit, (glyph,)
         )
 
-    def test_a_line_of_small_marks_is_left_out_beside_digits(self):
+    def test_a_line_of_small_glyphs_is_left_out_beside_digits(self):
         digits = [self.reading(100, is_digit=True), self.reading(20, is_digit=False)]
         small, large = ([self.reading(height, is_digit=False)] for height in (20, 60))
         assert pipeline._without_specks([small, digits, large, []], 0.35) == [digits, large]
 
-    def test_without_a_digit_none_is(self):
+    def test_without_a_digit_no_line_is_left_out(self):
         small = [self.reading(20, is_digit=False)]
         assert pipeline._without_specks([small, []], 0.35) == [small]
 
 
-def test_evidence_is_in_finite_log_odds():
+def test_log_odds_are_finite():
     given = digit_log_odds(
         np.array([0.5, 0.0, 1.0]), np.array([0.9, 0.5, 0.5]), np.array([0.5] * 3)
     )
