@@ -44,7 +44,7 @@ from benchmarks.side_by_side import console
 from digits import Classifier, image
 from digits.errors import DigitsError
 from digits.quiet import nothing_on_stderr
-from digits.recognition.pipeline import Recogniser, only_digit
+from digits.recognition.pipeline import Recogniser, single_digit
 from digits.registry import bundle
 from training_job.tile_segmenter import trained
 
@@ -188,7 +188,7 @@ def _read_in_development(pages: Recogniser, sample: PageSample) -> ReaderOutput:
         lines = pages.read(picture, single=sample.mode == "single")
         doubt = False
         if sample.mode == "single":
-            only = only_digit(lines, picture)
+            only = single_digit(lines, picture)
             lines, doubt = ((only.mark,),) if only.mark else (), only.several or only.unread
     except DigitsError:  # a picture that cannot be read is read as nothing
         lines, doubt = (), False

@@ -23,7 +23,7 @@ from digits.finder import Segmenter
 from digits.image import Picture
 from digits.inputs import Input
 from digits.quiet import nothing_on_stderr
-from digits.reading import Found, Lines, Predictions
+from digits.reading import ClassifiedMark, Lines, Predictions
 from digits.registry.bundle import Bundle, Decision
 from digits.results import Digit, Explain, ImageInfo, Mode, Reason, Result
 
@@ -270,7 +270,9 @@ class Classifier:
         marks = [found.mark.frame for line in lines for found in line]
         return len(marks) > 1 and orientation.is_turned(np.stack(marks), self.classify_frames)
 
-    def _answer(self, found: Found, *, whole: Reason | None, explain: Explain | None) -> Digit:
+    def _answer(
+        self, found: ClassifiedMark, *, whole: Reason | None, explain: Explain | None
+    ) -> Digit:
         digit = int(found.probabilities.argmax())
         reason = whole
         if whole != "several_digits" and not found.accepted:

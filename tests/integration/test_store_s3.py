@@ -90,7 +90,7 @@ def test_promote_and_roll_back_move_the_pointer(models, old, new):
     assert version_in_service(models) == OLD
 
 
-def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(models, s3, old, new):
+def test_an_interruption_at_any_write_keeps_the_old_model_and_can_be_repeated(models, s3, old, new):
     registry.publish(old, models)
     files = len(bundle.load(new).manifest.files)
     for last in range(1, files + 2):
@@ -104,7 +104,7 @@ def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(model
             s3.delete_object(Bucket=MODELS, Key=key)
 
 
-def test_publishing_again_mends_a_damaged_file(models, s3, old):
+def test_publishing_again_replaces_a_damaged_file(models, s3, old):
     registry.publish(old, models)
     s3.put_object(Bucket=MODELS, Key=f"models/{OLD}/mnist_cnn.tflite", Body=b"something else")
     with pytest.raises(ModelUnavailable, match="digest"):
@@ -176,7 +176,7 @@ def test_an_unchanged_pointer_is_not_sent_again(models, old, new):
     assert registry.current(models, unless=etag)[0].version == NEW
 
 
-def test_versions_are_listed_with_what_is_wrong_with_them(models, s3, old, new):
+def test_versions_are_listed_with_their_problems(models, s3, old, new):
     registry.publish(old, models)
     registry.upload(new, models)
     s3.delete_object(Bucket=MODELS, Key=f"models/{NEW}/images/errors.png")

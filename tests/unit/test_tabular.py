@@ -1,4 +1,4 @@
-"""Tables are safe and right in a spreadsheet, and are what their ending says."""
+"""Tables are safe and exact in a spreadsheet, in the format of their extension."""
 
 import csv
 import io
@@ -69,7 +69,7 @@ def test_a_formula_is_shown_and_never_evaluated(ending, cell):
 
 
 @pytest.mark.parametrize("cell", PLAIN)
-def test_a_number_and_plain_text_stay_as_they_are(cell):
+def test_numbers_and_plain_text_are_not_escaped(cell):
     assert escaped(cell) == cell
     assert restored(cell) == cell
 
@@ -112,7 +112,7 @@ def test_nothing_is_a_formula_or_a_link_in_xlsx(cell):
     assert set(types_of(book)) == {"A1", "B1", "C1", "D1", "A2", "B2"}
 
 
-def test_an_xlsx_sheet_that_is_full_says_so(monkeypatch):
+def test_a_full_xlsx_sheet_raises(monkeypatch):
     monkeypatch.setattr(tabular, "_XLSX_ROWS", 3)
     with pytest.raises(BadRequest, match="at most 2 rows"):
         written("xlsx", [("a", "1", None, None)] * 3)
@@ -126,7 +126,7 @@ def test_parquet_keeps_the_types():
 
 
 @pytest.mark.parametrize(("ending", "package"), [("xlsx", "xlsxwriter"), ("parquet", "pyarrow")])
-def test_without_its_library_a_file_gets_a_sentence(monkeypatch, ending, package):
+def test_a_format_without_its_library_raises_with_a_sentence(monkeypatch, ending, package):
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(BadRequest, match=f"pip install {package}"):
         written(ending, [])
