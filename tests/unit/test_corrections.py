@@ -1,4 +1,4 @@
-"""A correction can have the text that results can have, and no other."""
+"""Corrections accept exactly the characters that a result can contain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCE = Source(bucket="b", key="k", etag="e", size=1)
 
 
 @given(TEXTS)
-def test_text_that_results_can_have_is_a_valid_correction_everywhere(text):
+def test_every_text_that_a_result_can_have_is_a_valid_correction(text):
     assert corrections.valid(text) == text
     assert Correction(source=SOURCE, truth=text).truth == text
     sent = FeedbackRequest(truth=text, answer=text, model="v", image="AAAA")
@@ -29,7 +29,7 @@ def test_text_that_results_can_have_is_a_valid_correction_everywhere(text):
 
 
 @given(st.characters(exclude_characters=f"{MARKS}\n\f"), TEXTS, TEXTS)
-def test_other_text_is_invalid_everywhere(other, before, after):
+def test_any_other_character_is_refused(other, before, after):
     text = before + other + after
     with pytest.raises(ValueError, match="is not a valid correction"):
         corrections.valid(text)
@@ -57,6 +57,6 @@ def test_blank_lines_are_dropped_and_blank_pages_are_kept():
 
 
 @pytest.mark.parametrize("text", ["", "12", "?", "-", "7\f", "٣"])
-def test_only_a_single_digit_is_a_training_label(text):
+def test_is_digit_accepts_only_a_single_ascii_digit(text):
     assert corrections.is_digit("7")
     assert not corrections.is_digit(text)
