@@ -74,7 +74,7 @@ def test_an_interrupted_collection_can_be_repeated_in_the_same_folder(tmp_path, 
     broken.write_bytes((GOLDEN / "three.png").read_bytes())
     main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 0)
 
-    assert "2 pictures" in capsys.readouterr().out
+    assert "2 images" in capsys.readouterr().out
     assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 3
 
 
