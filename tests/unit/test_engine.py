@@ -40,7 +40,7 @@ def test_without_apt_get_no_engine_starts(tmp_path, monkeypatch):
 
 def test_two_engines_do_not_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_check_machine", lambda: None)
-    with engine._alone(tmp_path):
+    with engine._locked(tmp_path):
         assert f"another one is running in {tmp_path}" in reason(tmp_path)
 
 
