@@ -379,4 +379,4 @@ def test_the_last_item_reports_that_a_limit_is_reached(monkeypatch):
     monkeypatch.setattr(archive, "MOST_BYTES", 12)
     *read, last = archive.pictures(loose())
     assert len(read) == 2
-    assert "nor what follows" in str(last.problem)
+    assert "From here on nothing is read" in str(last.problem)
