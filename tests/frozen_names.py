@@ -151,8 +151,8 @@ def _api() -> Iterator[str]:
             yield f"api {name} operation {call['operationId']}"
             yield from (f"api {name} {it['in']} {it['name']}" for it in call.get("parameters", []))
             bodies = {"request": call.get("requestBody", {}), **call["responses"]}
-            for body, told in bodies.items():
-                for kind, content in told.get("content", {}).items():
+            for body, described in bodies.items():
+                for kind, content in described.get("content", {}).items():
                     what = "problem" if "problem" in kind else f"{name} {body}"
                     for field in _paths(content["schema"], definitions):
                         yield f"field {what} {field}"

@@ -252,15 +252,15 @@ def test_a_store_without_credentials_is_unreachable():
 
 @pytest.mark.usefixtures("nobody")
 @pytest.mark.parametrize(
-    ("setting", "value", "told"),
+    ("setting", "value", "message"),
     [
         ("AWS_ENDPOINT_URL", "nowhere", "Invalid endpoint: nowhere"),
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.com/", "Unsupported host"),
     ],
 )
-def test_invalid_aws_settings_are_named_in_the_error(monkeypatch, setting, value, told):
+def test_invalid_aws_settings_are_named_in_the_error(monkeypatch, setting, value, message):
     monkeypatch.setenv(setting, value)
-    with pytest.raises(StoreUnreachable, match=f"Cannot use s3://bucket: .*{told}"):
+    with pytest.raises(StoreUnreachable, match=f"Cannot use s3://bucket: .*{message}"):
         object_store.open_store("s3://bucket")
 
 

@@ -321,8 +321,8 @@ def test_of_two_promotions_at_once_none_is_lost(tmp_path):
     pointer = registry.current(models)[0]
     assert pointer.version in won
     if len(won) == 1:
-        (told,) = [words for words, rival in zip(said, rivals, strict=True) if rival.returncode]
-        assert "changed by another writer" in told
+        (message,) = [words for words, rival in zip(said, rivals, strict=True) if rival.returncode]
+        assert "changed meanwhile" in message
     else:
         assert {pointer.version, pointer.previous} == set(versions), "one after the other"
 
