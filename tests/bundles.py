@@ -15,7 +15,7 @@ OLD, NEW = "20261101T000000Z-0206d068", "20261102T000000Z-0206d068"
 def make_bundle(
     folder: Path, version: str, *, temperature: float | None = None, report: Any = None
 ) -> Path:
-    """A whole, valid bundle in `folder`; `report` edits the figures of `report.json` in place."""
+    """Make a complete, valid bundle in `folder`; `report` edits the figures of `report.json`."""
     shutil.copytree(bundle.SHIPPED, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["version"] = version
@@ -39,21 +39,21 @@ def tampered(path: Path) -> None:
 
 
 def version_in_service(models: object_store.Store) -> str:
-    """The version of a model that is truly there to be served."""
+    """Fetch the promoted model and return its version."""
     found = registry.current(models)
     assert found is not None
     return registry.fetch(models, found[0]).manifest.version
 
 
 class Killed(BaseException):
-    """What a SIGKILL looks like from inside: nobody's `except` catches it."""
+    """Simulates a SIGKILL: no `except Exception` catches it."""
 
 
 SCHEMA_1 = Path(__file__).parent / "schema_1"  # the manifest and report that version 0.1.0 shipped
 
 
 def make_schema_1(folder: Path) -> Path:
-    """A whole bundle of schema 1 in `folder`: that of version 0.1.0, without its pictures."""
+    """Make a complete bundle of schema 1 in `folder`: that of version 0.1.0, without its images."""
     folder.mkdir()
     shutil.copy(SCHEMA_1 / "report.json", folder)
     shutil.copy(bundle.SHIPPED / bundle.TFLITE, folder)
@@ -69,7 +69,7 @@ def make_schema_1(folder: Path) -> Path:
 def put_in_service(
     folder: Path, models: object_store.Store, previous: str | None = None
 ) -> registry.Pointer:
-    """Publish the bundle in `folder` and point to it, whatever its schema: as other code did it."""
+    """Publish and promote the bundle in `folder` without a check of its schema."""
     raw = (folder / "manifest.json").read_bytes()
     manifest = bundle.parse_manifest(raw)
     for path in folder.rglob("*"):

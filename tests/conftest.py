@@ -18,10 +18,10 @@ from tests.bundles import NEW, OLD, make_bundle
 
 GOLDEN = Path(__file__).parent / "golden"
 
-# A shell lets what it starts in the background ignore Ctrl-C, and so would all that tests start.
+# A shell's background jobs ignore SIGINT, and processes that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No test may ever reach a real account.
+# No test may reach a real account.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[name]
 os.environ |= {
@@ -33,19 +33,19 @@ os.environ |= {
 
 
 def truths() -> dict[str, int]:
-    """The golden pictures' names and digits."""
+    """Return the digit of each golden picture, by file name."""
     with (GOLDEN / "labels.csv").open(newline="") as stream:
         return {row["file"]: int(row["truth"]) for row in csv.DictReader(stream)}
 
 
 def require(tool: str) -> None:
-    """Give up where a tool is missing."""
+    """Skip the test if a program or file is missing."""
     if not (shutil.which(tool) or Path(tool).exists()):
-        give_up(f"{tool} is not installed")
+        skip_or_fail(f"{tool} is not installed")
 
 
-def give_up(reason: str) -> NoReturn:
-    """Skip, saying why; fail where nothing may be skipped."""
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test with this reason; fail it if ``DIGITS_REQUIRE_ALL`` is set."""
     if os.environ.get("DIGITS_REQUIRE_ALL"):
         pytest.fail(reason)
     pytest.skip(reason=reason)
@@ -68,7 +68,7 @@ def one() -> bytes:
 
 @pytest.fixture
 def decoders() -> Iterator[None]:
-    """What can be decoded is asked anew, before the test and after."""
+    """Clear the cache of available decoders before and after the test."""
     formats._opener.cache_clear()
     yield
     formats._opener.cache_clear()

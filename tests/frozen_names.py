@@ -2,12 +2,12 @@
 
     python -m tests.frozen_names        add what is new to frozen_names.txt; drops nothing
 
-A name of the list that is not found any more was renamed or removed, which breaks whoever uses it:
-scripts, dashboards, clients, and stacks that are deployed. It has to come back. A line is taken out
-by hand alone, in the change that declares the break in CHANGELOG.md.
+A name of the list that is not found any more was renamed or removed, which breaks its users:
+scripts, dashboards, clients and deployed stacks. Restore it. Remove a line only by hand, in the
+change that declares the break in CHANGELOG.md.
 
-Each line is one name after what it is a name of, sorted, so that two branches that add names merge
-without a conflict or by running the command again.
+Each line is a kind and a name. The lines are sorted, so that two branches that add names merge
+without a conflict, or by running the command again.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ RENDERED = "stack rendered"
 
 
 def listed() -> set[str]:
-    """The committed names."""
+    """Return the committed names."""
     return set(LIST.read_text(encoding="utf-8").splitlines())
 
 
 def found() -> set[str]:
-    """The names that there are, but those of the rendered template."""
+    """Collect the current names, without those of the rendered template."""
     return {
         *_templates(),
         *_metrics(),
@@ -65,7 +65,7 @@ def found() -> set[str]:
 
 
 def found_rendered() -> set[str]:
-    """The logical ids that SAM's transform adds, without the digests in some of them."""
+    """Collect the logical ids that SAM's transform adds, without the digests in some of them."""
     own = load(ROOT / "template.yaml")["Resources"]
     digest = re.compile("(?<=Version)[0-9a-f]{10}$|(?<=Deployment)[0-9a-f]{10}$")
     return {f"{RENDERED} {digest.sub('', it)}" for it in render() if it not in own}
@@ -79,7 +79,7 @@ def _templates() -> Iterator[str]:
 
 
 def _metrics() -> Iterator[str]:
-    """What the functions emit; that alarms and dashboard watch no others is a test of its own."""
+    """Yield the metrics that the functions emit; `test_monitoring` compares alarms with them."""
     sources = "".join(path.read_text() for path in (ROOT / "lambda_predict").glob("*.py"))
     emitted = re.findall(r'(?:add_metric|single_metric)\(\s*f?"(\w+)(\{[\w.]+\})?"', sources)
     for name, number in emitted:
@@ -100,7 +100,7 @@ def _environment() -> Iterator[str]:
 
 
 def _keys() -> Iterator[str]:
-    """Where things lie in the buckets: by the code that writes them, and the rights to them."""
+    """Yield the keys in the buckets, from the code that writes them and the roles' rights."""
     yield f"key {label.label_key('<image key>')}"
     yield f"key {label.correction_key('<image key>')}"
     for key in (label.label_key("x" * 1024), label.correction_key("x" * 1024)):
@@ -119,7 +119,7 @@ def _keys() -> Iterator[str]:
 
 
 def _fields() -> Iterator[str]:
-    """The fields of documents that the API does not describe, and the columns of tables."""
+    """Yield the fields of documents outside the API's description, and the columns of tables."""
     documents: dict[str, type[BaseModel]] = {
         "tombstone": label.Tombstone,
         "correction": label.Correction,
@@ -159,7 +159,7 @@ def _api() -> Iterator[str]:
 
 
 def _paths(schema: dict[str, Any], definitions: dict[str, Any], above: str = "") -> Iterator[str]:
-    """The dotted path of each field of a schema: ``digits[].box``, ``files{}.sha256``."""
+    """Yield the dotted path of each field of a schema: ``digits[].box``, ``files{}.sha256``."""
     if "$ref" in schema:
         yield from _paths(definitions[schema["$ref"].rpartition("/")[2]], definitions, above)
     for one in schema.get("anyOf", []):
@@ -213,7 +213,7 @@ def main() -> None:
     LIST.write_text("".join(f"{it}\n" for it in sorted(listed() | names)), encoding="utf-8")
     print(*(f"+ {it}" for it in added), *(f"missing: {it}" for it in missing), sep="\n")  # noqa: T201
     if missing:
-        sys.exit(f"{len(missing)} names of {LIST.name} are not there any more; bring them back.")
+        sys.exit(f"{len(missing)} names of {LIST.name} are missing: restore them.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""API Gateway as far as the HTTP function can tell: its events, its routes, its keys.
+"""A local stand-in for API Gateway: its events, routes and API keys.
 
-Routes, free calls and binary types are `template.yaml`'s own, so a call that is not in the template
-is not found here either.
+Routes, public calls and binary types come from `template.yaml`, so a call that is not in the
+template is answered with 404.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _template() -> dict[str, Any]:
 
 @cache
 def routes() -> dict[str, dict[str, bool]]:
-    """For each path of the template, its methods and whether they need the key."""
+    """Return the methods of each path of the template, and whether they need the key."""
     found: dict[str, dict[str, bool]] = {}
     for it in properties(_template(), "HttpApiFunction")["Events"].values():
         call = it["Properties"]
@@ -43,7 +43,7 @@ def routes() -> dict[str, dict[str, bool]]:
 
 
 def is_binary(content_type: str) -> bool:
-    """Whether the gateway hands such a body over as base64, and not as text.
+    """Return whether the gateway passes such a body as base64, not as text.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-payload-encodings.html
     """
@@ -73,7 +73,7 @@ def _problem(status: int, code: str) -> tuple[int, dict[str, list[str]], bytes]:
 
 @contextmanager
 def serve(handler: Callable[[dict[str, Any], Any], dict[str, Any]], context: Any) -> Iterator[str]:
-    """The address of an API that is `handler`'s; one request at a time, as in one environment."""
+    """Serve `handler` and yield its address; one request at a time, as in one environment."""
     one_at_a_time = threading.Lock()
 
     def answer(
@@ -106,7 +106,7 @@ def serve(handler: Callable[[dict[str, Any], Any], dict[str, Any]], context: Any
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Do not log."""
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -1,9 +1,8 @@
-"""What is packaged, tried in an interpreter that finds our code in the package alone.
+"""Try a package in an interpreter that finds our code only in that package.
 
-Each way to deliver the software takes its packages and model files by one rule: all subpackages,
-and of the model either the whole bundle or what is served of it, by kind of file. `tried` imports
-every module that the source tree has there and reads a picture, so it fails if a rule left
-something out.
+Every package (wheel, image, artifact) contains all subpackages, and either the complete model
+bundle or only its served files. `try_package` imports every module of the source tree from the
+package and classifies a picture, so it fails if a file is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 from infra.local.cloud import ROOT, files_of
 from tests.conftest import GOLDEN
 
-SERVED = (".json", ".tflite")  # of a model bundle: what serving reads, by kind of file
+SERVED = (".json", ".tflite")  # extensions of the bundle's files that serving reads
 # Its one argument is JSON: folder, modules, search path, whether the bundle is whole, picture.
 PROBE = """
 import importlib, json, sys
@@ -44,7 +43,7 @@ print(Classifier(loaded).classify(Path(picture).read_bytes(), mode="multiple").t
 
 
 def modules(*packages: str, but: Iterable[str] = ()) -> list[str]:
-    """Every module of these packages in the source tree, but those of the packages `but`."""
+    """List every module of these packages in the source tree, except of the packages `but`."""
     names = []
     for package in packages:
         for file in files_of(ROOT / package):
@@ -58,7 +57,7 @@ def modules(*packages: str, but: Iterable[str] = ()) -> list[str]:
 
 
 def training_files() -> set[Path]:
-    """What /app holds in the training image, relative to it and to the source tree alike."""
+    """Return the expected files of /app in the training image, relative to /app."""
     sources = [*files_of(ROOT / "digits"), *files_of(ROOT / "training_job"), ROOT / "LICENSE"]
     unread = {path for path in files_of(ROOT / "digits/model") if path.suffix not in SERVED} | {
         ROOT / "training_job/Dockerfile"
@@ -66,7 +65,7 @@ def training_files() -> set[Path]:
     return {path.relative_to(ROOT) for path in sources if path not in unread}
 
 
-def tried(
+def try_package(
     folder: Path,
     names: list[str],
     *options: str,
@@ -75,25 +74,25 @@ def tried(
     python: str | Path = sys.executable,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Import modules from a package, read a picture with its model, and give what was read.
+    """Import modules from a package, and return the text that its model reads in a picture.
 
     Parameters
     ----------
     folder
-        The package, unpacked.
+        The unpacked package.
     names
-        The modules. All must be found below `folder`.
+        The modules; all must be below `folder`.
     options
-        Of the interpreter. It always ignores the environment and its own folder (``-I``).
+        Options of the interpreter, in addition to ``-I``.
     path
-        What is put in front of the search path; `folder` itself by default.
+        Folders to put in front of the search path; by default `folder`.
     whole
-        Whether all files of the model bundle must be there, or only those that are served. Those
-        that are there must match their digests.
+        Whether all files of the model bundle must exist, or only the served ones. Existing files
+        must match their digests.
     python
-        The interpreter, which brings the dependencies.
+        The interpreter, with the dependencies installed.
     env
-        Settings for modules that read some at import.
+        Environment variables of the interpreter, in addition to PATH.
     """
     path = [folder] if path is None else path
     given = [str(folder), names, [str(it) for it in path], whole, str(GOLDEN / "seven.png")]

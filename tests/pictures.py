@@ -1,4 +1,4 @@
-"""Pictures in every format that is read, for the tests of what reads them."""
+"""Test pictures in every supported format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMATS = (
 
 
 def pattern() -> np.ndarray:
-    """Grey (60, 90) with black and white in it, smooth, and different after every turn and flip."""
+    """Draw a smooth grey picture (60, 90) from black to white, without any symmetry."""
     picture = Image.new("L", (90, 60), 255)
     draw = ImageDraw.Draw(picture)
     draw.rectangle((8, 8, 40, 22), fill=0)
@@ -48,7 +48,7 @@ def encode(picture: Image.Image, name: str, **options: Any) -> bytes:
 
 
 def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
-    """Put a chunk before a PNG's first pixels."""
+    """Insert a chunk before the first IDAT chunk of a PNG."""
     at = png.index(b"IDAT") - 4
     chunk = struct.pack(">I", len(content)) + kind + content
     chunk += struct.pack(">I", zlib.crc32(kind + content))
@@ -56,7 +56,7 @@ def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
 
 
 def error_of(grey: np.ndarray, expected: np.ndarray = PATTERN) -> float:
-    """Mean difference, grey levels."""
+    """Return the mean absolute difference in grey levels."""
     assert grey.dtype == np.uint8
     assert grey.shape == expected.shape
     return float(np.abs(grey.astype(float) - expected).mean())
@@ -82,7 +82,7 @@ print(peak())
 
 
 def peak_of(*files: bytes) -> tuple[list[str], float, float]:
-    """What came of decoding in one new process; its most memory before and after, MB."""
+    """Decode files in a new process; return each format or error, and peak MB before and after."""
     require("/proc/self/status")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MEASURE],

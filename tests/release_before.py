@@ -1,11 +1,11 @@
-"""The release before this one, kept so that a stack of it can be deployed and then upgraded.
+"""An archive of the previous release, for the test that deploys it and then upgrades it.
 
-    python -m tests.release_before 0.1.0 98fbea7    # after a release: keep that one instead
+    python -m tests.release_before 0.1.0 98fbea7    # after a release: archive that one instead
 
-writes `release_before.txt`, which names version and commit, and `release_before.tar.xz`: of that
-commit what `sam build` and the command line need. The archive makes the upgrade test independent of
-git's history, which a shallow clone or a source archive lacks; where the commit is there,
-`tests/e2e/test_upgrade.py` compares the two.
+writes `release_before.txt`, with version and commit, and `release_before.tar.xz`, with the files of
+that commit that `sam build` and the command line need. The archive makes the upgrade test
+independent of git's history, which a shallow clone or a source archive lacks; if the commit is
+available, `tests/e2e/test_upgrade.py` compares the two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from infra.local.cloud import ROOT
 
 NAMED = Path(__file__).with_suffix(".txt")
 ARCHIVE = Path(__file__).with_suffix(".tar.xz")
-# What is built, and of the model what is served: the rest weighs more and nothing here reads it.
+# The sources of the build, and of the model only the served files; the others are large.
 PARTS = (
     *("template.yaml", "samconfig.toml", "lambda_predict", "digits"),
     *("infra/slim.py", "requirements/lambda.txt"),
@@ -38,17 +38,17 @@ class Release(NamedTuple):
 
 
 def named() -> Release:
-    """The release that `release_before.txt` names."""
+    """Return the release that `release_before.txt` names."""
     return Release(*NAMED.read_text().split())
 
 
 def packed() -> bytes:
-    """The kept archive as a plain tar; git writes the commit's id into its header."""
+    """Return the archive as uncompressed tar; git wrote the commit's id into its header."""
     return lzma.decompress(ARCHIVE.read_bytes())
 
 
 def from_history(commit: str) -> bytes | None:
-    """The same archive made from git's history; None where the commit is not in it."""
+    """Make the same archive from git's history; None if the commit is not available."""
     found = _git("cat-file", "-e", f"{commit}^{{commit}}")
     if found.returncode:
         return None
@@ -58,7 +58,7 @@ def from_history(commit: str) -> bytes | None:
 
 
 def unpack(folder: Path) -> Path:
-    """Unpack the kept release into a new folder."""
+    """Unpack the archived release into a new folder."""
     with opened(packed()) as archive:
         archive.extractall(folder)
     return folder
@@ -74,7 +74,7 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def keep(version: str, revision: str) -> None:
-    """Keep another release."""
+    """Archive another release."""
     commit = _git("rev-parse", "--verify", f"{revision}^{{commit}}").stdout.decode().strip()
     made = from_history(commit) if commit else None
     if made is None:

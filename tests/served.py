@@ -1,4 +1,4 @@
-"""An API that is being served, and what a client sees of it while its model changes."""
+"""A client that calls a served API without pause while its model changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import urllib.request
 
 from tests.conftest import GOLDEN
 
-REFRESH_SECONDS = 60  # how long a function may serve a model that is no longer promoted
+REFRESH_SECONDS = 60  # a function may serve a replaced model for so long
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -22,7 +22,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 class Hammer:
-    """Posts a picture again and again; knows every status, and each model as it came into view."""
+    """Posts a picture repeatedly; records the statuses, and the sequence of model versions."""
 
     def __init__(self, url: str, key: str) -> None:
         picture = (GOLDEN / "seven.png").read_bytes()
@@ -60,7 +60,7 @@ class Hammer:
 
 
 def health(url: str) -> str:
-    """The version that the API serves."""
+    """Return the version of the model that the API serves."""
     with urllib.request.urlopen(url + "/health", timeout=30) as answer:
         version: str = json.loads(answer.read())["model"]
     return version

@@ -1,4 +1,4 @@
-"""CloudFormation templates as tests look at them."""
+"""Load, render and inspect CloudFormation templates."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from infra.templates import load  # noqa: F401 - what tests look at, they load from here
-from tests.conftest import give_up, require
+from infra.templates import load  # noqa: F401 - imported from here by tests
+from tests.conftest import require, skip_or_fail
 
 ROOT = Path(__file__).parents[1]
 SAM = ROOT / ".venvs/sam/bin/sam"
 
-# SAM's own transform, run where it is installed: it pins boto3 tightly and lives apart.
+# SAM's transform, run in its own environment, because it pins boto3.
 _RENDER = """
 import json, sys
 import boto3
@@ -27,7 +27,7 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 template = yaml_parse(open(sys.argv[1]).read())
-# `sam deploy` has uploaded what is a path here.
+# `sam deploy` replaces local paths by addresses of uploads.
 template.get("Globals", {}).get("Function", {})["CodeUri"] = "s3://bucket/key"
 for it in template["Resources"].values():
     if "DefinitionUri" in it.get("Properties", {}):
@@ -40,7 +40,7 @@ json.dump(rendered["Resources"], sys.stdout)
 """
 
 
-# The local cloud's evaluation of IAM policies, conditions included, where it is installed.
+# The local cloud's evaluator of IAM policies with conditions, run in its own environment.
 _DECIDE = """
 import json, sys
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
@@ -63,13 +63,13 @@ json.dump([decision(*it) for it in given["requests"]], sys.stdout)
 
 
 def render(template: Path = ROOT / "template.yaml", **parameters: str) -> dict[str, Any]:
-    """The resources that CloudFormation is given once SAM's transform has run."""
+    """Run SAM's transform and return the resources that CloudFormation gets."""
     for name in ("sam", "local-cloud"):
         python = ROOT / ".venvs" / name / "bin" / "python"
         if python.exists():
             break
     else:
-        give_up("SAM's transform is not installed; `make setup` brings it")
+        skip_or_fail("SAM's transform is not installed: run `make setup`")
     done = subprocess.run(
         [python, "-c", _RENDER, template, json.dumps(parameters)],
         capture_output=True,
@@ -81,13 +81,13 @@ def render(template: Path = ROOT / "template.yaml", **parameters: str) -> dict[s
     return resources
 
 
-def decide(
+def evaluate_policies(
     policies: list[dict[str, Any]],
     requests: Iterable[tuple[str, str, dict[str, str]]],
     *,
     secure: bool = True,
 ) -> list[str]:
-    """What IAM answers a role with these policies: Allow, Deny or ImplicitDeny, for each request.
+    """Evaluate requests of a role with these policies; return Allow, Deny or ImplicitDeny for each.
 
     A request is an action, a resource's ARN, and the condition keys that the service sets.
     """
@@ -107,7 +107,7 @@ def decide(
 
 
 def resolved(value: Any, arns: Mapping[str, str]) -> Any:
-    """A piece of template with the ARNs of resources in it, as CloudFormation puts them there."""
+    """Replace references to resources in part of a template by their ARNs."""
     if isinstance(value, list):
         return [resolved(item, arns) for item in value]
     if not isinstance(value, dict):
@@ -132,7 +132,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def mentions(value: Any, name: str) -> bool:
-    """Whether `value` refers to the resource or parameter `name`."""
+    """Return whether `value` refers to the resource or parameter `name`."""
     if isinstance(value, dict):
         if value.get("Ref") == name or as_list(value.get("Fn::GetAtt"))[0] == name:
             return True
@@ -151,7 +151,7 @@ def statements(resources: dict[str, Any], role: str) -> list[dict[str, Any]]:
 
 
 def rights(resources: dict[str, Any], role: str) -> set[tuple[str, str]]:
-    """Each (action, resource) that the role is allowed."""
+    """Return each (action, resource) that the role is allowed."""
 
     def text(resource: Any) -> str:
         if isinstance(resource, str):
@@ -171,14 +171,16 @@ def rights(resources: dict[str, Any], role: str) -> set[tuple[str, str]]:
 
 
 def steps(definition: Path, **values: Any) -> dict[str, Any]:
-    """A state machine's file as CloudFormation fills it in: `values`, else each name as itself."""
+    """Substitute `values` in a state machine's file; a name without value stands for itself."""
     text = re.sub(r"\$\{(\w+)\}", lambda it: str(values.get(it[1], it[1])), definition.read_text())
     filled: dict[str, Any] = json.loads(text)
     return filled
 
 
-def assert_every_blank_is_filled_in(rendered: dict[str, Any], name: str, definition: Path) -> None:
-    """What stands open in the file that is deployed is what the template puts there."""
+def assert_every_placeholder_is_substituted(
+    rendered: dict[str, Any], name: str, definition: Path
+) -> None:
+    """Check that the template substitutes exactly the placeholders of the definition."""
     assert rendered[name]["Type"] == "AWS::StepFunctions::StateMachine"
     machine = properties(rendered, name)
     assert set(machine["DefinitionS3Location"]) == {"Bucket", "Key"}
@@ -186,16 +188,16 @@ def assert_every_blank_is_filled_in(rendered: dict[str, Any], name: str, definit
     assert open_names == set(machine["DefinitionSubstitutions"])
 
 
-def assert_the_linter_takes_the_steps(filled: dict[str, Any], folder: Path) -> None:
-    """It reads no definition in a file of its own: here it is, in a template."""
+def assert_definition_is_valid(filled: dict[str, Any], folder: Path) -> None:
+    """Validate a definition inside a template, because the linter does not read separate files."""
     machine = {"RoleArn": "arn:aws:iam::123456789012:role/it", "Definition": filled}
     resource = {"Type": "AWS::StepFunctions::StateMachine", "Properties": machine}
     template = {"Transform": "AWS::Serverless-2016-10-31", "Resources": {"Machine": resource}}
     (folder / "template.yaml").write_text(yaml.safe_dump(template))
-    assert_sam_finds_nothing_to_complain_of(folder / "template.yaml")
+    assert_sam_validates(folder / "template.yaml")
 
 
-def assert_sam_finds_nothing_to_complain_of(template: Path) -> None:
+def assert_sam_validates(template: Path) -> None:
     require(str(SAM))
     done = subprocess.run(
         [SAM, "validate", "--lint", "--template", template],

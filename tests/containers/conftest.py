@@ -1,4 +1,4 @@
-"""An engine of our own for these tests, or the reason why none can be set up."""
+"""A container engine for these tests; without one they are skipped."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from infra.local.cloud import ROOT
 from infra.local.engine import Engine, NoEngine, running
-from tests.conftest import give_up
+from tests.conftest import skip_or_fail
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="session")
 def say(request):
-    """Prints a line at once: what these tests wait for takes minutes."""
+    """Return a function that prints a line without capture, because these tests take minutes."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def line(text: str) -> None:
@@ -31,14 +31,14 @@ def say(request):
 
 @pytest.fixture(scope="session")
 def engine(say) -> Iterator[Engine]:
-    # An engine must not outlive its tests: end by SIGTERM as by Ctrl-C, which tears fixtures down.
+    # Handle SIGTERM like Ctrl-C, so that fixtures are torn down and the engine stops.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         try:
             made = stack.enter_context(running(say))
             made.debian(say)
         except NoEngine as reason:
-            give_up(str(reason))
+            skip_or_fail(str(reason))
         yield made
     signal.signal(signal.SIGTERM, before)
 
@@ -50,7 +50,7 @@ def base_image(engine, say) -> str:
 
 @pytest.fixture(scope="session")
 def image(engine, base_image, say) -> str:
-    """The training job's."""
+    """Build the image of the training job and return its tag."""
     say("Building the training image (two minutes)")
     return engine.build(
         ROOT / "training_job/Dockerfile",

@@ -1,4 +1,4 @@
-"""Both functions as `sam build` zips them for AWS, run by `sam local` in a likeness of Lambda."""
+"""Both functions as `sam build` packages them for AWS, run by `sam local` in a container."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.served import free_port
 pytestmark = pytest.mark.container
 
 SAM = tool(".venvs/sam", "sam")
-# No models bucket can be reached from here: the functions serve the model that is in the zip.
+# Without a models bucket, the functions serve the bundled model.
 SETTINGS = {"Parameters": {"DIGITS_MODELS": "", "DIGITS_LABELS_BUCKET": "labels"}}
 
 
@@ -35,7 +35,7 @@ def environment(engine) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def options(engine, base_image, environment, tmp_path_factory) -> list[str]:
-    """What each `sam local` is told: the build, where to run it, the functions' settings."""
+    """Build the functions and return the options of `sam local`: template, image and settings."""
     require(str(SAM))
     folder = tmp_path_factory.mktemp("functions")
     sources = Path(__file__).parent / "lambda_runtime"
@@ -55,7 +55,7 @@ def options(engine, base_image, environment, tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def api(options, environment, tmp_path_factory) -> Iterator[str]:
-    """The address of the API, its function in a container that is kept warm."""
+    """Serve the API, with its function in a warm container, and yield its address."""
     port = free_port()
     command = [str(SAM), "local", "start-api", "--port", str(port), "--warm-containers", "LAZY"]
     with Processes(tmp_path_factory.mktemp("logs")) as processes:
@@ -70,11 +70,11 @@ def api(options, environment, tmp_path_factory) -> Iterator[str]:
 
 
 def call(url: str, data: bytes | None = None) -> tuple[int, dict]:
-    """Status and JSON of a GET, or of a POST of a picture.
+    """Return status and JSON of a GET, or of a POST of `data`.
 
-    `sam local` compares a type with the template's `BinaryMediaTypes` letter by letter: unlike the
-    gateway it does not see image/png in ``image/*``, and fails on bytes that are no text. So this
-    sends the type that stands there by name; tests of the handler send the others.
+    Unlike the gateway, `sam local` does not match image/png with ``image/*`` of the template's
+    `BinaryMediaTypes`, and fails on binary bodies of such types. So this sends a type that the
+    list contains literally; tests of the handler send the others.
     """
     request = urllib.request.Request(url, data, {"Content-Type": "application/octet-stream"})
     try:
@@ -84,28 +84,26 @@ def call(url: str, data: bytes | None = None) -> tuple[int, dict]:
     return answer.status, json.loads(answer.read())
 
 
-def test_the_api_function_says_that_it_is_well(api):
+def test_the_api_function_answers_health_with_the_bundled_model(api):
     status, answer = call(f"{api}/health")
     assert status == 200
     assert answer == {"status": "ok", "model": bundle.load().manifest.version}
 
 
-def test_the_api_function_reads_a_picture(api):
+def test_the_api_function_classifies_an_image(api):
     status, answer = call(f"{api}/classify", (GOLDEN / "seven.png").read_bytes())
     assert status == 200
     assert answer["text"] == "7"
 
 
-def test_the_api_function_refuses_what_is_no_picture_in_words(api):
-    status, answer = call(f"{api}/classify", b"no picture")
+def test_the_api_function_answers_other_bytes_with_a_problem(api):
+    status, answer = call(f"{api}/classify", b"not an image")
     assert status == 415
     assert answer["code"] == "unsupported_format"
 
 
-def test_the_labels_function_takes_what_s3_sends_when_it_is_connected(
-    options, environment, tmp_path
-):
-    """Without S3 there is nothing to label, but the function starts, parses and answers."""
+def test_the_labels_function_accepts_the_test_event_of_s3(options, environment, tmp_path):
+    """Nothing is labelled, but the function starts, parses the event and answers."""
     told = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "images"}
     message = {
         "messageId": "1",

@@ -1,4 +1,4 @@
-"""The training job in its container: no network, no root, no way to leave half a bundle."""
+"""The training job in its container: without network and root, and without partial bundles."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.packaged import PROBE, modules, training_files
 pytestmark = pytest.mark.container
 
 USER = 10001
-# TensorFlow's one library is 584 MB of it. What is over this bound is something that nobody meant
-# to ship.
+# TensorFlow's library alone has 584 MB; a larger image contains something unintended, such as
+# development packages or a cache.
 MAX_BYTES = 1_450_000_000
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A folder of the host that the container's user may write to."""
+    """Make a folder of the host that the container's user may write to."""
     folder = tmp_path / "out"
     folder.mkdir()
     folder.chmod(0o777)
@@ -32,13 +32,13 @@ def out(tmp_path: Path) -> Path:
 
 
 def settings(out: Path) -> list[str]:
-    """Options of `docker run`: as shut in as the job can be."""
+    """Return options of `docker run` that isolate the job as far as possible."""
     return ["--network=none", "--read-only", "--tmpfs=/tmp", f"--volume={out}:/out"]
 
 
 @pytest.fixture(scope="module")
 def first_run(engine, image, tmp_path_factory):
-    """One epoch, told by the environment as a task of the cloud is: the process and its folder."""
+    """Train one epoch, configured by environment variables; return the process and its folder."""
     folder = tmp_path_factory.mktemp("out")
     folder.chmod(0o777)
     done = engine.docker(
@@ -47,7 +47,7 @@ def first_run(engine, image, tmp_path_factory):
     return done, folder
 
 
-def test_a_run_without_a_network_writes_a_whole_bundle(first_run):
+def test_a_run_without_a_network_writes_a_complete_bundle(first_run):
     done, folder = first_run
     assert done.returncode == 0, done.stdout + done.stderr
     assert [path.name for path in folder.iterdir()] == ["bundle"]
@@ -57,14 +57,14 @@ def test_a_run_without_a_network_writes_a_whole_bundle(first_run):
     assert manifest.git_commit == COMMIT
 
 
-def test_it_logs_json_lines_and_the_last_one_names_the_version(first_run):
+def test_the_log_is_json_lines_and_the_last_names_the_version(first_run):
     done, folder = first_run
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) >= 4
     assert lines[-1]["version"] == bundle.load(folder / "bundle").manifest.version
 
 
-def test_it_runs_as_nobody_in_particular(first_run):
+def test_the_container_does_not_run_as_root(first_run):
     _, folder = first_run
     owners = {path.stat().st_uid for path in folder.rglob("*")}
     assert owners == {USER}
@@ -77,7 +77,7 @@ def test_it_runs_as_nobody_in_particular(first_run):
         (["--data", "/out/mnist.npz"], "/out/mnist.npz"),
     ],
 )
-def test_wrong_input_is_one_line_that_says_what_to_do(engine, image, out, wrong, told):
+def test_wrong_input_exits_with_2_and_one_error_line(engine, image, out, wrong, told):
     done = engine.docker("run", "--rm", *settings(out), image, "training_job", *wrong)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -86,7 +86,7 @@ def test_wrong_input_is_one_line_that_says_what_to_do(engine, image, out, wrong,
     assert list(out.iterdir()) == []
 
 
-def test_a_folder_that_it_may_not_write_to_is_one_line(engine, image, out):
+def test_a_read_only_output_folder_is_an_error_of_one_line(engine, image, out):
     out.chmod(0o755)
     done = engine.docker("run", "--rm", *settings(out), image)
     assert done.returncode == 2
@@ -96,7 +96,7 @@ def test_a_folder_that_it_may_not_write_to_is_one_line(engine, image, out):
 
 @pytest.fixture
 def training(engine, image, out) -> Iterator[str]:
-    """The name of a container that has begun to train, with a good bundle in its folder already."""
+    """Start a training over an existing bundle; yield its container after the first epoch."""
     (out / "bundle").mkdir()
     (out / "bundle/manifest.json").write_text("{}")
     name = "digits-training-test"
@@ -111,7 +111,7 @@ def training(engine, image, out) -> Iterator[str]:
     engine.docker("rm", "--force", name)
 
 
-def test_docker_stop_ends_it_cleanly(engine, training, out):
+def test_docker_stop_ends_training_without_partial_files(engine, training, out):
     started = time.monotonic()
     engine.docker("stop", "--time=60", training)
     assert time.monotonic() - started < 30
@@ -124,7 +124,7 @@ def test_docker_stop_ends_it_cleanly(engine, training, out):
 
 
 def inside(engine, image: str, script: str) -> str:
-    """What a shell in the image prints."""
+    """Return the output of a shell command in the image."""
     done = engine.docker(
         "run", "--rm", "--network=none", "--user=0", "--entrypoint=sh", image, "-c", script
     )
@@ -132,12 +132,12 @@ def inside(engine, image: str, script: str) -> str:
     return done.stdout
 
 
-def test_it_holds_the_files_that_its_context_is_tested_for(engine, image):
+def test_the_image_holds_exactly_the_training_files(engine, image):
     listed = inside(engine, image, "cd /app && find * -type f ! -path '*/__pycache__/*'")
     assert {Path(line) for line in listed.splitlines()} == training_files()
 
 
-def test_every_module_and_the_model_work_in_it(engine, image):
+def test_every_module_imports_and_the_model_classifies_in_the_image(engine, image):
     given = ["/app", modules("digits", "training_job"), ["/app"], False, "/golden/seven.png"]
     done = engine.docker(
         *("run", "--rm", "--network=none", f"--volume={GOLDEN}:/golden:ro", "--entrypoint=python"),
@@ -148,7 +148,7 @@ def test_every_module_and_the_model_work_in_it(engine, image):
     assert done.stdout.strip() == "7"
 
 
-def test_promotion_needs_no_other_image(engine, image):
+def test_the_image_can_run_the_promotion_command(engine, image):
     done = engine.docker(
         *("run", "--rm", "--network=none", image),
         *("digits.cli", "model", "promote", "--help"),
@@ -157,7 +157,7 @@ def test_promotion_needs_no_other_image(engine, image):
     assert "runs/NAME" in done.stdout
 
 
-def test_neither_tools_nor_settings_of_the_build_are_left(engine, image):
+def test_no_build_tools_or_build_settings_remain_in_the_image(engine, image):
     left = inside(
         engine, image, "command -v gcc ld strip make git; ls /run/secrets /etc/pip.conf; true"
     )
@@ -168,19 +168,19 @@ def test_neither_tools_nor_settings_of_the_build_are_left(engine, image):
     assert "index-url" not in history
 
 
-def test_the_code_in_it_cannot_be_changed_by_the_job(engine, image):
+def test_the_jobs_user_cannot_write_to_the_code(engine, image):
     writable = inside(
         engine, image, f"find /app /venv ! -type l \\( -user {USER} -o -perm -o+w \\)"
     )
     assert writable == ""
 
 
-def test_it_says_what_it_is(engine, image):
+def test_the_image_has_license_and_revision_labels(engine, image):
     labels = json.loads(engine.docker("inspect", "--format={{json .Config.Labels}}", image).stdout)
     assert labels["org.opencontainers.image.licenses"] == "MIT"
     assert labels["org.opencontainers.image.revision"] == COMMIT
 
 
-def test_it_is_as_small_as_it_was(engine, image):
+def test_the_image_stays_below_its_size_limit(engine, image):
     size = int(engine.docker("inspect", "--format={{.Size}}", image).stdout)
     assert size < MAX_BYTES

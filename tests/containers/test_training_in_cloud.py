@@ -1,8 +1,8 @@
 """`infra/training.yaml` in the local cloud: its state machine runs the real image, twice.
 
-What the local cloud lacks: a registry to push to; credentials at an address that AWS's libraries
-accept; and failing a step for its container's exit code, for which there is only
-`tests/unit/test_training_template.py`, which reads where such a step goes.
+The local cloud has no registry to push to, no credentials endpoint that AWS's libraries accept, and
+does not fail a step for its container's exit code; `tests/integration/test_training_machine.py`
+covers failing steps.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ pytestmark = pytest.mark.container
 
 TRAINING = "digits-training"
 SAM = tool(".venvs/sam", "sam")
-# `infra.training` calls the engine to look at the image, tag it, log in and push; the last two are
-# not possible here.
+# `infra.training` calls the engine to inspect the image, tag it, log in and push; the last two do
+# nothing here.
 ENGINE = """#!/bin/sh
 case "$1" in
     tag | image) exec /usr/bin/docker "$@" ;;
@@ -62,13 +62,13 @@ class Run:
 
     @property
     def version(self) -> str:
-        """What it made, as its note in the store says."""
+        """The version that the run recorded in the models bucket."""
         return runs.version_of(self.name, self.models)
 
 
 @pytest.fixture(scope="module")
 def cloud(engine: Engine, tmp_path_factory) -> Iterator[LocalCloud]:
-    """A local AWS that its own containers can reach, and nobody else's."""
+    """Start a local AWS that listens on the containers' bridge."""
     for program in (SAM, tool(".venvs/local-cloud", "ministack")):
         require(str(program))
     host, folder = engine.gateway, tmp_path_factory.mktemp("cloud")
@@ -80,7 +80,7 @@ def cloud(engine: Engine, tmp_path_factory) -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="module")
 def serving(cloud: LocalCloud, tmp_path_factory) -> Deployment:
-    """The serving stack, with a model in service that any other is better than."""
+    """Deploy the serving stack, with a poor model in service."""
     folder = tmp_path_factory.mktemp("serving")
     with Processes(folder / "logs") as processes:
         cloud.build(processes, folder / "build")
@@ -102,7 +102,7 @@ def worse(report: Any) -> None:
 
 @pytest.fixture(scope="module")
 def deployed(cloud, serving, engine, image, tmp_path_factory) -> None:
-    """The training stack beside it, by the command of `make deploy-training`."""
+    """Deploy the training stack with the command of `make deploy-training`."""
     folder = tmp_path_factory.mktemp("deployed")
     dockerfile, program = folder / "Dockerfile", folder / "docker"
     dockerfile.write_text(CREDENTIALS.format(image=image))
@@ -126,7 +126,7 @@ def training(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProces
 
 @pytest.fixture(scope="module")
 def run(cloud, serving, deployed, say) -> Run:
-    """A first run, while a client asks the API without a pause."""
+    """Run the state machine once, while a client calls the API without pause."""
     say("Training in the local cloud (two minutes)")
     models, name = models_of(cloud, serving), "first"
     with Hammer(f"{serving.api_url}/classify", serving.api_key) as hammer:
@@ -159,33 +159,36 @@ def history(cloud: LocalCloud, name: str) -> list[dict[str, Any]]:
     return [event for page in pages for event in page["events"]]
 
 
-def test_it_trains_and_promotes_and_tells(run):
+def test_a_run_trains_promotes_and_notifies(run):
     assert run.steps == ["Settings", "Capacity", "Train", "Promote", "TellPromoted"]
 
 
-def test_the_model_in_s3_is_whole_and_in_service(run):
+def test_the_trained_model_in_s3_is_complete_and_in_service(run):
     assert current(run.models) == run.version
     manifest = bundle.verify(registry.in_store(run.models, run.version))
     assert (manifest.architecture, manifest.recipe) == ("reference", "quick")
     assert manifest.metrics.test_accuracy >= 0.993
-    assert manifest.git_commit == COMMIT  # made by the image, and by nothing else
+    assert manifest.git_commit == COMMIT  # set only in the image
 
 
-def test_what_the_container_says_is_told_while_it_runs(run):
+def test_the_run_command_prints_the_containers_progress(run):
     assert run.output.startswith("started first\n")
     assert "epoch 6/6: held-out accuracy 99." in run.output
     assert f"{run.version} is in service" in run.output
     assert run.output.splitlines()[-1] == "succeeded"
 
 
-def test_a_serving_function_takes_the_new_model_over_without_a_failed_request(run, serving):
+def test_a_serving_function_switches_to_the_new_model_without_a_failed_request(run, serving):
     assert run.hammer.statuses == {200}
-    assert run.hammer.versions == [OLD, run.version]  # and never back
+    assert run.hammer.versions == [
+        OLD,
+        run.version,
+    ]  # no answer of OLD after the first of the new model
     assert health(serving.api_url) == run.version
 
 
-def test_a_model_that_the_gate_refuses_changes_nothing(run, cloud):
-    """One epoch more or less does not matter, but one in all does."""
+def test_a_model_that_the_promotion_gate_refuses_is_not_promoted(run, cloud):
+    """A model that is trained for a single epoch is worse than the one in service."""
     done = training(
         *("run", "--stack", TRAINING, "--name", "second", "--seconds", "1"),
         *("--set", "DIGITS_ARCHITECTURE=reference", "--set", "DIGITS_EPOCHS=1"),

@@ -1,7 +1,7 @@
-"""The backlog's state machine, word for word, in the local cloud: what becomes of what fails.
+"""The real definition of the backfill's state machine in the local cloud: its error handling.
 
-Its function is one that fails on purpose; the real one is in `test_chain.py`. The local cloud hands
-over one image a call, where AWS makes batches.
+Its function fails on purpose; `test_chain.py` runs the real one. The local cloud passes one image
+a call, where AWS makes batches.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.templates import steps
 
 ROLE = "arn:aws:iam::000000000000:role/backfill"
 IMAGES = "backlog-images"
-# "stubborn" fails when it is labelled; "lost" when it is handed over, too.
+# "stubborn" fails when it is labelled; "lost" also when it is sent to the queue.
 FUNCTION = """
 def handler(event, _):
     batch = event.get("HandOver", event)
@@ -47,7 +47,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="module")
 def machine(cloud: LocalCloud) -> str:
-    """ARN of the real state machine, which loses no time between its tries."""
+    """Create the state machine with short retry intervals; return its ARN."""
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr("worker.py", FUNCTION)
@@ -62,21 +62,21 @@ def machine(cloud: LocalCloud) -> str:
         ROOT / "infra/backfill.asl.json",
         Partition="aws", ImagesBucket=IMAGES, Concurrency=4, Worker="worker",
     )  # fmt: skip
-    impatient = json.loads(
+    without_delays = json.loads(
         json.dumps(definition),
         object_hook=lambda it: (
             it | {"MaxAttempts": 1, "IntervalSeconds": 1} if "MaxAttempts" in it else it
         ),
     )
     answer = cloud.client("stepfunctions").create_state_machine(
-        name="backfill", roleArn=ROLE, definition=json.dumps(impatient)
+        name="backfill", roleArn=ROLE, definition=json.dumps(without_delays)
     )
     return str(answer["stateMachineArn"])
 
 
 @pytest.fixture
 def run(cloud: LocalCloud, machine: str) -> Callable[..., tuple[Any, dict[str, int]]]:
-    """Goes through images with these names: how it ended, and how the map counted them."""
+    """Return a function that runs a backfill over images, and returns its end and item counts."""
 
     def go(prefix: str, *names: str) -> tuple[Any, dict[str, int]]:
         for name in names:
@@ -96,19 +96,19 @@ def run(cloud: LocalCloud, machine: str) -> Callable[..., tuple[Any, dict[str, i
     return go
 
 
-def test_what_cannot_be_labelled_is_handed_over_and_the_run_ends_well(run):
+def test_an_image_that_fails_to_label_is_queued_and_the_run_succeeds(run):
     ended, counts = run("well", *map(str, range(5)), "stubborn")
     assert ended["status"] == "SUCCEEDED", ended
     assert (counts["succeeded"], counts["failed"]) == (6, 0)
 
 
-def test_what_is_lost_to_both_stops_no_other_and_fails_the_run_in_the_end(run):
+def test_an_image_that_also_fails_to_queue_fails_the_run_after_all_others(run):
     ended, counts = run("some", *map(str, range(39)), "lost")
     assert (ended["status"], ended["error"]) == ("FAILED", "SomeNotLabelled")
     assert (counts["succeeded"], counts["failed"]) == (39, 1)
 
 
-def test_an_empty_prefix_is_no_failure(run):
+def test_a_run_over_an_empty_prefix_succeeds(run):
     ended, counts = run("empty")
     assert ended["status"] == "SUCCEEDED", ended
     assert counts["total"] == 0

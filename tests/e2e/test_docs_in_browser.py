@@ -1,4 +1,4 @@
-"""The page to try the API, in a real Chromium under its own content security policy."""
+"""The interactive docs page in a real Chromium, under its own content security policy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import require
 from tests.e2e.test_app_in_browser import FLAGS, PATIENCE
 from tests.integration.conftest import fresh
 
-# All that the handler asks of Lambda's context.
+# The attributes of Lambda's context that the handler reads.
 CONTEXT = SimpleNamespace(
     function_name="test",
     memory_limit_in_mb=512,
@@ -22,7 +22,7 @@ CONTEXT = SimpleNamespace(
 )
 
 
-def test_the_page_lists_the_calls_and_makes_one_without_asking_a_stranger(monkeypatch):
+def test_the_docs_page_lists_the_calls_and_runs_one_without_third_party_requests(monkeypatch):
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
     require(chromium)
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Digits")

@@ -1,4 +1,4 @@
-"""Both functions as they are zipped, under Lambda's own runtime interface emulator.
+"""Both functions as they are packaged, under Lambda's runtime interface emulator.
 
 The artifact is built for this machine's CPU and Python; see `infra.local.emulator`.
 """
@@ -20,7 +20,7 @@ from digits.registry import bundle
 from infra.local.cloud import LocalCloud, tool
 from infra.local.emulator import Emulator
 from infra.local.processes import Failed, Processes
-from tests.conftest import GOLDEN, give_up, require
+from tests.conftest import GOLDEN, require, skip_or_fail
 from tests.integration.test_http_api import request as gateway_event
 from tests.integration.test_s3_labels import batch, s3_event
 from tests.served import free_port
@@ -61,11 +61,11 @@ def cloud(processes, tmp_path_factory) -> LocalCloud:
 
 @pytest.fixture(scope="module")
 def start(artifact, processes, tmp_path_factory) -> Callable[..., Invoke]:
-    """Start a function under the emulator, and give what invokes it."""
+    """Return a function that starts a handler under the emulator and returns its `invoke`."""
     try:
         emulator = Emulator(tmp_path_factory.mktemp("runtime"))
     except Failed as error:
-        give_up(str(error))
+        skip_or_fail(str(error))
 
     def start_function(name: str, env: dict[str, str]) -> Invoke:
         handler = f"lambda_predict.{name}.handler"
@@ -84,11 +84,11 @@ def test_the_api_function_answers_from_the_artifact_alone(start):
     assert health["model"] == bundle.load().manifest.version
     docs = invoke(gateway_event("GET", "/docs"))
     assert docs["statusCode"] == 200
-    refused = invoke(gateway_event(body=b"no picture"))
+    refused = invoke(gateway_event(body=b"not an image"))
     assert json.loads(refused["body"])["code"] == "unsupported_format"
 
 
-def test_the_labels_function_labels_what_the_queue_names(start, cloud):
+def test_the_labels_function_labels_the_images_of_its_messages(start, cloud):
     s3 = cloud.s3()
     for bucket in ("test-images", "test-labels", "test-models"):
         s3.create_bucket(Bucket=bucket)
@@ -101,13 +101,13 @@ def test_the_labels_function_labels_what_the_queue_names(start, cloud):
             "AWS_ENDPOINT_URL": cloud.endpoint,
         },
     )
-    answer = invoke(batch(s3_event("a b.png"), s3_event("gone.png"), "no event of S3"))
+    answer = invoke(batch(s3_event("a b.png"), s3_event("gone.png"), "not an event of S3"))
     assert answer == {"batchItemFailures": [{"itemIdentifier": "message-2"}]}
     label = json.loads(s3.get_object(Bucket="test-labels", Key=label_key("a b.png"))["Body"].read())
     assert (label["text"], label["source"]["key"]) == ("7", "a b.png")
 
 
-def test_a_function_whose_settings_are_wrong_says_which(start):
+def test_a_function_with_an_invalid_setting_fails_and_names_it(start):
     invoke = start("s3_labels", {"DIGITS_LABEL_MODE": "both", "DIGITS_MODELS": ""})
     with pytest.raises(urllib.error.HTTPError) as caught:
         invoke(batch())

@@ -1,8 +1,8 @@
-"""A stack of the release before, upgraded in place by today's `sam deploy`: nothing is lost.
+"""A stack of the previous release, upgraded in place by `sam deploy` of this code.
 
-The release before is deployed into the local cloud, a model of its own is promoted there, pictures
-are labelled, two of them corrected. Then today's code is deployed over it, while pictures keep
-coming. See `tests/release_before.py` for which release that is.
+The fixture deploys the previous release (see `tests/release_before.py`) into the local cloud,
+promotes a model, labels pictures and corrects two of them. Then it deploys this code over it, while
+more pictures are uploaded.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ def files_in(archive: bytes) -> dict[str, bytes]:
         return {it.name: opened.extractfile(it).read() for it in members}  # type: ignore[union-attr]
 
 
-def test_the_kept_release_is_the_commit_that_is_named():
+def test_the_archived_release_matches_its_commit():
     version, commit = release_before.named()
     kept = release_before.packed()
     with release_before.opened(kept) as archive:
         assert archive.pax_headers["comment"] == commit
     made = release_before.from_history(commit)
-    # A shallow clone or a source archive has no such commit: the header's id must do there.
+    # In a shallow clone or a source archive the commit is missing; only the id is compared there.
     assert made is None or files_in(made) == files_in(kept)
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 class Stream:
-    """Puts a picture in the images bucket again and again, each under a key of its own."""
+    """Uploads pictures to the images bucket without pause, each under a key of its own."""
 
     def __init__(self, cloud: LocalCloud, bucket: str) -> None:
         self.pictures: list[Picture] = []
@@ -69,7 +69,7 @@ class Stream:
         self._sending = self._pool.submit(self._run)
 
     def stop(self) -> None:
-        """End it. Raises what ended it before."""
+        """Stop uploading; raise the error if an upload failed."""
         self._over.set()
         self._pool.shutdown()
         self._sending.result()
@@ -84,7 +84,7 @@ class Stream:
 
 
 class Upgraded:
-    """The stack after its upgrade, and what was there before it."""
+    """The upgraded stack, and its state before the upgrade."""
 
     def __init__(self, cloud: LocalCloud, folder: Path) -> None:
         self.cloud, self.folder = cloud, folder
@@ -95,7 +95,7 @@ class Upgraded:
         self.uploaded: str
 
     def digits(self, *arguments: str | Path, root: Path = ROOT) -> str:
-        """What the command of the code in `root` prints."""
+        """Run the command line of the code in `root` and return its output."""
         done = subprocess.run(
             [sys.executable, "-m", "digits.cli", *map(str, arguments)],
             cwd=root, env=self.cloud.env, capture_output=True, text=True, timeout=120, check=False,
@@ -107,12 +107,12 @@ class Upgraded:
         return self.digits("labels", *arguments, "--stack", STACK, root=root)
 
     def label(self, key: str) -> dict[str, Any]:
-        """The label of a picture, once it is there."""
+        """Wait for the label of a picture and return it."""
         wanted = Picture(key, b"", None)
         return proof.wait_for_labels(self.cloud.s3(), self.after, [wanted], lambda: None)[key]
 
     def call(self, method: str, path: str, sent: Mapping[str, Any] | None = None) -> Any:
-        """The API's answer, asked with the key that it had before."""
+        """Call the API with the key from before the upgrade and return its JSON."""
         now = getattr(self, "after", self.before)
         url, headers = now.api_url + path, {"x-api-key": self.before.api_key}
         answer = urllib3.request(method, url, json=sent, headers=headers, timeout=30)
@@ -120,7 +120,7 @@ class Upgraded:
         return answer.json()
 
     def log(self, logical_id: str) -> list[dict[str, Any]]:
-        """The lines of a function's log."""
+        """Return the JSON lines of a function's log."""
         resource = self.cloud.client("cloudformation").describe_stack_resource(
             StackName=STACK, LogicalResourceId=logical_id
         )
@@ -133,10 +133,10 @@ class Upgraded:
 
 
 def built(cloud: LocalCloud, processes: Processes, out: Path, root: Path) -> Path:
-    """The folder of a `sam build`, with two changes of what it built that only save time.
+    """Run `sam build`, apply two changes that only save time, and return the output folder.
 
-    The functions look for another model each second, not each minute. Their artifacts, which are
-    alike, become one archive; `sam deploy` would compress each by itself.
+    The functions refresh the model each second, not each minute. Their identical artifacts become
+    one archive; `sam deploy` would compress each of them.
     """
     cloud.build(processes, out, root)
     shutil.make_archive(str(out / "functions"), "zip", out / "HttpApiFunction")
@@ -152,7 +152,7 @@ def built(cloud: LocalCloud, processes: Processes, out: Path, root: Path) -> Pat
 
 
 def model_of(release: Path, folder: Path) -> Path:
-    """The model that the release shipped, as another version, with what was kept of its files."""
+    """Copy the release's model as version OLD, with the files that the archive contains."""
     shutil.copytree(release / "digits/model", folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["version"] = OLD
@@ -174,7 +174,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
     with Processes(folder / "logs") as processes, ThreadPoolExecutor() as pool:
         it.cloud.start(processes, folder / "state")
         old = built(it.cloud, processes, folder / "build-before", release)
-        # Deploying keeps one core busy; the other builds meanwhile.
+        # Build in parallel, because deploying uses only one core.
         new = pool.submit(built, it.cloud, processes, folder / "build-after", ROOT)
         it.before = it.cloud.deploy(processes, old)
         _use(it, release)
@@ -188,7 +188,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
 
 
 def _use(it: Upgraded, release: Path) -> None:
-    """What was done with the stack before the upgrade, all by the release's own code."""
+    """Promote, label, correct and upload with the previous release's own code."""
     s3, before = it.cloud.s3(), it.before
     models = f"s3://{before.models_bucket}"
     it.digits("model", "promote", model_of(release, it.folder / "model"), models, root=release)
@@ -221,16 +221,15 @@ def rows(table: Path) -> dict[str, dict[str, str]]:
         return {row["image"]: row for row in csv.DictReader(stream)}
 
 
-def test_buckets_and_key_stay_what_they_were(upgraded):
-    """The local cloud gives an API whose definition changes a new address; CloudFormation does not.
+def test_buckets_and_api_key_stay_the_same_after_an_upgrade(upgraded):
+    """The API's address is not compared: the local cloud changes it with the API's definition.
 
-    There the address stays because the API's logical id does (`tests/frozen_names.txt`): none of
-    its properties asks for a replacement.
+    On AWS it stays, because the API's logical id stays (`tests/frozen_names.txt`).
     """
     assert replace(upgraded.after, api_url=upgraded.before.api_url) == upgraded.before
 
 
-def test_every_label_and_correction_is_read_by_todays_commands(upgraded):
+def test_labels_and_corrections_are_read_after_an_upgrade(upgraded):
     after_csv = upgraded.folder / "after.csv"
     upgraded.digits("labels", "collect", f"s3://{upgraded.after.labels_bucket}", "--out", after_csv)
     before, after = rows(upgraded.before_csv), rows(after_csv)
@@ -246,7 +245,7 @@ def test_every_label_and_correction_is_read_by_todays_commands(upgraded):
     assert upgraded.call("GET", f"/labels/{upgraded.uploaded}")["text"] == "7"
 
 
-def test_feedback_of_before_is_collected_for_training(upgraded):
+def test_feedback_sent_before_an_upgrade_is_collected_for_training(upgraded):
     folder = upgraded.folder / "feedback"
     upgraded.digits("feedback", "collect", f"s3://{upgraded.after.labels_bucket}", folder)
     with (folder / "labels.csv").open(newline="") as stream:
@@ -254,7 +253,7 @@ def test_feedback_of_before_is_collected_for_training(upgraded):
     assert (kept["truth"], kept["model"]) == ("1", OLD)
 
 
-def test_a_model_that_this_code_cannot_serve_is_refused_with_an_alarm(upgraded):
+def test_the_shipped_model_serves_after_an_upgrade_until_a_new_one_is_promoted(upgraded):
     """The promoted model is of bundle schema 1: the shipped one answers, and a metric counts it."""
     assert health(upgraded.after.api_url) == SHIPPED.version
     s3 = upgraded.cloud.s3()
@@ -266,8 +265,6 @@ def test_a_model_that_this_code_cannot_serve_is_refused_with_an_alarm(upgraded):
         (reason, *_) = [line["reason"] for line in lines if line.get("level") == "ERROR"]
         assert "schema" in reason
 
-
-def test_the_functions_go_to_the_model_that_is_promoted_after_the_upgrade(upgraded):
     candidate = make_bundle(upgraded.folder / "candidate", NEW)
     models = f"s3://{upgraded.after.models_bucket}"
     upgraded.digits("model", "promote", candidate, models)
@@ -282,7 +279,9 @@ def test_the_functions_go_to_the_model_that_is_promoted_after_the_upgrade(upgrad
     assert eventually(labelled_by_the_new_model)
 
 
-def test_no_picture_is_lost_while_pictures_keep_coming(upgraded):
+def test_images_uploaded_during_the_upgrade_are_all_labelled(upgraded):
+    before = len(upgraded.stream.pictures)
+    assert eventually(lambda: len(upgraded.stream.pictures) > before + 1)
     upgraded.stream.stop()
     sent = upgraded.stream.pictures
     labels = proof.wait_for_labels(upgraded.cloud.s3(), upgraded.after, sent, lambda: None)

@@ -1,4 +1,4 @@
-"""A cloud in process (moto), and the real handlers imported into it afresh."""
+"""Fixtures with AWS in process (moto) and freshly imported handlers."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def environment(s3, monkeypatch):
     monkeypatch.setenv("DIGITS_LABELS_BUCKET", LABELS)
     monkeypatch.setenv("DIGITS_MODEL_REFRESH_SECONDS", "0")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Digits")
-    # A logger of its own for each test: Powertools keeps one, and its stream, for each service.
+    # A service name for each test, because Powertools keeps a logger for each service.
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", f"test-{uuid4()}")
     return monkeypatch
 
 
 @pytest.fixture
 def label(s3) -> Callable[[str], Any]:
-    """Reads the label of an image."""
+    """Return a function that reads the label of an image."""
 
     def read(key):
         answer = s3.get_object(Bucket=LABELS, Key=label_key(key))
@@ -85,13 +85,13 @@ def s3_labels(environment):
 
 @pytest.fixture
 def queues(s3_labels) -> Queues:
-    """The stack's queues, which feed the labels function."""
+    """Create the stack's queues, connected to the labels function."""
     return Queues(s3_labels.handler)
 
 
 @pytest.fixture
 def sweep(environment, queues) -> ModuleType:
-    """The sweep's function, which leaves no change to its event."""
+    """Import the sweep's function, with a grace period of 0 s."""
     environment.setenv("DIGITS_IMAGES_BUCKET", IMAGES)
     environment.setenv("DIGITS_LABELS_QUEUE_URL", queues.urls["LabelsQueue"])
     environment.setenv("DIGITS_SWEEP_GRACE_SECONDS", "0")
@@ -99,7 +99,7 @@ def sweep(environment, queues) -> ModuleType:
 
 
 def describe_stack(**outputs: str) -> None:
-    """Let CloudFormation know a stack ``digits`` with these outputs beside its buckets."""
+    """Create a stack ``digits`` whose outputs are its buckets and `outputs`."""
     outputs = {"ImagesBucket": IMAGES, "LabelsBucket": LABELS} | outputs
     template = {
         "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
@@ -111,5 +111,5 @@ def describe_stack(**outputs: str) -> None:
 
 
 def publish_shipped() -> registry.Pointer:
-    """Promote the model that ships with the code in the models bucket."""
+    """Publish and promote the shipped model in the models bucket."""
     return registry.publish(bundle.SHIPPED, object_store.open_store(f"s3://{MODELS}"))

@@ -1,4 +1,4 @@
-"""The queues of `template.yaml` in moto, and Lambda's own pollers, which moto lacks."""
+"""The queues of `template.yaml` in moto, with the pollers of Lambda that moto lacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCOUNT = "123456789012"
 
 
 class Queues:
-    """The queues with their redrive policies. What is not deleted comes back at once.
+    """The queues with their redrive policies and a visibility timeout of 0 s.
 
     Parameters
     ----------
@@ -54,13 +54,13 @@ class Queues:
         ]
 
     def send(self, *bodies: Any) -> None:
-        """Put messages in the labels queue, as S3 does."""
+        """Send messages to the labels queue, as S3 does."""
         for body in bodies:
             text = body if isinstance(body, str) else json.dumps(body)
             self._sqs.send_message(QueueUrl=self.urls["LabelsQueue"], MessageBody=text)
 
     def deliver(self, context: Any) -> list[list[str]]:
-        """Poll until nothing is left to hand out; the bodies of each batch, in their order."""
+        """Poll until the queues are empty; return the bodies of each batch, in order."""
         batches: list[list[str]] = []
         while batch := self._next():
             name, messages = batch
@@ -68,7 +68,7 @@ class Queues:
             try:
                 answer = self._handler({"Records": [_record(it, name) for it in messages]}, context)
             except Killed:
-                continue  # the whole batch comes back
+                continue  # the whole batch is delivered again
             failed = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
             for message in messages:
                 if message["MessageId"] not in failed:
@@ -77,7 +77,7 @@ class Queues:
         return batches
 
     def dead(self) -> list[str]:
-        """The bodies of the dead letters."""
+        """Return the bodies of the dead letters."""
         found = []
         url = self.urls["DeadLetterQueue"]
         while messages := self._receive(url, 10, visibility=600):
@@ -86,7 +86,7 @@ class Queues:
 
     def _next(self) -> tuple[str, list[Any]] | None:
         for name, size in self._mappings:
-            # A look moves what was received too often, and then finds the next.
+            # A first receive may only move exhausted messages to the next queue.
             if messages := self._receive(self.urls[name], size) or self._receive(
                 self.urls[name], size
             ):

@@ -36,7 +36,7 @@ Answering = Callable[[str, dict[str, str], bytes], Answer]
 
 @contextmanager
 def serving(answering: Answering) -> Iterator[str]:
-    """Serve POSTs by `answering(path, headers, body)`; yields the address."""
+    """Serve POSTs with `answering(path, headers, body)`; yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -51,7 +51,7 @@ def serving(answering: Answering) -> Iterator[str]:
             self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -65,7 +65,7 @@ def serving(answering: Answering) -> Iterator[str]:
 
 @pytest.fixture
 def deployed(http_api, context) -> Iterator[str]:
-    """The address of the real HTTP function."""
+    """Serve the real HTTP function and yield its address."""
     with gateway.serve(http_api.handler, context) as url:
         yield url
 
@@ -92,7 +92,7 @@ def cards(app: AppTest) -> list[str]:
     return [body for body in bodies if body.startswith(("<article", "<section"))]
 
 
-def test_both_engines_say_the_same(deployed, monkeypatch):
+def test_the_app_shows_the_same_answer_from_both_engines(deployed, monkeypatch):
     app = opened(monkeypatch, deployed)
     next(button for button in app.button if button.label == NUMBER.label).click().run()
     app.toggle[0].set_value(True).run()
@@ -108,7 +108,7 @@ def test_both_engines_say_the_same(deployed, monkeypatch):
 
 @pytest.fixture
 def with_storage(http_api, s3_labels, s3, context, monkeypatch):
-    """A client of the real functions, and what it sent to a storage that loses its first answer."""
+    """Yield a client of the functions, and the PUTs to a storage that drops its first answer."""
     monkeypatch.setattr("streamlit_app.api._PAUSE_SECONDS", 0.01)
     puts: list[tuple[int, bool]] = []
 
@@ -130,7 +130,7 @@ def with_storage(http_api, s3_labels, s3, context, monkeypatch):
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Storage) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
@@ -146,7 +146,7 @@ def with_storage(http_api, s3_labels, s3, context, monkeypatch):
         server.shutdown()
 
 
-def test_a_picture_over_the_gateways_limit_is_uploaded_and_a_lost_answer_does_no_harm(
+def test_a_picture_over_the_gateways_limit_is_uploaded_once_even_if_the_answer_is_lost(
     with_storage, classifier
 ):
     service, puts = with_storage
@@ -158,18 +158,18 @@ def test_a_picture_over_the_gateways_limit_is_uploaded_and_a_lost_answer_does_no
     assert puts == [(len(large), True), (len(large), False)]
 
 
-def test_what_was_uploaded_and_is_no_picture_is_the_pictures_fault(with_storage):
+def test_an_upload_that_is_not_an_image_raises_the_error_of_the_image(with_storage):
     with pytest.raises(UnsupportedFormat):
-        with_storage[0].classify(b"no picture" + bytes(MOST_POSTED), explain=None)
+        with_storage[0].classify(b"not an image" + bytes(MOST_POSTED), explain=None)
     with pytest.raises(TooLarge):
         with_storage[0].classify(bytes(20 * 1024**2 + 1), explain=None)
 
 
-def test_the_app_posts_what_the_function_takes_and_no_more():
+def test_the_app_posts_images_up_to_the_functions_size_limit():
     assert MOST_POSTED == MAX_RAW_BYTES
 
 
-def test_a_bad_file_gets_the_apis_words(deployed, monkeypatch):
+def test_the_app_shows_the_apis_error_for_a_bad_file(deployed, monkeypatch):
     app = by_api(opened(monkeypatch, deployed))
     app.segmented_control(key="way").set_value("upload").run()
 
@@ -179,7 +179,7 @@ def test_a_bad_file_gets_the_apis_words(deployed, monkeypatch):
     assert "convert it to PNG" in card
 
 
-def test_an_api_that_is_away_is_only_replaced_when_the_user_agrees(monkeypatch):
+def test_an_unreachable_api_is_replaced_by_the_app_only_on_request(monkeypatch):
     app = by_api(opened(monkeypatch, f"http://127.0.0.1:{free_port()}/v1"))
     assert "cannot be reached" in app.error[0].value
     assert cards(app) == []
@@ -193,7 +193,7 @@ def test_an_api_that_is_away_is_only_replaced_when_the_user_agrees(monkeypatch):
     assert not app.error
 
 
-def test_without_an_address_there_is_no_switch(monkeypatch):
+def test_without_an_api_address_the_app_offers_no_engine_choice(monkeypatch):
     monkeypatch.delenv("DIGITS_API_URL", raising=False)
     app = AppTest.from_file(APP, default_timeout=60).run()
 
@@ -204,7 +204,7 @@ def test_without_an_address_there_is_no_switch(monkeypatch):
     ("status", "error"),
     [(413, TooLarge), (415, UnsupportedFormat), (422, UnreadableImage)],
 )
-def test_what_is_the_pictures_fault_is_not_the_apis(status, error):
+def test_a_status_about_the_image_raises_the_error_of_the_image(status, error):
     detail = b'{"detail": "Smaller, please."}'
     with always(status, detail) as api, pytest.raises(error, match=r"Smaller, please\."):
         api.classify(b"picture", explain="frame")
@@ -214,18 +214,18 @@ def test_what_is_the_pictures_fault_is_not_the_apis(status, error):
     ("status", "words"),
     [(302, "302"), (403, "key"), (429, "quota"), (502, "502"), (200, "does not know")],
 )
-def test_an_answer_that_is_none_is_said_to_be_the_apis_fault(status, words):
+def test_an_unusable_answer_is_reported_as_a_failure_of_the_api(status, words):
     with always(status) as api, pytest.raises(Away, match=words):
         api.classify(b"picture", explain="frame")
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://", "http://[", "nonsense"])
-def test_an_address_that_is_none_is_refused(url):
+def test_an_invalid_api_address_is_refused(url):
     with pytest.raises(Away):
         Api(url, "").classify(b"picture", explain="frame")
 
 
-def test_what_is_sent_of_a_picture_holds_what_was_read_and_nothing_else(classifier):
+def test_a_picture_is_sent_without_metadata_and_gives_the_same_frames(classifier):
     exif = Image.Exif()
     exif[0x010F] = "A camera of mine"
     photo = io.BytesIO()
@@ -242,7 +242,7 @@ def test_what_is_sent_of_a_picture_holds_what_was_read_and_nothing_else(classifi
     assert [d.explanation for d in again.digits] == [d.explanation for d in read.digits]
 
 
-def test_of_corrected_rows_the_wrong_digits_are_sent_once_and_only_with_consent(
+def test_only_wrong_digits_of_corrected_rows_are_sent_once_and_with_consent(
     classifier, monkeypatch
 ):
     result = classifier.classify(NUMBER.data, mode="multiple", explain="frame")
@@ -270,7 +270,11 @@ def test_of_corrected_rows_the_wrong_digits_are_sent_once_and_only_with_consent(
     assert not app.exception
     assert "2 digits arrived" in app.success[0].value
     told = [(sent["answer"], sent["truth"]) for sent in received]
-    assert told == [("1", "7"), ("8", "3"), ("8", "3")]  # the second came too late at first
+    assert told == [
+        ("1", "7"),
+        ("8", "3"),
+        ("8", "3"),
+    ]  # the second failed at first and was sent again
     assert [sent["image"] for sent in received[:2]] == [
         result.digits[at].explanation.frame for at in (0, 3)
     ]

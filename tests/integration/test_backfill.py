@@ -1,4 +1,4 @@
-"""The backlog's function, through the events of its state machine, against moto."""
+"""The backfill's function, called with the events of its state machine, against moto."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def put(s3):
 
 
 def listing(s3, **options):
-    """What the state machine hands over of a bucket: S3's own listing, item by item.
+    """Build the event of the state machine for all images of the bucket.
 
-    https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html: ``Etag``, and
-    the moment as a number of seconds.
+    https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html: ``Etag`` is
+    spelt so, and the time is in seconds.
     """
     items = [
         {
@@ -49,9 +49,9 @@ def listing(s3, **options):
 
 @pytest.fixture
 def requests(environment):
-    """The requests to S3 that the function makes from now on, by name."""
+    """Count the function's requests to S3 by operation."""
     environment.setenv("DIGITS_MODEL_REFRESH_SECONDS", "3600")
-    boto3.setup_default_session()  # what the function makes its clients from
+    boto3.setup_default_session()  # the function creates its clients from it
     counted = Counter()
     boto3.DEFAULT_SESSION.events.register(
         "before-send.s3", lambda event_name, **_: counted.update([event_name.split(".")[-1]])
@@ -60,7 +60,9 @@ def requests(environment):
     boto3.setup_default_session()
 
 
-def test_a_backlog_is_labelled_and_a_second_run_skips_it(s3, backfill, context, put, label):
+def test_a_backfill_labels_every_image_and_a_second_run_skips_them(
+    s3, backfill, context, put, label
+):
     for key in ("a.png", "b/c d.png", "ä+%.png"):
         put(key)
 
@@ -70,13 +72,11 @@ def test_a_backlog_is_labelled_and_a_second_run_skips_it(s3, backfill, context, 
 
     put("new.png", "three.png")
     assert backfill.handler(listing(s3), context) == {"labelled": 1, "skipped": 3}
-    assert label("a.png") == first, "a label that is right is not written again"
+    assert label("a.png") == first, "a correct label is not written again"
 
 
-def test_each_image_of_a_large_batch_is_counted_and_logged_by_its_key(
-    s3, capsys, backfill, context, put
-):
-    keys = {f"{number:03}.png" for number in range(120)}  # the metrics are written out at a hundred
+def test_every_image_of_a_large_batch_is_counted_and_logged(s3, capsys, backfill, context, put):
+    keys = {f"{number:03}.png" for number in range(120)}  # Powertools flushes metrics at a hundred
     for key in keys:
         put(key)
     backfill.logger.registered_handler.stream = told = io.StringIO()
@@ -88,11 +88,13 @@ def test_each_image_of_a_large_batch_is_counted_and_logged_by_its_key(
     assert sum(sum(it) if isinstance(it, list) else it for it in counted) == 120
 
 
-def test_an_image_costs_four_requests_and_one_to_skip(s3, requests, backfill, context, put):
+def test_labelling_an_image_takes_four_s3_requests_and_skipping_it_one(
+    s3, requests, backfill, context, put
+):
     for number in range(10):
         put(f"{number}.png")
     backfill.handler({"Items": []}, context)
-    backfill.models.classifier()  # the model in service is looked for, which is not the images'
+    backfill.models.classifier()  # the requests for the model are not counted
 
     requests.clear()
     assert backfill.handler(listing(s3), context) == {"labelled": 10}
@@ -105,7 +107,7 @@ def test_an_image_costs_four_requests_and_one_to_skip(s3, requests, backfill, co
     assert +requests == {"GetObject": 10}
 
 
-def test_one_item_comes_as_it_is_where_nothing_makes_batches(s3, backfill, context, put, label):
+def test_an_event_with_a_single_item_is_labelled(s3, backfill, context, put, label):
     put("a.png")
     (item,) = listing(s3)["Items"]
     assert backfill.handler(item, context) == {"labelled": 1}
@@ -129,10 +131,10 @@ def test_a_new_version_another_model_and_relabelling_are_not_skipped(
     now = max(label(key)["labelled_at"] for key in ("changed.png", "other.png"))
     assert backfill.handler(listing(s3, Since="2020-01-01T00:00:00Z"), context) == {"skipped": 3}
     again = backfill.handler(listing(s3, Since=now), context)
-    assert again == {"labelled": 2, "skipped": 1}, "it goes on where the one before was cut off"
+    assert again == {"labelled": 2, "skipped": 1}, "it resumes where the run before was interrupted"
 
 
-def test_an_inventory_encodes_its_keys_and_may_not_tell_tag_and_size(
+def test_an_inventory_row_with_an_encoded_key_and_no_etag_or_size_is_labelled(
     s3, backfill, context, put, label
 ):
     put("a b/é.png")
@@ -143,7 +145,7 @@ def test_an_inventory_encodes_its_keys_and_may_not_tell_tag_and_size(
     assert backfill.handler(rows, context) == {"skipped": 1}
 
 
-def test_what_fails_is_the_queues_and_disturbs_no_neighbour(
+def test_a_failing_image_is_queued_and_the_others_are_labelled(
     s3, backfill, queues, context, put, label, monkeypatch
 ):
     for number in range(12):
@@ -163,7 +165,7 @@ def test_what_fails_is_the_queues_and_disturbs_no_neighbour(
     assert label("5.png")["text"] == "7"
 
 
-def test_what_there_is_no_time_for_is_the_queues(s3, backfill, queues, context, put, label):
+def test_an_image_without_time_left_is_queued(s3, backfill, queues, context, put, label):
     put("a.png")
     context.get_remaining_time_in_millis = lambda: 9_000
     assert backfill.handler(listing(s3), context) == {"handed_over": 1}
@@ -172,7 +174,9 @@ def test_what_there_is_no_time_for_is_the_queues(s3, backfill, queues, context, 
     assert label("a.png")["text"] == "7"
 
 
-def test_a_batch_that_ended_the_function_is_handed_over_whole(s3, backfill, queues, context, put):
+def test_every_image_of_a_batch_that_ended_the_function_is_queued(
+    s3, backfill, queues, context, put
+):
     for number in range(25):
         put(f"{number:02}.png")
     event = {"HandOver": listing(s3) | {"Failure": {"Error": "Lambda.Unknown"}}}
@@ -182,7 +186,7 @@ def test_a_batch_that_ended_the_function_is_handed_over_whole(s3, backfill, queu
     assert keys == {f"{number:02}.png" for number in range(25)}
 
 
-def test_a_queue_that_refuses_fails_the_batch(s3, backfill, context, put, queues, environment):
+def test_an_error_of_the_queue_fails_the_batch(s3, backfill, context, put, queues, environment):
     put("a.png")
     context.get_remaining_time_in_millis = lambda: 9_000
     environment.setenv("DIGITS_LABELS_QUEUE_URL", queues.urls["LabelsQueue"] + "-gone")
@@ -190,7 +194,9 @@ def test_a_queue_that_refuses_fails_the_batch(s3, backfill, context, put, queues
         fresh("backfill").handler(listing(s3), context)
 
 
-def test_a_folder_is_neither_labelled_nor_counted(s3, backfill, context, put, label, capsys):
+def test_a_folder_placeholder_is_neither_labelled_nor_counted(
+    s3, backfill, context, put, label, capsys
+):
     for key in ("scans/", "old scans/"):
         s3.put_object(Bucket=IMAGES, Key=key, Body=b"")
     s3.put_object(Bucket=LABELS, Key=label_key("old scans/"), Body=b"{}")
@@ -205,10 +211,10 @@ def test_a_folder_is_neither_labelled_nor_counted(s3, backfill, context, put, la
         it["Key"] for it in s3.list_objects_v2(Bucket=LABELS)["Contents"]
     ]
     rows = {"Items": [{"Item": {"Bucket": IMAGES, "Key": "scans/"}, "Encoded": True}]}
-    assert backfill.handler(rows, context) == {}, "an inventory may not tell the size"
+    assert backfill.handler(rows, context) == {}, "an inventory may lack the size"
 
 
-def test_what_is_archived_is_looked_at_again_for_it_may_be_restored(
+def test_an_archived_image_is_not_skipped_and_is_labelled_once_restored(
     s3, backfill, context, put, label
 ):
     body = (GOLDEN / "seven.png").read_bytes()
@@ -222,10 +228,8 @@ def test_what_is_archived_is_looked_at_again_for_it_may_be_restored(
     assert backfill.handler(listing(s3), context) == {"skipped": 1}
 
 
-def test_a_picture_that_can_never_be_read_has_its_answer_and_is_skipped_then(
-    s3, backfill, context, label
-):
-    s3.put_object(Bucket=IMAGES, Key="a.png", Body=b"no image")
+def test_an_unreadable_image_gets_an_error_label_and_is_then_skipped(s3, backfill, context, label):
+    s3.put_object(Bucket=IMAGES, Key="a.png", Body=b"not an image")
     assert backfill.handler(listing(s3), context) == {"labelled": 1}
     assert label("a.png")["error"]["code"] == "unsupported_format"
     assert backfill.handler(listing(s3), context) == {"skipped": 1}

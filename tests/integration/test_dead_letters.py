@@ -1,4 +1,4 @@
-"""`digits labels retry`: the real command against the stack's own queues, in moto."""
+"""`digits labels retry` against the stack's queues, in moto."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOG = "/digits/labels"
 
 @pytest.fixture
 def stack(queues):
-    """A stack with the outputs that the command asks for."""
+    """Create a stack with the outputs that the command reads."""
     describe_stack(
         DeadLetterQueueUrl=queues.urls["DeadLetterQueue"],
         RetryQueueUrl=queues.urls["RetryQueue"],
@@ -35,7 +35,7 @@ def stack(queues):
 
 @pytest.fixture
 def run(stack, capsys, monkeypatch):
-    """Runs the command with an answer to its question; what it printed, and its exit code."""
+    """Return a function that runs the command with an answer, and returns output and exit code."""
 
     def run(*options, answer=""):
         monkeypatch.setattr("sys.stdin", io.StringIO(answer))
@@ -59,7 +59,7 @@ def die(queues, *bodies):
         )
 
 
-def test_what_died_of_a_fault_that_passed_is_labelled_after_all(s3, queues, run, label, context):
+def test_a_redriven_dead_letter_is_labelled(s3, queues, run, label, context):
     put(s3, "a b/é.png")
     die(queues, s3_event("a b/é.png"))
 
@@ -73,7 +73,7 @@ def test_what_died_of_a_fault_that_passed_is_labelled_after_all(s3, queues, run,
 
 
 def log(*lines):
-    """Let CloudWatch have what a function wrote to standard output."""
+    """Put lines of a function's output into its log group."""
     logs = boto3.client("logs")
     logs.create_log_stream(logGroupName=LOG, logStreamName="s")
     now = int(time.time() * 1000)
@@ -81,7 +81,7 @@ def log(*lines):
     logs.put_log_events(logGroupName=LOG, logStreamName="s", logEvents=events)
 
 
-def test_each_is_named_with_why_it_died(s3, s3_labels, queues, run, context):
+def test_each_dead_letter_is_listed_with_its_cause(s3, s3_labels, queues, run, context):
     for key in ("waits.png", "labelled.png"):
         put(s3, key)
     version = s3.head_object(Bucket=IMAGES, Key="labelled.png")
@@ -113,10 +113,12 @@ def test_each_is_named_with_why_it_died(s3, s3_labels, queues, run, context):
     }.items():
         assert re.search(rf"{key} 20\S+ \S+ {re.escape(why)}", told)
     assert re.search(rf"labelled.png, \S+waits.png 20\S+ \S+ {UNKNOWN}", told)
-    assert len(queues.dead()) == 7, "a look changes nothing, and hides nothing"
+    assert len(queues.dead()) == 7, "a dry run keeps every message visible"
 
 
-def test_what_is_no_event_is_left_or_deleted_and_never_sent_back(s3, queues, run, context):
+def test_a_dead_letter_that_is_not_an_event_is_kept_or_discarded_but_not_redriven(
+    s3, queues, run, context
+):
     put(s3, "a.png")
     die(queues, "hello", s3_event("a.png"))
 
@@ -128,7 +130,7 @@ def test_what_is_no_event_is_left_or_deleted_and_never_sent_back(s3, queues, run
 
 
 @pytest.mark.parametrize("answer", ["n\n", ""])
-def test_without_a_yes_nothing_changes(s3, queues, run, answer):
+def test_without_confirmation_no_dead_letter_is_redriven(s3, queues, run, answer):
     put(s3, "a.png")
     die(queues, s3_event("a.png"))
 
@@ -139,7 +141,7 @@ def test_without_a_yes_nothing_changes(s3, queues, run, answer):
     assert len(queues.dead()) == 1
 
 
-def test_two_people_at_once_do_not_send_the_same_back(s3, queues, run, stack):
+def test_two_commands_at_once_do_not_redrive_the_same_messages(s3, queues, run, stack):
     for number in range(23):
         die(queues, s3_event(f"{number}.png"))
     first = dead_letters.of_stack("digits")
@@ -156,7 +158,7 @@ def test_two_people_at_once_do_not_send_the_same_back(s3, queues, run, stack):
     assert retried["Attributes"]["ApproximateNumberOfMessages"] == "23"
 
 
-def test_more_than_is_looked_at_in_one_go_is_said_and_not_hidden(s3, queues, run, monkeypatch):
+def test_more_dead_letters_than_one_run_takes_are_reported(s3, queues, run, monkeypatch):
     for module in (dead_letters, redrive):
         monkeypatch.setattr(module, "MOST", 10)
     die(queues, *(s3_event(f"{number}.png") for number in range(13)))
@@ -169,7 +171,7 @@ def test_more_than_is_looked_at_in_one_go_is_said_and_not_hidden(s3, queues, run
     assert "more" not in told
 
 
-def test_a_look_that_fails_hides_nothing(s3, queues, run, stack):
+def test_an_error_while_listing_leaves_the_dead_letters_visible(s3, queues, run, stack):
     put(s3, "a.png")
     die(queues, s3_event("a.png"))
     s3.delete_bucket(Bucket=LABELS)
@@ -181,7 +183,7 @@ def test_a_look_that_fails_hides_nothing(s3, queues, run, stack):
     assert len(queues.dead()) == 1
 
 
-def test_what_the_queue_refuses_stays_a_dead_letter(s3, queues, stack, monkeypatch):
+def test_a_message_that_the_queue_refuses_stays_a_dead_letter(s3, queues, stack, monkeypatch):
     die(queues, *(s3_event(f"{number}.png") for number in range(3)))
     dead = dead_letters.of_stack("digits")
     taken = dead.take()
@@ -202,7 +204,7 @@ def test_what_the_queue_refuses_stays_a_dead_letter(s3, queues, stack, monkeypat
     assert queues.dead() == [taken[1].body]
 
 
-def test_who_thinks_for_too_long_is_asked_again(s3, queues, stack, monkeypatch):
+def test_confirming_after_the_visibility_timeout_asks_to_run_again(s3, queues, stack, monkeypatch):
     die(queues, s3_event("a.png"))
     dead = dead_letters.of_stack("digits")
     taken = dead.take()
@@ -213,7 +215,7 @@ def test_who_thinks_for_too_long_is_asked_again(s3, queues, stack, monkeypatch):
         list(dead.send_back(taken))
 
 
-def test_a_stack_that_is_not_there_is_one_clear_line(run):
+def test_a_missing_stack_is_an_error_of_one_line(run):
     told, code = run("--stack", "nobody")
 
     assert code == 2

@@ -1,4 +1,4 @@
-"""What `make deploy` does beside `sam deploy`, and what it says in the end."""
+"""What `make deploy` does in addition to `sam deploy`; and `make smoke`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cloudformation():
 
 @pytest.fixture
 def sam(tmp_path, monkeypatch, cloudformation):
-    """A SAM that notes what it is told and makes the stack; its notes."""
+    """Replace SAM by a program that records its arguments; return the file of the record."""
     notes = tmp_path / "told"
     program = tmp_path / "sam"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {notes}\n')
@@ -66,7 +66,7 @@ def run(app, *arguments: str):
     return CliRunner().invoke(app, arguments, catch_exceptions=True)
 
 
-def test_it_ends_with_what_was_made_the_key_the_floor_cost_and_a_call(sam):
+def test_deploy_prints_the_outputs_the_idle_cost_and_an_example_call(sam):
     done = run(deploy.app)
     assert done.exit_code == 0, done.output
     for name in ("ApiUrl", "ImagesBucket", "LabelsBucket", "ModelsBucket", "DashboardUrl"):
@@ -81,10 +81,8 @@ def test_it_ends_with_what_was_made_the_key_the_floor_cost_and_a_call(sam):
     assert (ROOT / sample).exists()
 
 
-def test_a_change_that_is_declined_ends_in_nothing_but_that_word(
-    cloudformation, tmp_path, monkeypatch
-):
-    """SAM has made a change set then, executes it never, and exits with 0."""
+def test_a_declined_change_is_reported_as_not_deployed(cloudformation, tmp_path, monkeypatch):
+    """SAM then leaves a change set that it did not execute, and exits with 0."""
     cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
     offer = {"StackName": "digits", "TemplateBody": json.dumps(TEMPLATE | {"Description": "new"})}
     cloudformation.create_change_set(ChangeSetName="declined-last-week", **offer)
@@ -103,7 +101,7 @@ def test_a_change_that_is_declined_ends_in_nothing_but_that_word(
     assert "the-apiurl" not in done.output
 
 
-def test_parameters_reach_sam_as_they_were_given(sam):
+def test_parameters_with_spaces_and_quotes_reach_sam_unchanged(sam):
     values = ("Stage=prod", "SweepSchedule=rate(1 day)", 'CorsOrigin=https://"x')
     run(deploy.app, *(word for it in values for word in ("--set", it)))
     told = sam.read_text().splitlines()
@@ -120,13 +118,13 @@ def test_parameters_reach_sam_as_they_were_given(sam):
 
 
 @pytest.mark.parametrize("setting", ["Stage", "Stagee=prod", "=prod"])
-def test_a_parameter_that_is_none_is_refused_before_anything_is_done(sam, setting):
+def test_an_invalid_parameter_is_refused_before_sam_runs(sam, setting):
     done = run(deploy.app, "--set", setting)
     assert isinstance(done.exception, CannotBeDone)
     assert not sam.exists()
 
 
-def test_what_a_failed_first_deployment_left_is_removed_before_the_next(sam, cloudformation):
+def test_the_stack_of_a_failed_first_deployment_is_removed_before_deploying(sam, cloudformation):
     left = cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
     (backend,) = (it["us-east-1"] for it in cloudformation_backends.values())
     backend.stacks[left["StackId"]].status = "ROLLBACK_COMPLETE"
@@ -137,20 +135,20 @@ def test_what_a_failed_first_deployment_left_is_removed_before_the_next(sam, clo
     assert now["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_a_name_that_is_too_long_is_refused_before_anything_is_done(sam):
+def test_a_stack_name_that_is_too_long_is_refused_before_sam_runs(sam):
     done = run(deploy.app, "--stack", "d" * (deploy.LONGEST_NAME + 1))
     assert isinstance(done.exception, CannotBeDone)
     assert not sam.exists()
 
 
 @pytest.mark.parametrize(("stage", "protected"), [("prod", True), ("dev", False)])
-def test_a_stack_of_the_stage_prod_is_protected_and_others_are_not(
+def test_only_a_stack_of_the_stage_prod_gets_termination_protection(
     sam, monkeypatch, stage, protected
 ):
     asked = []
     monkeypatch.setattr(
         "botocore.client.BaseClient._make_api_call",
-        noting(asked, "UpdateTerminationProtection"),
+        recording(asked, "UpdateTerminationProtection"),
     )
     done = run(deploy.app, "--set", f"Stage={stage}")
     assert done.exit_code == 0, done.output
@@ -158,8 +156,8 @@ def test_a_stack_of_the_stage_prod_is_protected_and_others_are_not(
     assert asked == ([wanted] if protected else [])
 
 
-def noting(asked, operation):
-    """Note the calls of one operation, which moto does not know; let the others through."""
+def recording(asked, operation):
+    """Record the calls of an operation that moto lacks; pass the others on."""
     from botocore.client import BaseClient
 
     through = BaseClient._make_api_call
@@ -175,7 +173,7 @@ def noting(asked, operation):
 
 @pytest.fixture
 def protected(cloudformation, monkeypatch):
-    """A protected stack, and the calls that change that."""
+    """Create a protected stack; return the recorded calls that change its protection."""
     asked = []
     cloudformation.create_stack(StackName="digits", TemplateBody=json.dumps(TEMPLATE))
     monkeypatch.setattr(
@@ -183,12 +181,12 @@ def protected(cloudformation, monkeypatch):
     )
     monkeypatch.setattr(
         "botocore.client.BaseClient._make_api_call",
-        noting(asked, "UpdateTerminationProtection"),
+        recording(asked, "UpdateTerminationProtection"),
     )
     return asked
 
 
-def test_a_protected_stack_is_not_removed_and_says_how_it_could_be(cloudformation, protected):
+def test_a_protected_stack_is_not_removed_and_the_error_names_unprotect(cloudformation, protected):
     done = run(destroy.app, "--stack", "digits", "--yes")
     assert isinstance(done.exception, CannotBeDone)
     assert "--unprotect" in str(done.exception)
@@ -196,9 +194,7 @@ def test_a_protected_stack_is_not_removed_and_says_how_it_could_be(cloudformatio
     assert protected == []
 
 
-def test_protection_is_lifted_when_it_is_asked_for_and_the_name_was_typed(
-    cloudformation, protected
-):
+def test_unprotect_removes_the_stack_only_after_confirmation(cloudformation, protected):
     run(destroy.app, "--stack", "digits", "--unprotect")
     assert protected == []
     done = run(destroy.app, "--stack", "digits", "--unprotect", "--yes")
@@ -210,7 +206,7 @@ def test_protection_is_lifted_when_it_is_asked_for_and_the_name_was_typed(
 # --- make smoke ---
 
 
-def test_smoke_says_what_is_wrong_of_an_api_that_reads_wrongly(http_api, context, monkeypatch):
+def test_smoke_fails_on_a_wrong_classification_and_shows_it(http_api, context, monkeypatch):
     eight = Path(ROOT / "tests/golden/eight.jpg")
     with gateway.serve(http_api.handler, context) as url:
         monkeypatch.setattr(smoke, "SEVEN", eight)
@@ -219,7 +215,7 @@ def test_smoke_says_what_is_wrong_of_an_api_that_reads_wrongly(http_api, context
     assert '"text":"8"' in str(done.exception)
 
 
-def test_smoke_goes_through_every_call(http_api, context, s3, monkeypatch):
+def test_smoke_checks_every_call_of_the_api(http_api, context, s3, monkeypatch):
     monkeypatch.setattr(smoke.Api, "put", put_and_label(s3, "7"))
     with gateway.serve(http_api.handler, context) as url:
         done = run(smoke.app, "--url", url, "--key", gateway.KEY)
@@ -230,9 +226,7 @@ def test_smoke_goes_through_every_call(http_api, context, s3, monkeypatch):
 
 
 @pytest.mark.parametrize(("label", "told"), [("1", '"text": "1"'), (None, "202.*waiting")])
-def test_smoke_fails_over_a_label_that_is_wrong_or_does_not_come(
-    http_api, context, s3, monkeypatch, label, told
-):
+def test_smoke_fails_on_a_wrong_or_missing_label(http_api, context, s3, monkeypatch, label, told):
     monkeypatch.setattr(smoke.Api, "put", put_and_label(s3, label))
     with gateway.serve(http_api.handler, context) as url:
         done = run(smoke.app, "--url", url, "--key", gateway.KEY, "--within", "0")
@@ -241,7 +235,7 @@ def test_smoke_fails_over_a_label_that_is_wrong_or_does_not_come(
 
 
 def put_and_label(s3, text):
-    """S3 and the labels function behind the address of an upload; None: the latter is late."""
+    """Return a PUT that stores the upload and labels it with `text`, or not at all if None."""
 
     def put(_, address, body, headers):
         key = urlsplit(address).path.removeprefix("/")

@@ -1,4 +1,4 @@
-"""Removing a stack takes what was asked for, in an order in which nothing is lost by a failure."""
+"""Removal of a stack and its buckets, which can be resumed after a failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATE = {
     "Resources": {
         name: {
             "Type": "AWS::S3::Bucket",
-            "DeletionPolicy": "Retain",  # as on AWS: they outlive their stack
+            "DeletionPolicy": "Retain",  # as on AWS: buckets outlive their stack
             "Properties": {"BucketName": f"their-{name.lower()}"},
         }
         for name in ("Images", "Labels")
@@ -58,7 +58,7 @@ def buckets(s3) -> set[str]:
     return {it["Name"] for it in s3.list_buckets()["Buckets"]}
 
 
-def test_another_answer_than_the_stacks_name_removes_nothing(cloud):
+def test_an_answer_other_than_the_stacks_name_removes_nothing(cloud):
     done = run("--stack", "digits", answer="yes\n")
     assert isinstance(done.exception, CannotBeDone)
     assert "their-images with 3 versions" in done.output
@@ -66,28 +66,28 @@ def test_another_answer_than_the_stacks_name_removes_nothing(cloud):
     assert buckets(cloud) == {"their-images", "their-labels", "somebody-elses"}
 
 
-def test_no_stack_is_one_line_that_says_so(cloud):
+def test_a_missing_stack_is_reported(cloud):
     done = run("--stack", "other", "--yes")
     assert isinstance(done.exception, CannotBeDone)
     assert "no stack other" in str(done.exception)
 
 
-def test_the_stack_goes_and_then_its_buckets_with_every_version_and_no_other(cloud):
+def test_the_stack_and_every_version_in_its_buckets_are_removed(cloud):
     done = run("--stack", "digits", answer="digits\n")
     assert done.exit_code == 0, done.output
     assert stacks() == []
     assert buckets(cloud) == {"somebody-elses"}
 
 
-def test_data_can_be_kept(cloud):
+def test_keep_data_keeps_the_buckets(cloud):
     assert run("--stack", "digits", "--yes", "--keep-data").exit_code == 0
     assert stacks() == []
     assert "their-images" in buckets(cloud)
 
 
-def test_what_was_cut_off_after_the_stack_is_done_by_running_it_again(cloud):
+def test_an_interrupted_removal_is_finished_by_running_again(cloud):
     run("--stack", "digits", "--yes", "--keep-data")
-    cloud.delete_objects(  # as far as the first run came
+    cloud.delete_objects(  # the state in which the first run was interrupted
         Bucket="their-images",
         Delete={"Objects": [{"Key": "a.png", "VersionId": version(cloud)}]},
     )

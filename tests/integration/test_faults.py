@@ -1,7 +1,7 @@
-"""Faults at the wire, through the real labels function: nothing is lost, no neighbour disturbed.
+"""Injected faults of S3, seen through the real labels function.
 
-botocore's own hooks stand where the bytes leave: what they answer is what S3 would have answered,
-and botocore's retries, time-outs and checks of lengths do what they do on AWS.
+Hooks of botocore answer in place of the network, so that botocore's retries, timeouts and length
+checks work as on AWS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SICK, WELL = "sick.png", "well.png"
 
 
 def refused(status: int, code: str):
-    """What S3 answers when it refuses: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html."""
+    """Build an error answer of S3: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html."""
 
     def answer(request: Any) -> AWSResponse:
         return response(request, status, f"<Error><Code>{code}</Code></Error>".encode(), {})
@@ -34,7 +34,7 @@ def refused(status: int, code: str):
 
 
 def cut_off(request: Any) -> AWSResponse:
-    """Half of what was promised."""
+    """Answer with half of the announced bytes."""
     headers = {"Content-Length": "1000", "ETag": '"0"', "x-amz-version-id": "1"}
     return response(request, 200, b"\x89PNG\r\n\x1a\n" + bytes(492), headers)
 
@@ -50,7 +50,7 @@ def response(request: Any, status: int, body: bytes, headers: dict[str, str]) ->
 
 FAULTS = {
     "S3 throttles": ("GetObject", refused(503, "SlowDown")),
-    "S3 throttles the look at the label": ("HeadObject", refused(503, "SlowDown")),
+    "S3 throttles the HEAD of the label": ("HeadObject", refused(503, "SlowDown")),
     "S3 fails": ("GetObject", refused(500, "InternalError")),
     "reading is not allowed": ("GetObject", refused(403, "AccessDenied")),
     "S3 is too slow": ("GetObject", too_slow),
@@ -60,7 +60,7 @@ FAULTS = {
 
 @contextmanager
 def fault(module: Any, call: str, answer: Any) -> Iterator[list[str]]:
-    """While it lasts, calls that name the sick image are answered so; gives what was asked."""
+    """Answer calls for the image SICK with `answer`; yield the list of such requests."""
     asked: list[str] = []
 
     def answer_instead(request: Any, **_: Any) -> AWSResponse | None:
@@ -89,7 +89,7 @@ def labels(s3) -> set[str]:
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_that_may_pass_is_waited_for_and_disturbs_no_neighbour(
+def test_a_transient_s3_fault_is_retried_and_other_images_are_labelled(
     name, s3, s3_labels, context, label
 ):
     call, answer = FAULTS[name]
@@ -97,17 +97,21 @@ def test_a_fault_that_may_pass_is_waited_for_and_disturbs_no_neighbour(
     with fault(s3_labels, call, answer) as asked:
         assert failures(s3_labels.handler(messages, context)) == ["message-0"]
     assert asked
-    assert labels(s3) == {f"labels/{WELL}.json"}, "a half-read image was taken for a broken one"
+    assert labels(s3) == {f"labels/{WELL}.json"}, (
+        "a truncated download was treated as a broken image"
+    )
     assert failures(s3_labels.handler(messages, context)) == []
     assert [label(key)["text"] for key in (SICK, WELL)] == ["7", "7"]
 
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (403, "AccessDenied")])
-def test_a_label_that_cannot_be_written_now_is_written_later(
+def test_a_label_that_s3_refuses_is_written_on_the_next_delivery(
     s3, s3_labels, context, label, status, code
 ):
-    def refuse(params: Any, **_: Any) -> Any:  # before the wire: moto would do it all the same
+    def refuse(
+        params: Any, **_: Any
+    ) -> Any:  # before the request, or moto would still write the label
         if SICK not in params["url_path"]:
             return None
         parsed = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
@@ -124,30 +128,28 @@ def test_a_label_that_cannot_be_written_now_is_written_later(
 
 
 @pytest.mark.usefixtures("images")
-def test_a_label_whose_writing_was_done_and_not_answered_is_written_again(
-    s3_labels, context, label
-):
+def test_a_label_whose_write_was_not_confirmed_is_written_again(s3_labels, context, label):
     messages = batch(s3_event(SICK))
     with fault(s3_labels, "PutObject", refused(500, "InternalError")) as asked:
         assert failures(s3_labels.handler(messages, context)) == ["message-0"]
     assert asked
-    assert label(SICK)["text"] == "7", "moto did it, as S3 may have"
+    assert label(SICK)["text"] == "7", "moto wrote it, as S3 may have"
     assert failures(s3_labels.handler(messages, context)) == []
     assert label(SICK)["text"] == "7"
 
 
 @pytest.mark.usefixtures("images")
-def test_what_there_is_no_time_for_is_handed_back_and_not_begun(s3, s3_labels, context):
+def test_a_message_without_time_left_is_returned_unprocessed(s3, s3_labels, context):
     late = SimpleNamespace(**{**vars(context), "get_remaining_time_in_millis": lambda: 5_000})
     assert failures(s3_labels.handler(batch(s3_event(WELL)), late)) == ["message-0"]
     assert labels(s3) == set()
 
 
 @pytest.mark.usefixtures("images")
-def test_an_image_that_takes_the_function_with_it_delays_its_neighbours_once(
+def test_an_image_that_kills_the_function_delays_its_batch_only_once(
     s3, s3_labels, queues, context, label, seven
 ):
-    """Out of memory or out of time: Lambda gives no answer, and the whole batch comes back."""
+    """Out of memory or time, Lambda gives no answer, and the whole batch is delivered again."""
     others = [f"{number}.png" for number in range(4)]
     for key in others:
         s3.put_object(Bucket=IMAGES, Key=key, Body=seven)
@@ -165,7 +167,7 @@ def test_an_image_that_takes_the_function_with_it_delays_its_neighbours_once(
     assert SICK in dead
 
 
-def test_a_function_without_its_bucket_says_so_and_loses_nothing(
+def test_a_function_without_its_labels_bucket_logs_it_and_returns_the_message(
     environment, s3, context, seven, caplog
 ):
     environment.delenv("DIGITS_LABELS_BUCKET")

@@ -1,4 +1,4 @@
-"""The served API keeps what its own description promises, whatever is sent to it."""
+"""The served API conforms to its OpenAPI description for valid and invalid requests."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from schemathesis.config import SchemathesisConfig
 from lambda_predict import openapi
 from tests import gateway
 
-# A schema cannot say "the bytes of a picture": what is no picture may be refused by these.
+# A schema cannot describe the bytes of an image: other bytes may be refused with these.
 REFUSED = ["400", "413", "415", "422"]
 
 
 def config(url: str) -> SchemathesisConfig:
     return SchemathesisConfig.from_dict(
         {
-            "base-url": url,  # it makes another of the description's relative one
+            "base-url": url,  # the relative address in the description is resolved differently
             "headers": {"x-api-key": gateway.KEY},
             "checks": {
                 "positive_data_acceptance": {"expected-statuses": ["2xx", "404", *REFUSED]},
@@ -32,7 +32,7 @@ def documented() -> list[str]:
     return [f"{method.upper()} {path}" for path, calls in paths.items() for method in calls]
 
 
-def test_schemathesis_finds_nothing(http_api, context):
+def test_schemathesis_finds_no_violation_of_the_openapi_description(http_api, context):
     with gateway.serve(http_api.handler, context) as url:
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=config(url))
         tried = []
@@ -58,5 +58,5 @@ def test_schemathesis_finds_nothing(http_api, context):
 
             check()
             tried.append(operation.label)
-    # It never calls the description that it was given.
+    # Schemathesis does not call the description itself.
     assert sorted([*tried, "GET /openapi.json"]) == sorted(documented())

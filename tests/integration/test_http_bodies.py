@@ -1,4 +1,4 @@
-"""What clients send: base64, JSON and forms as they write them; events that are no requests."""
+"""Request bodies as clients send them (base64, JSON, forms), and events of other sources."""
 
 import base64
 import contextlib
@@ -37,14 +37,14 @@ SAFE = base64.urlsafe_b64encode(BYTES).decode()
     ],
 )
 @pytest.mark.parametrize("more", [0, 1, 2])
-def test_base64_is_read_however_it_is_written(text, more):
+def test_base64_is_decoded_in_every_common_form(text, more):
     assert decoded(text, "data") == BYTES
     short = BYTES[: len(BYTES) - more]
     assert decoded(base64.b64encode(short).decode().rstrip("="), "data") == short
     assert decoded(base64.encodebytes(short * 4_000).decode(), "data") == short * 4_000
 
 
-def test_a_data_url_without_base64_holds_percent_encoded_bytes():
+def test_a_data_url_without_base64_is_percent_decoded():
     assert decoded("data:,a%00%FFb", "data") == b"a\0\xffb"
 
 
@@ -53,7 +53,7 @@ def test_a_data_url_without_base64_holds_percent_encoded_bytes():
     [("***", "offset 0"), ("QUJD*", "offset 4"), ("QU\nJD ü", "offset 6"), ("QUJDR", "offset 5"),
      ("QU=JD", "offset 2"), ("data:;base64,QU*D", "offset 15"), ("A" * 800_000 + "!", "800,000")],
 )  # fmt: skip
-def test_what_is_no_base64_says_where_it_breaks(text, where):
+def test_invalid_base64_is_refused_with_the_offset_of_the_error(text, where):
     with pytest.raises(BadRequest, match=where) as caught:
         decoded(text, "images.2.data")
     assert str(caught.value).startswith("images.2.data is not valid base64")
@@ -61,9 +61,9 @@ def test_what_is_no_base64_says_where_it_breaks(text, where):
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda it: base64.b64encode(it).decode()))
 @settings(deadline=None)
-def test_any_text_is_bytes_or_a_typed_error(text):
+def test_decoding_any_text_returns_bytes_or_raises_bad_request(text):
     try:
-        decoded(text, "data")
+        assert isinstance(decoded(text, "data"), bytes)
     except BadRequest as error:
         assert "offset" in str(error)
 
@@ -89,7 +89,7 @@ def test_json_with_a_byte_order_mark_is_read(call, seven, encoding):
     assert [(item["id"], item["text"]) for item in body["results"]] == [("ä", "7")]
 
 
-def test_broken_base64_in_json_names_the_item_and_spoils_no_other(call, seven):
+def test_invalid_base64_in_json_names_the_item_and_does_not_affect_others(call, seven):
     images = [{"id": "a", "data": base64.b64encode(seven).decode()}, {"id": "b", "data": "QU*D"}]
     status, body = call(json.dumps({"images": images}).encode(), "application/json")
     assert status == 200
@@ -98,14 +98,14 @@ def test_broken_base64_in_json_names_the_item_and_spoils_no_other(call, seven):
     assert message.startswith("images.1.data is not valid base64: at offset 2 ")
 
 
-def test_broken_json_says_where(call):
+def test_invalid_json_is_refused_with_the_position_of_the_error(call):
     status, body = call(b'{"images": [}', "application/json")
     assert (status, body["code"]) == (400, "bad_request")
     assert "line 1 column 13" in body["detail"]
 
 
 def form(*parts: tuple[str | bytes, bytes], before=b"", after=b"", boundary="XX"):
-    """A form of (headers, content); the headers without their end."""
+    """Build a form of (headers, content) parts; headers are without the final line break."""
     body = before
     for headers, content in parts:
         raw = headers if isinstance(headers, bytes) else headers.encode()
@@ -136,7 +136,7 @@ TYPE = "multipart/form-data; boundary=XX"
         (f'{DISPOSITION}; name="scan"', "scan"),
     ],
 )
-def test_the_id_of_a_part_is_what_the_client_called_it(call, seven, headers, name):
+def test_the_id_of_a_form_part_is_its_file_name_or_field_name(call, seven, headers, name):
     status, body = call(form((headers, seven)), TYPE)
     assert status == 200
     assert [(item["id"], item.get("text")) for item in body["results"]] == [(name, "7")]
@@ -161,14 +161,14 @@ def test_a_form_may_have_a_preamble_an_epilogue_and_other_fields(call, seven, bo
     ("encoding", "encode"),
     [("base64", base64.encodebytes), ("quoted-printable", quopri.encodestring), ("8bit", bytes)],
 )
-def test_a_parts_transfer_encoding_is_undone(encoding, encode):
+def test_the_transfer_encoding_of_a_form_part_is_decoded(encoding, encode):
     found = []
     headers = f'{DISPOSITION}; name="a"; filename="a"\r\nContent-Transfer-Encoding: {encoding}'
     multipart.read(form((headers, encode(BYTES))), TYPE, found.append)
     assert [part.data() for part in found] == [BYTES]
 
 
-def test_a_form_that_is_cut_short_is_refused(call, seven):
+def test_a_truncated_form_is_refused(call, seven):
     part = (f'{DISPOSITION}; name="a"; filename="a"', seven)
     status, body = call(form(part, part)[:-40], TYPE)
     assert (status, body["code"]) == (400, "bad_request")
@@ -184,7 +184,7 @@ def test_a_form_that_is_cut_short_is_refused(call, seven):
     )
 )
 @settings(deadline=None)
-def test_any_form_is_parts_or_a_typed_error(pieces):
+def test_parsing_any_form_returns_parts_or_raises_bad_request(pieces):
     def take(part):
         assert isinstance(part.name, str)
         if part.is_file:
@@ -195,7 +195,7 @@ def test_any_form_is_parts_or_a_typed_error(pieces):
 
 
 @pytest.mark.parametrize("name", ["MPO", "PPM"])
-def test_what_is_read_everywhere_is_read_over_http(call, seven, name):
+def test_further_formats_of_the_library_are_read_over_http(call, seven, name):
     buffer = io.BytesIO()
     Image.open(io.BytesIO(seven)).convert("RGB").save(buffer, name)
     status, body = call(buffer.getvalue(), "image/jpeg")
@@ -203,7 +203,7 @@ def test_what_is_read_everywhere_is_read_over_http(call, seven, name):
 
 
 def payload_2(method, path, *, route="$default", stage="$default", body=None, query="", headers=()):
-    """An event of an HTTP API or of a function URL."""
+    """Build an event of an HTTP API or of a function URL."""
     return {
         "version": "2.0",
         "routeKey": route,
@@ -223,7 +223,9 @@ def payload_2(method, path, *, route="$default", stage="$default", body=None, qu
 @pytest.mark.parametrize(
     ("route", "stage"), [("$default", "$default"), ("$default", "v1"), ("POST /classify", "v1")]
 )
-def test_an_http_api_is_answered_alike(http_api, context, seven, route, stage):
+def test_an_event_of_an_http_api_is_answered_like_one_of_a_rest_api(
+    http_api, context, seven, route, stage
+):
     event = payload_2(
         *("POST", "/classify"),
         route=route,
@@ -259,7 +261,7 @@ def test_a_problem_of_an_http_api_carries_its_request_id(http_api, context):
 
 
 @pytest.mark.parametrize("source", ["aws.events", "aws.scheduler"])
-def test_a_scheduled_ping_is_answered_with_nothing(http_api, context, source):
+def test_a_scheduled_event_is_answered_with_204(http_api, context, source):
     event = {"version": "0", "source": source, "detail-type": "Scheduled Event", "detail": {}}
     assert http_api.handler(event, context)["statusCode"] == 204
 
@@ -300,6 +302,6 @@ KEYS = ["version", "requestContext", "httpMethod", "path", "resource", "source",
 
 @given(st.dictionaries(st.sampled_from(KEYS), JSON) | JSON)
 @settings(deadline=None)
-def test_any_event_is_a_request_or_none(event):
+def test_converting_any_event_returns_a_request_or_none(event):
     request = http_event.of_rest_api(event)
     assert request is None or "path" in request

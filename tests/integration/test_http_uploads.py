@@ -1,4 +1,4 @@
-"""Photos over the payload limit: an address to PUT to, the label of what was put, corrections."""
+"""Uploads over the payload limit by presigned URL, their labels, and feedback."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def an_error(key):
 # --- Uploads ---
 
 
-def test_an_upload_has_an_address_that_is_signed_for_one_key(call):
+def test_an_upload_url_is_presigned_for_one_key(call):
     status, offer, _ = call("POST", "/uploads", {"name": "IMG_1.jpg", "size": 5_000_000})
     assert status == 201
     assert set(offer) == {"key", "url", "method", "headers", "expires_at", "max_bytes"}
@@ -70,8 +70,8 @@ def test_an_upload_has_an_address_that_is_signed_for_one_key(call):
     assert query["X-Amz-Expires"] == ["900"]
 
 
-def test_a_leaked_key_uploads_no_more_than_it_said_and_only_once(call):
-    """S3 refuses a PUT whose signed headers differ, and with this one a key that is there."""
+def test_a_presigned_url_is_bound_to_the_size_and_to_a_new_key(call):
+    """S3 refuses a PUT whose signed headers differ, and with If-None-Match an existing key."""
     _, offer, _ = call("POST", "/uploads", {"name": "IMG_1.jpg", "size": 5_000_000})
     assert offer["headers"] == {"If-None-Match": "*"}
     assert is_signed(offer, {"content-length": "5000000", "if-none-match": "*"})
@@ -79,7 +79,7 @@ def test_a_leaked_key_uploads_no_more_than_it_said_and_only_once(call):
 
 
 def is_signed(offer, headers):
-    """Whether S3 takes a PUT with these headers, by signing it anew as S3 does."""
+    """Return whether S3 accepts a PUT with these headers, by computing the signature again."""
     url, _, signature = offer["url"].partition("&X-Amz-Signature=")
     query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))
     assert query["X-Amz-SignedHeaders"] == ";".join(sorted({*headers, "host"}))
@@ -90,13 +90,13 @@ def is_signed(offer, headers):
     return signer.signature(to_sign, request) == signature
 
 
-def test_what_is_over_the_limit_gets_no_address(call):
+def test_an_upload_over_the_limit_gets_no_url(call):
     status, problem, _ = call("POST", "/uploads", {"name": "a", "size": 20 * 1024**2 + 1})
     assert (status, problem["code"]) == (413, "too_large")
     assert call("POST", "/uploads", {"name": "a", "size": 20 * 1024**2})[0] == 201
 
 
-def test_what_must_be_sent_with_the_bytes_is_signed_and_told(call):
+def test_the_headers_of_an_upload_are_returned_and_signed(call):
     wanted = {
         "name": "a.heic",
         "size": 7,
@@ -113,7 +113,7 @@ def test_what_must_be_sent_with_the_bytes_is_signed_and_told(call):
     assert is_signed(offer, {"content-length": "7", **sent})
 
 
-def test_the_address_is_the_buckets_own_in_its_region(environment, context):
+def test_the_upload_url_is_the_regional_address_of_the_bucket(environment, context):
     environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     module = fresh("http_api")
     event = gateway.event(
@@ -125,7 +125,7 @@ def test_the_address_is_the_buckets_own_in_its_region(environment, context):
     assert urllib.parse.urlsplit(url).netloc == f"{IMAGES}.s3.eu-west-1.amazonaws.com"
 
 
-def test_two_uploads_of_one_name_do_not_collide(call):
+def test_uploads_of_the_same_name_get_different_keys(call):
     keys = {call("POST", "/uploads", {"name": "a.png", "size": 7})[1]["key"] for _ in range(3)}
     assert len(keys) == 3
 
@@ -142,7 +142,7 @@ def test_two_uploads_of_one_name_do_not_collide(call):
         ("x" * 300 + ".png", "x" * 96 + ".png"),
     ],
 )
-def test_a_name_cannot_leave_its_place(call, name, safe):
+def test_a_file_name_is_sanitised_in_the_key(call, name, safe):
     status, offer, _ = call("POST", "/uploads", {"name": name, "size": 7})
     assert status == 201
     assert offer["key"].split("/")[3:] == [safe]
@@ -165,7 +165,7 @@ def test_a_name_cannot_leave_its_place(call, name, safe):
         "a",
     ],
 )
-def test_a_wrong_wish_is_a_problem(call, body):
+def test_an_invalid_upload_request_is_refused(call, body):
     status, problem, _ = call("POST", "/uploads", body)
     assert (status, problem["code"]) == (400, "bad_request")
 
@@ -173,7 +173,7 @@ def test_a_wrong_wish_is_a_problem(call, body):
 # --- Labels ---
 
 
-def test_a_label_is_missing_then_waits_then_is_there(call, s3, offer):
+def test_a_label_is_404_before_the_upload_then_202_then_200(call, s3, offer):
     path = f"/labels/{offer['key']}"
     assert call("GET", path)[1]["code"] == "not_found"
 
@@ -189,13 +189,13 @@ def test_a_label_is_missing_then_waits_then_is_there(call, s3, offer):
 
 
 @pytest.mark.parametrize("slash", ["/", "%2F"])
-def test_a_key_is_taken_encoded_or_not(call, s3, offer, slash):
+def test_a_label_is_found_by_its_percent_encoded_key(call, s3, offer, slash):
     put_label(s3, offer["key"], an_error(offer["key"]))
     path = offer["key"].replace("/", slash)
     assert call("GET", f"/labels/{path}")[0] == 200
 
 
-def test_the_tombstone_of_a_deleted_image_is_not_found(call, s3, offer):
+def test_the_label_of_a_deleted_image_is_404(call, s3, offer):
     source = Source(bucket=IMAGES, key=offer["key"])
     put_label(s3, offer["key"], Tombstone(source=source))
     assert call("GET", f"/labels/{offer['key']}")[0] == 404
@@ -212,7 +212,7 @@ def test_the_tombstone_of_a_deleted_image_is_not_found(call, s3, offer):
         ".long/" + "0" * 64,
     ],
 )
-def test_labels_of_other_images_are_not_given_away(call, s3, key):
+def test_labels_of_images_outside_uploads_are_404(call, s3, key):
     for place in {key, urllib.parse.unquote(key)}:
         s3.put_object(Bucket=IMAGES, Key=place, Body=b"x")
         put_label(s3, place, an_error(place))
@@ -224,7 +224,7 @@ def test_labels_of_other_images_are_not_given_away(call, s3, key):
 
 
 def kept(s3):
-    """Each object below ``feedback/``, by the last part of its key."""
+    """Read each object below ``feedback/``, by the last part of its key."""
     found = s3.list_objects_v2(Bucket=LABELS).get("Contents", [])
     return {
         it["Key"].rpartition("/")[2]: s3.get_object(Bucket=LABELS, Key=it["Key"])["Body"].read()
@@ -233,7 +233,7 @@ def kept(s3):
     }
 
 
-def test_a_correction_is_kept_with_its_picture(call, s3, seven):
+def test_feedback_is_stored_with_all_its_fields(call, s3, seven):
     sent = {"truth": "1", "answer": "7", "model": "v1", "image": base64.b64encode(seven).decode()}
     status, answer, _ = call("POST", "/feedback", sent)
     assert status == 202
@@ -244,7 +244,7 @@ def test_a_correction_is_kept_with_its_picture(call, s3, seven):
 
 
 @pytest.mark.parametrize("truth", ["", "7", "12\n3?", "-5×3\n=-15\f\f12/05", "0" * 4096])
-def test_a_correction_may_say_what_results_can_say(call, s3, one, truth):
+def test_feedback_accepts_every_text_that_a_result_can_have(call, s3, one, truth):
     image = base64.b64encode(one).decode()
     sent = {"truth": truth, "answer": truth, "model": "v1", "image": image}
     assert call("POST", "/feedback", sent)[0] == 202
@@ -252,7 +252,7 @@ def test_a_correction_may_say_what_results_can_say(call, s3, one, truth):
     assert (record["truth"], record["answer"]) == (truth, truth)
 
 
-def test_a_correction_that_is_not_valid_is_told_why(call):
+def test_an_invalid_correction_is_refused_with_the_reason(call):
     sent = {"truth": "seven", "model": "v1", "image": "AAAA"}
     assert (
         "(truth: 'seven' is not a valid correction: use digits and signs,"
@@ -260,7 +260,7 @@ def test_a_correction_that_is_not_valid_is_told_why(call):
     )
 
 
-def test_where_and_when_a_picture_was_taken_is_not_kept(call, s3):
+def test_the_metadata_of_an_image_is_not_stored(call, s3):
     exif = Image.Exif()
     exif[0x010F] = "a camera of mine"
     exif.get_ifd(0x8825)[1] = "N"
@@ -273,14 +273,14 @@ def test_where_and_when_a_picture_was_taken_is_not_kept(call, s3):
     assert (dict(picture.getexif()), picture.info) == ({}, {})
 
 
-def test_what_is_kept_is_what_the_recogniser_saw(call, s3, seven):
+def test_the_stored_image_has_the_pixels_that_were_classified(call, s3, seven):
     sent = {"truth": "7", "model": "v", "image": base64.b64encode(seven).decode()}
     call("POST", "/feedback", sent)
     again = image.decode(kept(s3)["image.png"]).grey
     np.testing.assert_array_equal(again, image.decode(seven).grey)
 
 
-def test_an_uploaded_picture_can_be_corrected_by_its_key(call, s3, offer, seven):
+def test_feedback_on_an_upload_is_sent_with_its_key(call, s3, offer, seven):
     sent = {"truth": "7", "model": "v", "key": offer["key"]}
     assert call("POST", "/feedback", sent)[0] == 404
     s3.put_object(Bucket=IMAGES, Key=offer["key"], Body=seven)
@@ -288,7 +288,7 @@ def test_an_uploaded_picture_can_be_corrected_by_its_key(call, s3, offer, seven)
     assert json.loads(kept(s3)["feedback.json"])["key"] == offer["key"]
 
 
-def test_an_upload_that_is_too_large_is_not_kept(call, s3, offer):
+def test_feedback_on_an_upload_that_is_too_large_is_refused(call, s3, offer):
     s3.put_object(Bucket=IMAGES, Key=offer["key"], Body=bytes(20 * 1024**2 + 1))
     status, problem, _ = call(
         "POST", "/feedback", {"truth": "7", "model": "v", "key": offer["key"]}
@@ -297,7 +297,7 @@ def test_an_upload_that_is_too_large_is_not_kept(call, s3, offer):
     assert not kept(s3)
 
 
-def test_a_correction_of_an_archived_upload_says_so(call, s3, offer, seven):
+def test_feedback_on_an_archived_upload_is_refused(call, s3, offer, seven):
     s3.put_object(Bucket=IMAGES, Key=offer["key"], Body=seven, StorageClass="GLACIER")
     sent = {"truth": "7", "model": "v", "key": offer["key"]}
     status, problem, _ = call("POST", "/feedback", sent)
@@ -318,19 +318,19 @@ def test_a_correction_of_an_archived_upload_says_so(call, s3, offer, seven):
         ({"key": "uploads/2026-11-26/aaaaaaaaaaaaaaaaaaaaaa/a.png"}, 400, "bad_request"),
         ({"image": ""}, 400, "bad_request"),
         ({"image": "***"}, 400, "bad_request"),
-        ({"image": base64.b64encode(b"no picture").decode()}, 415, "unsupported_format"),
+        ({"image": base64.b64encode(b"not an image").decode()}, 415, "unsupported_format"),
         ({"image": base64.b64encode(b"\x89PNG\r\n\x1a\n cut").decode()}, 422, "unreadable_image"),
         ({"url": "http://example.org/"}, 400, "bad_request"),
     ],
 )
-def test_a_correction_that_cannot_be_used_is_not_kept(call, s3, seven, change, status, code):
+def test_invalid_feedback_is_refused_and_not_stored(call, s3, seven, change, status, code):
     sent = {"truth": "7", "model": "v", "image": base64.b64encode(seven).decode()} | change
     given, problem, _ = call("POST", "/feedback", sent)
     assert (given, problem["code"]) == (status, code)
     assert not kept(s3)
 
 
-def test_corrections_of_one_digit_become_a_folder_to_train_from(call, s3, seven, tmp_path):
+def test_feedback_on_single_digits_is_collected_as_training_data(call, s3, seven, tmp_path):
     encoded = base64.b64encode(seven).decode()
     for truth in ("7", "12", ""):
         call("POST", "/feedback", {"truth": truth, "model": "v", "answer": "1", "image": encoded})
@@ -354,7 +354,9 @@ def test_corrections_of_one_digit_become_a_folder_to_train_from(call, s3, seven,
         ("POST", "/feedback", {"truth": "7", "model": "v", "image": "AAAA"}),
     ],
 )
-def test_without_buckets_the_service_says_so(environment, context, missing, method, path, body):
+def test_calls_that_need_a_missing_bucket_setting_are_answered_with_503(
+    environment, context, missing, method, path, body
+):
     environment.delenv(missing)
     module = fresh("http_api")
     event = gateway.event(
@@ -368,7 +370,7 @@ def test_without_buckets_the_service_says_so(environment, context, missing, meth
     assert (response["statusCode"], problem["code"]) == (503, "storage_unavailable")
 
 
-def test_a_storage_that_refuses_is_a_problem_that_tells_nothing_of_the_account(call, s3, offer):
+def test_an_s3_error_is_answered_with_503_without_account_details(call, s3, offer):
     for bucket in (IMAGES, LABELS):
         boto3.resource("s3").Bucket(bucket).object_versions.delete()
         s3.delete_bucket(Bucket=bucket)

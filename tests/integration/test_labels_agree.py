@@ -1,4 +1,4 @@
-"""Whatever happens to images, events and functions: in the end labels say what the bucket holds."""
+"""Eventual consistency: after any history of images and events, labels match the bucket."""
 
 import json
 
@@ -16,13 +16,13 @@ from tests.integration.conftest import IMAGES, LABELS, fresh
 from tests.integration.queues import ACCOUNT
 from tests.integration.test_s3_labels import batch, failures, s3_event
 
-# Powertools keeps one set of metrics a process; here two functions share it, and one empties it.
+# Powertools keeps one set of metrics per process; here two functions share it.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 PICTURES = {
     "7": (GOLDEN / "seven.png").read_bytes(),
     "1": (GOLDEN / "one.jpg").read_bytes(),
-    None: b"no picture",
+    None: b"not an image",
 }
 # S3 takes any UTF-8; moto's listings are XML, which holds no control characters.
 KEYS = st.one_of(
@@ -37,9 +37,9 @@ MOMENTS = st.sampled_from(["HeadObject", "GetObject", "PutObject"])
 
 
 class World(RuleBasedStateMachine):
-    """A bucket, the events of its changes in no order, and two functions that take turns.
+    """A bucket, the events of its changes in random order, and two concurrent functions.
 
-    Events wait in `events` until they are delivered, and those in `lost` never are.
+    `events` are waiting for their delivery; those in `lost` are never delivered.
     """
 
     def __init__(self, s3, functions, sweep, queues, context):
@@ -67,7 +67,7 @@ class World(RuleBasedStateMachine):
             if image := s3_backends[ACCOUNT]["aws"].get_object(IMAGES, key):
                 image.set_storage_class("GLACIER" if change == "archive" else "STANDARD")
             if change == "archive":
-                return  # of which S3 tells nobody who did not ask
+                return  # S3 sends no event for it
         elif change == "delete":
             self.s3.delete_object(Bucket=IMAGES, Key=key)
         elif change in ("revive", "remove"):
@@ -97,7 +97,7 @@ class World(RuleBasedStateMachine):
 
     @rule(place=PLACES, moment=MOMENTS, change=CHANGES, then=PLACES)
     def deliver_while_it_changes(self, place, moment, change, then):
-        """One function pauses before a call; an image changes and the other function labels it."""
+        """Pause one function before a call; change an image and let the other function label it."""
 
         def meanwhile():
             self.change(place, change)
@@ -107,7 +107,7 @@ class World(RuleBasedStateMachine):
 
     @rule(place=PLACES, moment=MOMENTS)
     def kill(self, place, moment):
-        """The function dies before a call, and so the message comes back."""
+        """Kill the function before a call, so that the message is delivered again."""
 
         def die():
             raise Killed
@@ -139,9 +139,9 @@ class World(RuleBasedStateMachine):
             self.events.append(key)
 
     def teardown(self):
-        """The queue runs empty, the sweep finds what was lost: now all must be right."""
+        """Deliver all events, sweep for lost ones, and check every label."""
         listed = {item["Key"] for item in self.versions(IMAGES)}
-        # Of what was removed for good nothing tells but its own event.
+        # The sweep cannot find images that were removed with all their versions.
         self.events += [key for key in self.lost if key not in listed]
         self.handler_of(self.events)
         assert self.sweep.handler({}, self.context)["finished"]
@@ -152,7 +152,7 @@ class World(RuleBasedStateMachine):
         written = {item["Key"] for item in self.versions(LABELS)} - {self.sweep.POSITION}
         assert written <= {label_key(key) for key in getattr(self, "keys", ())}
 
-        assert self.sweep.handler({}, self.context)["sent"] == 0, "there is nothing left to find"
+        assert self.sweep.handler({}, self.context)["sent"] == 0, "a second sweep finds nothing"
 
     def handler_of(self, keys):
         if keys:
@@ -179,7 +179,7 @@ class World(RuleBasedStateMachine):
         }
 
     def read_image(self, key):
-        """The image, were it in an archive or not."""
+        """Read the image, also if it is archived."""
         image = s3_backends[ACCOUNT]["aws"].get_object(IMAGES, key)
         if image is None:
             return None
@@ -200,11 +200,11 @@ class World(RuleBasedStateMachine):
 
 @pytest.fixture
 def functions(environment):
-    """Two instances of the labels function, as Lambda runs them beside each other."""
+    """Import two instances of the labels function, as Lambda runs them concurrently."""
     return fresh("s3_labels"), fresh("s3_labels")
 
 
-def test_any_history_ends_with_the_label_of_each_current_version(
+def test_after_any_history_each_label_matches_the_current_version(
     s3, functions, sweep, queues, context
 ):
     run_state_machine_as_test(
@@ -213,10 +213,10 @@ def test_any_history_ends_with_the_label_of_each_current_version(
     )
 
 
-def test_a_revival_while_the_deletion_is_labelled_is_not_lost(
+def test_an_image_restored_while_its_tombstone_is_written_gets_a_label(
     s3, functions, sweep, queues, context
 ):
-    """The other function finds the label as it should be, and must write it all the same."""
+    """The other function finds the correct label, and must write it nevertheless."""
     world = World(s3, functions, sweep, queues, context)
     world.choose(["a"])
     world.change(0, "7")

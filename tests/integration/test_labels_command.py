@@ -1,4 +1,4 @@
-"""`digits labels …`: the real commands against moto, on labels that the real function wrote."""
+"""`digits labels …` against moto, on labels that the real function wrote."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROLE = "arn:aws:iam::123456789012:role/backfill"
 
 @pytest.fixture
 def machine(queues):
-    """The stack's state machine, as far as moto runs one: it starts, and stays at work."""
+    """Create a state machine in moto, whose executions start and keep running."""
     answer = boto3.client("stepfunctions").create_state_machine(
         name="digits-backfill",
         roleArn=ROLE,
@@ -41,10 +41,10 @@ def machine(queues):
 
 @pytest.fixture
 def digits(machine, capsys):
-    """Runs `digits labels …`: what it printed, and its exit code."""
+    """Return a function that runs `digits labels …`, and returns its output and exit code."""
 
     def run(*arguments):
-        capsys.readouterr()  # the function's own lines
+        capsys.readouterr()  # discard the function's output
         with pytest.raises(SystemExit) as ended:
             main(["labels", *map(str, arguments)])
         captured = capsys.readouterr()
@@ -61,7 +61,7 @@ def blank():
 
 @pytest.fixture
 def labelled(s3, queues, context):
-    """Puts pictures in the bucket and has them labelled by the function."""
+    """Return a function that uploads pictures and lets the labels function label them."""
 
     def put(**pictures):
         for key, body in pictures.items():
@@ -73,12 +73,10 @@ def labelled(s3, queues, context):
     return put
 
 
-def test_status_tells_what_is_labelled_waits_is_refused_and_is_for_review(
-    s3, queues, digits, labelled
-):
-    labelled(**{"in/a": "seven.png", "in/b": "three.png", "in/bad": b"no image",
+def test_status_counts_the_images_by_state(s3, queues, digits, labelled):
+    labelled(**{"in/a": "seven.png", "in/b": "three.png", "in/bad": b"not an image",
                 "in/blank": blank(), "in/changed": "seven.png"})  # fmt: skip
-    s3.put_object(Bucket=IMAGES, Key="in/", Body=b"")  # a folder of S3's console: no image
+    s3.put_object(Bucket=IMAGES, Key="in/", Body=b"")  # a folder placeholder of S3's console
     for key in ("in/changed", "in/new", "beside/it"):
         s3.put_object(Bucket=IMAGES, Key=key, Body=b"another")
     queues.send(s3_event("in/new"))
@@ -102,8 +100,8 @@ def test_status_tells_what_is_labelled_waits_is_refused_and_is_for_review(
     assert "33.3%" in out
 
 
-def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, tmp_path, label):
-    labelled(**{"a.b": "seven.png", "a": "three.png", "bad": b"no image", "gone": "seven.png"})
+def test_collect_writes_a_table_of_labels_and_corrections(s3, digits, labelled, tmp_path, label):
+    labelled(**{"a.b": "seven.png", "a": "three.png", "bad": b"not an image", "gone": "seven.png"})
     s3.delete_object(Bucket=IMAGES, Key="gone")
     labelled(**{"zero/é x": "seven.png"})
     out, _, code = digits("correct", f"s3://{IMAGES}/a", "5")
@@ -123,7 +121,7 @@ def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, 
         "a.b": ("7", "", ""),
         "bad": ("", "", "unsupported_format"),
         "gone": ("7", "", ""),
-        "zero/é x": ("7", "'-12\n3.5\f=?", ""),  # which no spreadsheet evaluates
+        "zero/é x": ("7", "'-12\n3.5\f=?", ""),  # the quote stops spreadsheets from evaluating it
     }
     assert rows["a"]["model"] == label("a")["model"]["version"]
     assert float(rows["a"]["confidence"]) == label("a")["digits"][0]["confidence"]
@@ -136,13 +134,13 @@ def test_labels_become_a_table_with_what_people_corrected(s3, digits, labelled, 
 
 
 def truths(digits):
-    """What `collect` says that people said."""
+    """Return the corrections that `collect` lists, by image."""
     out, _, code = digits("collect", f"s3://{LABELS}")
     assert code == 0
     return {row["image"]: row["truth"] for row in csv.DictReader(io.StringIO(out))}
 
 
-def test_a_correction_is_of_the_picture_that_the_person_saw(s3, digits, labelled):
+def test_a_correction_does_not_apply_to_a_later_version_of_the_image(s3, digits, labelled):
     labelled(a="seven.png", b="seven.png")
     for key in "ab":
         digits("correct", f"s3://{IMAGES}/{key}", "1")
@@ -158,8 +156,8 @@ def test_a_misspelt_option_is_not_taken_for_a_correction(s3, digits, labelled):
     assert truths(digits) == {"a": ""}
 
 
-def test_corrections_are_found_however_long_the_keys_are(digits, labelled):
-    # Of 1,012 bytes a label's key has just room for, of 1,007 a correction's.
+def test_corrections_are_found_for_keys_of_any_length(digits, labelled):
+    # The longest image keys that fit are 1,012 bytes for a label, 1,007 for a correction.
     keys = [first + "x" * (size - 1) for first in "!a" for size in (1007, 1008, 1012, 1013)]
     labelled(**dict.fromkeys(["!y", *keys], "seven.png"))
     for key in ("!y", *keys):
@@ -167,7 +165,7 @@ def test_corrections_are_found_however_long_the_keys_are(digits, labelled):
     assert truths(digits) == dict.fromkeys(["!y", *keys], "1")
 
 
-def test_pages_of_labels_and_of_corrections_go_side_by_side(digits, labelled, monkeypatch):
+def test_labels_and_corrections_are_joined_across_pages(digits, labelled, monkeypatch):
     monkeypatch.setattr(collected, "_AT_ONCE", 2)
     keys = [f"{number}" for number in range(7)]
     labelled(**dict.fromkeys(keys, "seven.png"))
@@ -176,7 +174,7 @@ def test_pages_of_labels_and_of_corrections_go_side_by_side(digits, labelled, mo
     assert truths(digits) == {key: key if key in "0236" else "" for key in keys}
 
 
-def test_what_is_no_correction_is_none(s3, digits, labelled):
+def test_an_invalid_correction_object_is_ignored(s3, digits, labelled):
     labelled(a="seven.png")
     s3.put_object(Bucket=LABELS, Key=correction_key("a"), Body=b'{"truth": "x"}')
     assert truths(digits) == {"a": ""}
@@ -194,17 +192,19 @@ def test_parquet_without_pyarrow_says_what_to_install(digits, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tombstone_and_what_others_wrote_are_no_lines(s3, digits, labelled):
-    labelled(a="seven.png")
-    s3.delete_object(Bucket=IMAGES, Key="a")
-    labelled()
+def test_collect_skips_tombstones_and_foreign_objects(s3, queues, context, digits, labelled, label):
+    labelled(a="seven.png", gone="seven.png")
+    s3.delete_object(Bucket=IMAGES, Key="gone")
+    queues.send(s3_event("gone", name="ObjectRemoved:DeleteMarkerCreated"))
+    queues.deliver(context)
+    assert label("gone")["deleted"] is True
     s3.put_object(Bucket=LABELS, Key="labels/x.json", Body=b"hello")
     s3.put_object(Bucket=LABELS, Key="labels/y.json", Body=b'{"source": null, "deleted": true}')
     out, _, _ = digits("collect", f"s3://{LABELS}")
     assert [line.split(",")[0] for line in out.splitlines()] == ["image", "a"]
 
 
-def test_two_models_labels_are_compared(s3, digits, labelled, tmp_path):
+def test_diff_compares_the_labels_of_two_models(s3, digits, labelled, tmp_path):
     labelled(**dict.fromkeys(("a", "b", "b.c", "d"), "seven.png"), e="three.png")
     digits("correct", f"s3://{IMAGES}/a", "7")
     digits("collect", f"s3://{LABELS}", "--out", tmp_path / "before.csv")
@@ -237,14 +237,14 @@ def test_two_models_labels_are_compared(s3, digits, labelled, tmp_path):
     assert "newer" in given["after"]
     assert given["alike"] == {"7": 1, "3": 1}
     out, _, _ = digits("diff", tmp_path / "before.csv", f"s3://{LABELS}", "--format", "json")
-    assert json.loads(out) == given, "a bucket is compared as what is collected of it"
+    assert json.loads(out) == given, "a bucket gives the same result as its collected table"
     out, _, _ = digits("diff", tmp_path / "before.csv", tmp_path / "after.parquet")
     lines = [line.replace("│", " ").split() for line in out.splitlines()]
     assert ["7", "1", "0", "1", "1"] in lines, "7 became 1, 3, 7 and a number that often"
     assert ["3", "0", "1", "0", "0"] in lines
 
 
-def test_a_backfill_is_started_once_and_found_again(digits, machine):
+def test_a_second_backfill_command_finds_the_running_one(digits, machine):
     sfn = boto3.client("stepfunctions")
     address = f"s3://{IMAGES}/scans/"
 
@@ -288,7 +288,7 @@ def input_of(machine):
     return json.loads(sfn.describe_execution(executionArn=newest["executionArn"])["input"])
 
 
-def test_a_backfill_of_an_inventory_relabels_what_is_older_than_its_start(s3, digits, machine):
+def test_a_backfill_of_an_inventory_passes_its_manifest_and_start_time(s3, digits, machine):
     place = deliver_inventory(s3)
     _, err, code = digits(
         *("backfill", f"s3://{IMAGES}", "--inventory", MANIFEST, "--relabel", "--no-wait")
@@ -309,9 +309,7 @@ def test_a_backfill_of_an_inventory_relabels_what_is_older_than_its_start(s3, di
         ({}, "scans/", "covers the whole bucket"),
     ],
 )
-def test_an_inventory_that_would_be_labelled_wrong_is_refused(
-    s3, digits, machine, changes, prefix, says
-):
+def test_an_unsuitable_inventory_is_refused(s3, digits, machine, changes, prefix, says):
     deliver_inventory(s3, **changes)
     _, err, code = digits("backfill", f"s3://{IMAGES}/{prefix}", "--inventory", MANIFEST)
     assert code == 2
@@ -319,7 +317,7 @@ def test_an_inventory_that_would_be_labelled_wrong_is_refused(
     assert not boto3.client("stepfunctions").list_executions(stateMachineArn=machine)["executions"]
 
 
-def test_relabelling_that_was_stopped_goes_on_where_it_was(digits, machine):
+def test_stopped_relabelling_resumes_with_the_same_start_time(digits, machine):
     sfn = boto3.client("stepfunctions")
 
     def relabel(address):
@@ -336,10 +334,10 @@ def test_relabelling_that_was_stopped_goes_on_where_it_was(digits, machine):
     assert relabel(f"s3://{IMAGES}/a/") == first
     other = relabel(f"s3://{IMAGES}/b/")
     assert other > first
-    assert relabel(f"s3://{IMAGES}/a/") > other, "that was not the last one's work"
+    assert relabel(f"s3://{IMAGES}/a/") > other, "the last run was over another prefix"
 
 
-def test_a_backfill_that_was_stopped_is_one_clear_line(digits, machine, monkeypatch):
+def test_a_stopped_backfill_is_a_conflict_that_says_to_run_again(digits, machine, monkeypatch):
     monkeypatch.setattr(backfill, "_POLL_SECONDS", 0.01)
     sfn = boto3.client("stepfunctions")
     digits("backfill", f"s3://{IMAGES}", "--no-wait")

@@ -1,7 +1,7 @@
-"""Each function may do what it does and next to nothing else: its calls against its own policy.
+"""Least privilege: each function's recorded calls against its role in `template.yaml`.
 
-The local cloud enforces no permissions, so a missing one would first be seen on AWS. Here every
-call that a handler makes through boto3 is recorded and looked up in the role of `template.yaml`.
+The local cloud does not enforce permissions, so a missing one would first fail on AWS. Here every
+call that a handler makes through boto3 is recorded and compared with its role.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.integration.test_http_api import request
 from tests.integration.test_s3_labels import batch, failures, s3_event
 from tests.templates import (
     as_list,
-    decide,
+    evaluate_policies,
     load,
     of_type,
     render,
@@ -45,8 +45,8 @@ ACTIONS = {
     "ListObjectsV2": "s3:ListBucket",
     "ListObjectVersions": "s3:ListBucketVersions",
 }
-# Lambda itself uses these for the function; no line of ours does.
-THE_SERVICES = (
+# Lambda uses these for the function; our code does not.
+USED_BY_LAMBDA = (
     *("logs:CreateLogStream", "logs:PutLogEvents"),
     *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
     *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"),
@@ -55,14 +55,14 @@ THE_SERVICES = (
 
 
 class Recorder:
-    """The (action, resource) of each call that a function makes, as policies name them.
+    """Records the (action, resource) of each call that a function makes, as policies name them.
 
-    To be told that an object is not there needs the right to list its bucket, or S3 answers 403.
+    A 404 for a missing object needs the right to list its bucket; otherwise S3 answers 403.
     """
 
     def __init__(self, context):
         self.calls: set[tuple[str, str]] = set()
-        # The same for IAM: with the ARN, and the prefix that a listing asks for.
+        # The same for IAM: with the ARN, and the prefix of a listing.
         self.requests: set[tuple[str, str, str | None]] = set()
         self._context = context
         self._is_on = False
@@ -102,14 +102,14 @@ class Recorder:
     def _answer(self, http_response, context, **_):
         if self._is_on and http_response.status_code == 404:
             self.calls.add(("s3:ListBucket", f"{context['bucket']}.Arn"))
-            # A GET has no prefix: a right to list below one does not tell missing from forbidden.
+            # A GET has no prefix, so a right to list below a prefix does not turn a 403 into a 404.
             self.requests.add(("s3:ListBucket", ARNS[context["bucket"]], None))
 
 
 @pytest.fixture
 def recorder(environment, context):
     recorder = Recorder(context)
-    # What every session begins with that is made from now on, boto3's own included.
+    # Handlers of every session that is created from now on, boto3's default included.
     BUILTIN_HANDLERS.extend(recorder.handlers)
     boto3.setup_default_session()
     yield recorder
@@ -119,7 +119,7 @@ def recorder(environment, context):
 
 
 def allowed(role: str) -> set[tuple[str, str]]:
-    return {it for it in rights(RESOURCES, role) if it[0] not in THE_SERVICES}
+    return {it for it in rights(RESOURCES, role) if it[0] not in USED_BY_LAMBDA}
 
 
 def is_allowed(call: tuple[str, str], granted: set[tuple[str, str]]) -> bool:
@@ -127,9 +127,9 @@ def is_allowed(call: tuple[str, str], granted: set[tuple[str, str]]) -> bool:
 
 
 def label_images(recorder, s3, seven):
-    """A label, its renewal, a tombstone, a refusal, a model that comes later."""
+    """Write a label, a tombstone and an error label, and load a promoted model."""
     module = fresh("s3_labels")
-    for body in (seven, b"no image"):
+    for body in (seven, b"not an image"):
         s3.put_object(Bucket=IMAGES, Key="a.png", Body=body)
         answer = recorder.invoke(module, batch(s3_event("a.png", "gone.png")))
         assert failures(answer) == []
@@ -137,8 +137,8 @@ def label_images(recorder, s3, seven):
     assert failures(recorder.invoke(module, batch(s3_event("a.png")))) == []
 
 
-def answer_calls(recorder, s3, seven):
-    """Every call of the API."""
+def make_every_call(recorder, s3, seven):
+    """Make every call of the API."""
     module = fresh("http_api")
     assert recorder.invoke(module, request(body=seven))["statusCode"] == 200
     publish_shipped()
@@ -161,15 +161,15 @@ def answer_calls(recorder, s3, seven):
 
 
 def sweep_images(recorder, s3, seven):
-    """An image without its label, and a second run that goes on from the first."""
+    """Sweep an image without label, and resume with a second run."""
     s3.put_object(Bucket=IMAGES, Key="a.png", Body=seven)
     module = fresh("sweep")
     for _ in range(2):
         assert recorder.invoke(module, {})["sent"] == 1
 
 
-def label_a_backlog(recorder, s3, seven):
-    """A label, one that is there already, a deletion since the listing, what can never be done."""
+def label_existing_images(recorder, s3, seven):
+    """Label images, skip one, handle one deleted since the listing, and queue a failed batch."""
     for key in ("a.png", "sub/b.png"):
         s3.put_object(Bucket=IMAGES, Key=key, Body=seven)
     module = fresh("backfill")
@@ -182,17 +182,15 @@ def label_a_backlog(recorder, s3, seven):
 
 FUNCTIONS = [
     ("S3LabelsRole", label_images),
-    ("HttpApiRole", answer_calls),
+    ("HttpApiRole", make_every_call),
     ("SweepRole", sweep_images),
-    ("BackfillRole", label_a_backlog),
+    ("BackfillRole", label_existing_images),
 ]
 
 
-@pytest.mark.usefixtures("sweep")  # for its settings; each work imports its module afresh
+@pytest.mark.usefixtures("sweep")  # for its settings; each `work` imports its module again
 @pytest.mark.parametrize(("role", "work"), FUNCTIONS)
-def test_a_function_is_allowed_what_it_calls_and_calls_what_it_is_allowed(
-    role, work, recorder, s3, seven
-):
+def test_each_role_grants_exactly_the_calls_of_its_function(role, work, recorder, s3, seven):
     granted = allowed(role)
     work(recorder, s3, seven)
     assert recorder.calls
@@ -207,11 +205,14 @@ def rendered():
 
 
 def policies(rendered, role):
-    """The statements of the role that our code needs, and what buckets and queues deny."""
+    """Return the role's statements for our code, and the Deny statements of buckets and queues."""
     own = [
-        {**it, "Action": [action for action in as_list(it["Action"]) if action not in THE_SERVICES]}
+        {
+            **it,
+            "Action": [action for action in as_list(it["Action"]) if action not in USED_BY_LAMBDA],
+        }
         for it in statements(rendered, role)
-        if not set(as_list(it["Action"])) <= set(THE_SERVICES)
+        if not set(as_list(it["Action"])) <= set(USED_BY_LAMBDA)
     ]
     guards = [
         {**statement, "Resource": list(ARNS.values()) + [f"{arn}/*" for arn in ARNS.values()]}
@@ -225,12 +226,48 @@ def policies(rendered, role):
     return resolved(own, ARNS), resolved(guards, ARNS)
 
 
+FORBIDDEN = [
+    ("HttpApiRole", "s3:GetObject", "ImagesBucket", "/private.png"),
+    ("HttpApiRole", "s3:PutObject", "ImagesBucket", "/private.png"),
+    ("HttpApiRole", "s3:GetObject", "LabelsBucket", "/labels/private.png.json"),
+    ("HttpApiRole", "s3:PutObject", "LabelsBucket", "/labels/uploads/a.png.json"),
+    ("HttpApiRole", "s3:GetObject", "LabelsBucket", "/feedback/a/image.png"),
+    ("HttpApiRole", "s3:PutObject", "ModelsBucket", "/models/current.json"),
+    ("HttpApiRole", "sqs:SendMessage", "LabelsQueue", ""),
+    ("S3LabelsRole", "s3:PutObject", "ImagesBucket", "/a.png"),
+    ("S3LabelsRole", "s3:DeleteObject", "LabelsBucket", "/labels/a.png.json"),
+    ("S3LabelsRole", "s3:PutObject", "LabelsBucket", "/feedback/a/image.png"),
+    ("S3LabelsRole", "s3:GetObject", "LabelsBucket", "/feedback/a/image.png"),
+    ("S3LabelsRole", "s3:PutObject", "ModelsBucket", "/models/current.json"),
+    ("S3LabelsRole", "sqs:SendMessage", "LabelsQueue", ""),
+    ("BackfillRole", "s3:PutObject", "ImagesBucket", "/a.png"),
+    ("BackfillRole", "s3:PutObject", "LabelsBucket", "/feedback/a/image.png"),
+    ("SweepRole", "s3:GetObject", "ImagesBucket", "/a.png"),
+    ("SweepRole", "s3:PutObject", "LabelsBucket", "/labels/a.png.json"),
+    ("SweepRole", "sqs:SendMessage", "RetryQueue", ""),
+]
+
+
+@pytest.mark.parametrize("role", sorted({role for role, *_ in FORBIDDEN}))
+def test_the_deployed_policies_deny_access_outside_a_functions_task(rendered, role):
+    own, _ = policies(rendered, role)
+    requests = [
+        (action, ARNS[resource] + path, {})
+        for owner, action, resource, path in FORBIDDEN
+        if owner == role
+    ]
+    decisions = evaluate_policies([{"Version": "2012-10-17", "Statement": own}], requests)
+    assert dict(zip(map(str, requests), decisions, strict=True)) == {
+        str(request): "ImplicitDeny" for request in requests
+    }
+
+
 @pytest.mark.usefixtures("sweep")
 @pytest.mark.parametrize(("role", "work"), FUNCTIONS)
-def test_iam_allows_each_call_by_the_policies_as_they_are_deployed(
+def test_the_deployed_policies_allow_every_call_and_have_no_unused_statement(
     rendered, role, work, recorder, s3, seven
 ):
-    """By an evaluator that is not ours, which knows conditions: a prefix, an encrypted line."""
+    """The local cloud's evaluator also checks conditions: prefixes and encrypted transport."""
     own, guards = policies(rendered, role)
     work(recorder, s3, seven)
     requests = [
@@ -240,7 +277,9 @@ def test_iam_allows_each_call_by_the_policies_as_they_are_deployed(
 
     def decisions(statements, **how):
         document = {"Version": "2012-10-17", "Statement": [*statements, *guards]}
-        return dict(zip(map(str, requests), decide([document], requests, **how), strict=True))
+        return dict(
+            zip(map(str, requests), evaluate_policies([document], requests, **how), strict=True)
+        )
 
     assert len(requests) > 3
     assert set(decisions(own).items()) == {(str(it), "Allow") for it in requests}

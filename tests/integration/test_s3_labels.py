@@ -1,4 +1,4 @@
-"""The labels function, through the queue's and S3's own event shapes, against moto."""
+"""The labels function, called with events of SQS and S3, against moto."""
 
 import json
 import sys
@@ -8,7 +8,6 @@ from urllib.parse import quote_plus
 from uuid import uuid4
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto.s3.models import s3_backends
@@ -59,7 +58,7 @@ def batch(*bodies):
 
 
 def failures(answer):
-    """In the order of the messages; the function tells them in the order of their failing."""
+    """Return the failed messages, sorted, because the function returns them in order of failure."""
     return sorted(item["itemIdentifier"] for item in answer["batchItemFailures"])
 
 
@@ -73,7 +72,7 @@ def put(s3):
 
 @pytest.fixture
 def labelled(s3_labels, context, label):
-    """Handle one message that names the keys, and give the label of the first."""
+    """Return a function that handles one message with these keys, and returns the first label."""
 
     def handle(*keys, name="ObjectCreated:Put"):
         answer = s3_labels.handler(batch(s3_event(*keys, name=name)), context)
@@ -83,7 +82,7 @@ def labelled(s3_labels, context, label):
     return handle
 
 
-def test_a_dropped_image_gets_its_label(s3, put, labelled, seven):
+def test_an_uploaded_image_gets_a_label(s3, put, labelled, seven):
     put("scans/seven.png", seven)
     found = labelled("scans/seven.png")
     head = s3.head_object(Bucket=IMAGES, Key="scans/seven.png")
@@ -103,19 +102,19 @@ def test_a_dropped_image_gets_its_label(s3, put, labelled, seven):
     "key",
     ["a b+c%.png", "écolière/ü.jpg", "数字", "#?&=;", "x" * 1024, "é" * 512, ".long/x", "a//b"],
 )
-def test_every_legal_key_is_labelled_under_its_own_name(put, labelled, seven, key):
+def test_an_image_with_any_legal_key_is_labelled(put, labelled, seven, key):
     put(key, seven)
     found = labelled(key)
     assert (found["text"], found["source"]["key"]) == ("7", key)
 
 
-def test_a_message_with_several_events_labels_them_all(put, labelled, label, seven, one):
+def test_every_event_of_a_message_is_labelled(put, labelled, label, seven, one):
     put("a", seven)
     put("b", one)
     assert (labelled("a", "b")["text"], label("b")["text"]) == ("7", "1")
 
 
-def test_the_current_object_decides_whatever_the_order_of_events(put, labelled, seven, one):
+def test_the_label_is_of_the_current_object_whatever_the_event(put, labelled, seven, one):
     put("a", seven)
     put("a", one)
     assert labelled("a")["text"] == "1"
@@ -128,17 +127,21 @@ def test_a_repeated_event_writes_the_same_label(put, labelled, seven):
     assert again == first | {"labelled_at": again["labelled_at"]}
 
 
-def test_a_deleted_image_leaves_a_tombstone_and_a_revived_one_a_label(s3, put, labelled, seven):
+def test_a_deleted_image_gets_a_tombstone_and_a_new_upload_a_label(s3, put, labelled, seven):
     put("a", seven)
     labelled("a")
     s3.delete_object(Bucket=IMAGES, Key="a")
-    grave = labelled("a", name="ObjectRemoved:DeleteMarkerCreated")
-    assert (grave["deleted"], grave["source"]["key"], "text" in grave) == (True, "a", False)
+    tombstone = labelled("a", name="ObjectRemoved:DeleteMarkerCreated")
+    assert (tombstone["deleted"], tombstone["source"]["key"], "text" in tombstone) == (
+        True,
+        "a",
+        False,
+    )
     put("a", seven)
     assert labelled("a")["text"] == "7"
 
 
-def test_the_creation_event_of_a_deleted_image_brings_no_label_back(s3, put, labelled, seven):
+def test_a_late_creation_event_of_a_deleted_image_keeps_the_tombstone(s3, put, labelled, seven):
     put("a", seven)
     s3.delete_object(Bucket=IMAGES, Key="a")
     labelled("a", name="ObjectRemoved:DeleteMarkerCreated")
@@ -154,7 +157,7 @@ def test_the_creation_event_of_a_deleted_image_brings_no_label_back(s3, put, lab
         (b"\xff" * (20 * 1024 * 1024 + 1), "too_large"),
     ],
 )
-def test_what_can_never_be_read_gets_an_answer_not_a_retry(put, labelled, data, code):
+def test_an_unreadable_image_gets_an_error_label_and_no_retry(put, labelled, data, code):
     put("a", data)
     found = labelled("a")
     assert (found["error"]["code"], found["text"], found["needs_review"]) == (code, None, True)
@@ -163,7 +166,7 @@ def test_what_can_never_be_read_gets_an_answer_not_a_retry(put, labelled, data, 
 
 @pytest.fixture
 def archived(s3):
-    """Moves an image to an archive as a lifecycle rule does: the version stays what it was."""
+    """Return a function that archives an image as a lifecycle rule does, without a new version."""
 
     def move(key, storage_class):
         s3_backends[ACCOUNT]["aws"].get_object(IMAGES, key).set_storage_class(storage_class)
@@ -172,7 +175,7 @@ def archived(s3):
 
 
 @pytest.mark.parametrize("storage_class", ["GLACIER", "DEEP_ARCHIVE"])
-def test_an_archived_image_gets_an_answer_and_its_label_when_it_is_restored(
+def test_an_archived_image_gets_an_error_label_and_a_label_once_restored(
     s3, put, archived, labelled, seven, storage_class
 ):
     put("a", seven)
@@ -188,9 +191,7 @@ def test_an_archived_image_gets_an_answer_and_its_label_when_it_is_restored(
     assert labelled("a", name="ObjectRestore:Completed")["text"] == "7"
 
 
-def test_an_image_that_is_archived_later_keeps_what_was_read_in_it(
-    s3, put, archived, labelled, seven, one
-):
+def test_an_image_archived_after_labelling_keeps_its_label(s3, put, archived, labelled, seven, one):
     put("a", seven)
     before = labelled("a") | {"a_later_field": [1.5, "x"]}
     s3.put_object(Bucket=LABELS, Key=label_key("a"), Body=json.dumps(before).encode())
@@ -200,31 +201,31 @@ def test_an_image_that_is_archived_later_keeps_what_was_read_in_it(
     assert kept == before | {"labelled_at": kept["labelled_at"]}
     put("a", one)
     archived("a", "GLACIER")
-    assert labelled("a")["error"]["code"] == "archived", "that was another picture's"
+    assert labelled("a")["error"]["code"] == "archived", "the label was of another picture"
 
 
 @pytest.mark.parametrize("name", ["ObjectCreated:Put", "ObjectRemoved:Delete"])
-def test_a_folder_of_s3s_console_has_no_label(s3, s3_labels, put, context, capsys, name):
+def test_a_folder_placeholder_gets_no_label(s3, s3_labels, put, context, capsys, name):
     put("scans/", b"")
     assert failures(s3_labels.handler(batch(s3_event("scans/", name=name)), context)) == []
     assert s3.list_objects_v2(Bucket=LABELS)["KeyCount"] == 0
     assert '"Images"' not in capsys.readouterr().out
 
 
-def test_the_error_label_that_a_folder_once_got_goes(s3, put, labelled):
+def test_an_error_label_of_a_folder_placeholder_becomes_a_tombstone(s3, put, labelled):
     s3.put_object(Bucket=LABELS, Key=label_key("scans/"), Body=b'{"error": {"code": "x"}}')
     put("scans/", b"")
     assert labelled("scans/")["deleted"] is True
 
 
-def test_an_image_whose_key_ends_as_a_folders_is_an_image(put, labelled, seven):
+def test_an_image_whose_key_ends_with_a_slash_is_labelled(put, labelled, seven):
     put("scans/", seven)
     assert labelled("scans/")["text"] == "7"
     put("empty", b"")
     assert labelled("empty")["error"]["code"] == "unreadable_image"
 
 
-def test_what_a_lifecycle_rule_expires_leaves_a_tombstone(
+def test_an_image_expired_by_a_lifecycle_rule_gets_a_tombstone(
     s3, put, s3_labels, context, label, seven
 ):
     """https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configure-notification.html"""
@@ -241,68 +242,48 @@ def test_what_a_lifecycle_rule_expires_leaves_a_tombstone(
     assert label("a b")["deleted"] is True
 
 
-def test_metadata_overrides_the_mode(put, labelled, seven):
+def test_object_metadata_overrides_the_label_mode(put, labelled, seven):
     put("a", seven, **{"digits-mode": "multiple"})
     assert labelled("a")["mode"] == "multiple"
 
 
-def test_a_wrong_mode_in_the_metadata_is_answered(put, labelled, seven):
+def test_an_invalid_mode_in_the_metadata_gets_an_error_label(put, labelled, seven):
     put("a", seven, **{"digits-mode": "all of them"})
     found = labelled("a")
     assert (found["error"]["code"], found["mode"]) == ("bad_request", None)
 
 
-def test_the_stack_sets_the_mode(environment, put, context, label, seven):
+def test_the_label_mode_setting_sets_the_mode(environment, put, context, label, seven):
     environment.setenv("DIGITS_LABEL_MODE", "multiple")
     put("a", seven)
     fresh("s3_labels").handler(batch(s3_event("a")), context)
     assert label("a")["mode"] == "multiple"
 
 
-def test_s3s_own_test_event_is_welcome(s3_labels, context):
+def test_the_test_event_of_s3_is_accepted(s3_labels, context):
     test = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": IMAGES}
     assert failures(s3_labels.handler(batch(test), context)) == []
 
 
-def test_what_is_no_s3_event_goes_back_to_the_queue_alone(s3_labels, put, context, label, seven):
+def test_only_messages_that_are_not_s3_events_return_to_the_queue(
+    s3_labels, put, context, label, seven
+):
     put("a", seven)
     answer = s3_labels.handler(
-        batch("no json", s3_event("a"), "[]", {"hello": "world"}, "null"), context
+        batch("not json", s3_event("a"), "[]", {"hello": "world"}, "null"), context
     )
     assert failures(answer) == ["message-0", "message-2", "message-3", "message-4"]
     assert label("a")["text"] == "7"
 
 
-def test_a_batch_that_fails_whole_is_reported_not_raised(s3_labels, context):
-    assert failures(s3_labels.handler(batch("no json"), context)) == ["message-0"]
+def test_a_batch_of_only_failures_is_reported_not_raised(s3_labels, context):
+    assert failures(s3_labels.handler(batch("not json"), context)) == ["message-0"]
 
 
-def test_a_transient_fault_is_retried_and_disturbs_no_other_image(
-    s3_labels, put, context, label, seven, one, monkeypatch
-):
-    put("a", seven)
-    put("b", one)
-    client = s3_labels.labeller()._s3
-    real = client.get_object
-
-    def throttled(**kwargs):
-        if kwargs["Key"] == "a":
-            raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "GetObject")
-        return real(**kwargs)
-
-    monkeypatch.setattr(client, "get_object", throttled)
-    messages = batch(s3_event("a"), s3_event("b"))
-    assert failures(s3_labels.handler(messages, context)) == ["message-0"]
-    assert label("b")["text"] == "1"
-    monkeypatch.undo()
-    assert failures(s3_labels.handler(messages, context)) == []
-    assert label("a")["text"] == "7"
-
-
-def test_a_label_that_another_writes_meanwhile_is_looked_at_again(
+def test_a_label_written_concurrently_is_computed_again(
     s3_labels, s3, put, context, label, seven, one, monkeypatch
 ):
-    """This function looked, then slept; meanwhile the image changed and another one labelled it."""
+    """The image changes and another function labels it between this one's read and write."""
     put("a", seven)
     client = s3_labels.labeller()._s3
     real = client.put_object
@@ -321,7 +302,9 @@ def test_a_label_that_another_writes_meanwhile_is_looked_at_again(
     assert label("a")["text"] == "1"
 
 
-def test_without_a_reachable_model_images_wait_in_the_queue(environment, put, context, s3, seven):
+def test_without_a_reachable_model_messages_return_to_the_queue(
+    environment, put, context, s3, seven
+):
     environment.setenv("DIGITS_MODELS", "s3://no-such-bucket")
     put("a", seven)
     answer = fresh("s3_labels").handler(batch(s3_event("a")), context)
@@ -346,10 +329,10 @@ ACTIONS = st.lists(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(actions=ACTIONS, shuffle=st.randoms(use_true_random=False))
-def test_any_stream_of_events_leaves_the_label_of_the_current_object(
+def test_after_any_stream_of_events_each_label_is_of_the_current_object(
     s3, s3_labels, put, context, label, actions, shuffle
 ):
-    folder = uuid4()  # examples share the cloud
+    folder = uuid4()  # hypothesis examples share the buckets
     events = []
     images = {"put 7": "seven.png", "put 1": "one.jpg"}
     for action, name in actions:
@@ -370,21 +353,21 @@ def test_any_stream_of_events_leaves_the_label_of_the_current_object(
         assert found.get("deleted", False) == (last == "delete")
 
 
-def test_models_and_images_are_never_written(s3, put, labelled, seven):
+def test_labelling_writes_neither_images_nor_models(s3, put, labelled, seven):
     put("a", seven)
     labelled("a")
     assert [item["Key"] for item in s3.list_objects_v2(Bucket=IMAGES)["Contents"]] == ["a"]
     assert s3.list_objects_v2(Bucket=MODELS)["KeyCount"] == 0
 
 
-def test_images_of_a_batch_wait_for_s3_together_and_are_read_one_at_a_time(
+def test_images_of_a_batch_are_fetched_together_and_classified_one_at_a_time(
     s3_labels, context, put, label, seven, monkeypatch
 ):
     together = threading.Barrier(3, timeout=30)
     client = s3_labels.labeller()._s3
 
     def wait(**_):
-        together.wait()  # an answer would take the place of S3's
+        together.wait()  # returns None, or the value would replace S3's answer
 
     client.meta.events.register("before-call.s3.GetObject", wait)
     module = sys.modules["lambda_predict.labelling"]

@@ -1,4 +1,4 @@
-"""Which model answers, through the real handlers: the promoted one, and never a broken one."""
+"""Which model the real handlers serve: the promoted one, and never a broken one."""
 
 import json
 import threading
@@ -26,12 +26,12 @@ def models(s3):
 
 @pytest.fixture
 def new(tmp_path):
-    """Half as sure of everything: its answers can be told from the old one's."""
+    """Make a model with another temperature, whose confidences differ from the old one's."""
     return make_bundle(tmp_path / "new", NEW, temperature=3.0)
 
 
 class Api:
-    """The HTTP function, freshly started, with a clock that the test turns."""
+    """The HTTP function after a cold start, with a clock that the test sets."""
 
     def __init__(self, context, environment, seven):
         self.module = fresh("http_api")
@@ -47,7 +47,7 @@ class Api:
         return response["statusCode"], json.loads(response["body"])
 
     def version(self):
-        """Which model answers a picture, and truly does."""
+        """Classify a picture and return the version of the model that answered."""
         status, body = self.post()
         assert (status, body["text"]) == (200, "7")
         health = self.module.handler(request("GET", "/health"), self.context)
@@ -65,7 +65,7 @@ def api(context, environment, seven):
 
 @pytest.fixture
 def refusals(capsys):
-    """How often the metric was emitted that the alarm watches, since it was last asked."""
+    """Return a function that counts the refresh failures in the metrics since its last call."""
 
     def count():
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line]
@@ -76,7 +76,7 @@ def refusals(capsys):
 
 @pytest.fixture
 def calls(api, monkeypatch):
-    """What the API asks S3 from now on: operation, key and condition."""
+    """Record the API's requests to S3: key, condition and status."""
     seen = []
     client = api.module.models._models._s3
     real = client.get_object
@@ -95,12 +95,12 @@ def calls(api, monkeypatch):
     return seen
 
 
-def test_where_nothing_is_promoted_the_shipped_model_answers(api, refusals):
+def test_without_a_promotion_the_shipped_model_answers(api, refusals):
     assert api.version() == bundle.load().manifest.version
     assert refusals() == 0
 
 
-def test_without_a_store_the_shipped_model_answers(environment, context, seven):
+def test_without_an_object_store_the_shipped_model_answers(environment, context, seven):
     environment.delenv("DIGITS_MODELS")
     response = fresh("http_api").handler(request(body=seven), context)
     assert json.loads(response["body"])["model"]["version"] == bundle.load().manifest.version
@@ -119,7 +119,7 @@ def test_the_promoted_model_labels_the_first_image(s3, s3_labels, context, model
     assert label["model"]["version"] == OLD
 
 
-def test_a_moved_pointer_is_followed_after_the_refresh_time_and_not_before(api, models, old, new):
+def test_a_promotion_takes_effect_after_the_refresh_time_and_not_before(api, models, old, new):
     registry.publish(old, models)
     before = api.confidence()
     registry.publish(new, models)
@@ -130,7 +130,7 @@ def test_a_moved_pointer_is_followed_after_the_refresh_time_and_not_before(api, 
     assert api.confidence() < before
 
 
-def test_a_roll_back_is_followed_too(api, models, old, new):
+def test_a_roll_back_takes_effect_after_the_refresh_time(api, models, old, new):
     registry.publish(old, models)
     registry.publish(new, models)
     assert api.version() == NEW
@@ -139,23 +139,21 @@ def test_a_roll_back_is_followed_too(api, models, old, new):
     assert api.version() == OLD
 
 
-def test_an_uploaded_but_not_promoted_model_answers_nothing(api, models, old, new):
+def test_a_model_that_is_uploaded_but_not_promoted_is_not_served(api, models, old, new):
     registry.publish(old, models)
     registry.upload(new, models)
     api.now += REFRESH
     assert api.version() == OLD
 
 
-def test_of_the_model_that_ships_with_the_code_nothing_but_the_pointer_is_fetched(
-    api, models, calls
-):
+def test_only_the_pointer_is_fetched_if_the_shipped_model_is_promoted(api, models, calls):
     registry.publish(bundle.SHIPPED, models)
     calls.clear()
     assert api.version() == bundle.load().manifest.version
     assert [key for key, _, _ in calls] == [registry.POINTER]
 
 
-def test_an_unmoved_pointer_costs_one_conditional_request_a_minute(api, models, old, calls):
+def test_an_unchanged_pointer_takes_one_conditional_request_per_refresh(api, models, old, calls):
     registry.publish(old, models)
     api.version()
     assert [key for key, _, _ in calls] == [
@@ -181,7 +179,7 @@ def put(s3, key, data):
 
 
 def manifest_with(s3, **changes):
-    """Change the new bundle's manifest, and point at it as it is then."""
+    """Change the new bundle's manifest, and let the pointer have its digest."""
     key = f"models/{NEW}/manifest.json"
     manifest = json.loads(s3.get_object(Bucket=MODELS, Key=key)["Body"].read()) | changes
     raw = json.dumps(manifest).encode()
@@ -194,7 +192,7 @@ def point(s3, manifest_sha256, version=NEW):
     put(s3, registry.POINTER, json.dumps(pointer).encode())
 
 
-NO_MODEL = b"this is no LiteRT model"
+NO_MODEL = b"this is not a LiteRT model"
 
 BREAKS = {
     "the segmentation network is tampered with": lambda s3, new: put(
@@ -212,7 +210,7 @@ BREAKS = {
     "the manifest is missing": lambda s3, new: s3.delete_object(
         Bucket=MODELS, Key=f"models/{NEW}/manifest.json"
     ),
-    "the manifest is another": lambda s3, new: put(s3, f"models/{NEW}/manifest.json", b"{}"),
+    "the manifest is replaced": lambda s3, new: put(s3, f"models/{NEW}/manifest.json", b"{}"),
     "the manifest is of a newer schema": lambda s3, new: manifest_with(s3, schema=3),
     "the model wants another preprocessing": lambda s3, new: manifest_with(
         s3, input={"preprocessing": "99"}
@@ -224,17 +222,17 @@ BREAKS = {
             s3, files={"mnist_cnn.tflite": {"sha256": bundle.sha256(NO_MODEL), "bytes": 1}}
         ),
     ),
-    "the pointer is no JSON": lambda s3, new: put(s3, registry.POINTER, b"\xff"),
-    "the pointer is no pointer": lambda s3, new: put(s3, registry.POINTER, b"[]"),
-    "the pointer names no version": lambda s3, new: point(s3, "0" * 64, "../../elsewhere"),
-    "the pointer is ahead of its bundle": lambda s3, new: point(
+    "the pointer is not JSON": lambda s3, new: put(s3, registry.POINTER, b"\xff"),
+    "the pointer is JSON of another kind": lambda s3, new: put(s3, registry.POINTER, b"[]"),
+    "the pointer names an invalid version": lambda s3, new: point(s3, "0" * 64, "../../elsewhere"),
+    "the pointer names a missing bundle": lambda s3, new: point(
         s3, "0" * 64, "20261109T000000Z-0206d068"
     ),
 }
 
 
 @pytest.mark.parametrize("harm", BREAKS)
-def test_what_is_broken_is_refused_counted_and_recovered_from(
+def test_a_broken_model_is_refused_counted_and_recovered_from(
     api, models, s3, old, new, refusals, harm
 ):
     registry.publish(old, models)
@@ -246,10 +244,10 @@ def test_what_is_broken_is_refused_counted_and_recovered_from(
     assert api.version() == OLD
     assert refusals() == 1
     assert api.version() == OLD
-    assert refusals() == 0, "it is looked at again only after the refresh time"
+    assert refusals() == 0, "it is not tried again before the refresh time"
     api.now += REFRESH
     assert api.version() == OLD
-    assert refusals() == 1, "it goes on being counted while it is broken"
+    assert refusals() == 1, "it is counted at every refresh while it is broken"
 
     for key in models.keys("models/"):
         s3.delete_object(Bucket=MODELS, Key=key)
@@ -259,12 +257,14 @@ def test_what_is_broken_is_refused_counted_and_recovered_from(
     assert refusals() == 0
 
 
-def test_a_broken_model_at_the_first_request_leaves_the_shipped_one(api, models, s3, new, refusals):
+def test_a_model_broken_at_the_first_request_leaves_the_shipped_one_in_service(
+    api, models, s3, new, refusals
+):
     registry.publish(new, models)
     put(s3, f"models/{NEW}/mnist_cnn.tflite", NO_MODEL)
     assert api.version() == bundle.load().manifest.version
     assert refusals() == 1
-    registry.publish(new, models)  # the same version, mended: the pointer does not move
+    registry.publish(new, models)  # the same version, repaired: the pointer does not change
     api.now += REFRESH
     assert api.version() == NEW
 
@@ -272,15 +272,15 @@ def test_a_broken_model_at_the_first_request_leaves_the_shipped_one(api, models,
 def test_after_a_deployment_over_schema_1_the_shipped_model_answers_until_another_is_promoted(
     api, models, new, tmp_path, refusals, caplog
 ):
-    """Deploy, then promote: as `docs/operations.md` has it."""
+    """The order of `docs/operations.md`: deploy, then promote."""
     before = put_in_service(make_schema_1(tmp_path / "schema 1"), models)
     assert api.version() == bundle.load().manifest.version
-    assert refusals() == 1, "the alarm sees it"
+    assert refusals() == 1, "the alarm watches this metric"
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert f"Model {before.version} has bundle schema 1, which version 0.1.0" in line.reason
     api.now += REFRESH
     assert api.version() == bundle.load().manifest.version
-    assert refusals() == 1, "for as long as nothing is promoted"
+    assert refusals() == 1, "counted at every refresh until a promotion"
 
     promotion = gate.promote(registry.upload(new, models).version, models)
     assert "test accuracy, compared" in [item.name for item in promotion.criteria if item.passed]
@@ -298,7 +298,7 @@ def test_after_a_deployment_over_schema_1_the_shipped_model_answers_until_anothe
     assert refusals() == 0
 
 
-def test_the_shipped_model_can_be_promoted_where_version_0_1_0_had_published_its_own(
+def test_the_shipped_model_can_be_promoted_over_one_of_version_0_1_0(
     api, models, tmp_path, refusals
 ):
     put_in_service(make_schema_1(tmp_path / "schema 1"), models)
@@ -310,7 +310,7 @@ def test_the_shipped_model_can_be_promoted_where_version_0_1_0_had_published_its
     assert refusals() == 0
 
 
-def test_a_refusal_is_logged_with_its_reason(api, models, s3, old, new, caplog):
+def test_a_refused_model_is_logged_with_the_reason(api, models, s3, old, new, caplog):
     registry.publish(old, models)
     api.version()
     registry.publish(new, models)
@@ -326,7 +326,7 @@ def unreachable(**_):
     raise EndpointConnectionError(endpoint_url="https://s3.example.org")
 
 
-def test_a_store_that_is_unreachable_at_the_first_request_is_503_and_recovered_from(
+def test_a_store_unreachable_at_the_first_request_is_503_until_it_is_back(
     api, models, old, monkeypatch
 ):
     registry.publish(old, models)
@@ -335,10 +335,10 @@ def test_a_store_that_is_unreachable_at_the_first_request_is_503_and_recovered_f
     assert (status, problem["code"]) == (503, "model_unavailable")
     assert api.post()[0] == 503
     monkeypatch.undo()
-    assert api.version() == OLD, "the next request asks at once"
+    assert api.version() == OLD, "the next request tries again at once"
 
 
-def test_a_store_that_is_lost_later_leaves_the_model_in_service(
+def test_a_store_that_becomes_unreachable_leaves_the_model_in_service(
     api, models, old, new, monkeypatch, refusals
 ):
     registry.publish(old, models)
@@ -354,7 +354,7 @@ def test_a_store_that_is_lost_later_leaves_the_model_in_service(
     assert api.version() == NEW
 
 
-def test_a_store_that_is_lost_between_pointer_and_model_leaves_the_model_in_service(
+def test_a_store_lost_between_pointer_and_model_leaves_the_model_in_service(
     api, models, old, new, monkeypatch
 ):
     registry.publish(old, models)
@@ -376,7 +376,7 @@ def test_a_store_that_is_lost_between_pointer_and_model_leaves_the_model_in_serv
 
 @pytest.fixture
 def restore(environment, monkeypatch):
-    """Start the HTTP function for a snapshot, and give what a restore of it runs."""
+    """Return a function that starts the HTTP function for a snapshot."""
     hooks = []
     environment.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     monkeypatch.setattr("snapshot_restore_py.register_after_restore", hooks.append)
@@ -395,7 +395,7 @@ def answering(module, context, seven):
     return json.loads(response["body"])["model"]["version"]
 
 
-def test_a_restored_snapshot_looks_at_the_pointer_before_it_answers(
+def test_a_restored_snapshot_serves_the_model_promoted_meanwhile(
     restore, models, old, new, context, seven
 ):
     registry.publish(old, models)
@@ -406,7 +406,7 @@ def test_a_restored_snapshot_looks_at_the_pointer_before_it_answers(
     assert answering(snapshot.module, context, seven) == NEW
 
 
-def test_a_snapshot_holds_the_model_so_that_a_restore_fetches_none(
+def test_a_restore_fetches_the_pointer_but_not_the_model(
     restore, models, old, context, seven, monkeypatch
 ):
     registry.publish(old, models)
@@ -420,7 +420,7 @@ def test_a_snapshot_holds_the_model_so_that_a_restore_fetches_none(
     assert asked == ["models/current.json"]
 
 
-def test_a_snapshot_without_a_store_is_made_and_its_restore_asks_again(
+def test_a_snapshot_made_without_the_store_loads_the_model_once_it_is_back(
     restore, models, old, context, seven, monkeypatch, s3
 ):
     registry.publish(old, models)
@@ -432,7 +432,7 @@ def test_a_snapshot_without_a_store_is_made_and_its_restore_asks_again(
 
 
 class _Storage(BaseHTTPRequestHandler):
-    """S3 without any object, which keeps connections open as S3 does."""
+    """An empty S3 that keeps connections open, as S3 does."""
 
     protocol_version = "HTTP/1.1"
     opened = closed = 0
@@ -453,18 +453,18 @@ class _Storage(BaseHTTPRequestHandler):
         type(self).closed += 1
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Do not log."""
 
 
-def test_no_connection_goes_into_a_snapshot(monkeypatch):
+def test_a_snapshot_holds_no_open_connection(monkeypatch):
     class Storage(_Storage):
-        """Counts for this test alone."""
+        """A subclass, because the counts are class attributes."""
 
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     monkeypatch.setattr("snapshot_restore_py.register_after_restore", lambda _: None)
     monkeypatch.setenv("DIGITS_MODELS", "s3://models")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Storage)
-    server.block_on_close = False  # or a connection that stays open would keep the test
+    server.block_on_close = False  # or an open connection would block the test
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
     try:
@@ -474,7 +474,7 @@ def test_no_connection_goes_into_a_snapshot(monkeypatch):
             time.sleep(0.01)
         assert (Storage.opened, Storage.closed) == (1, 1)
         module.models.look_again()
-        assert module.models.classifier(), "after a restore it connects anew"
+        assert module.models.classifier(), "after a restore it connects again"
         assert Storage.opened == 2
     finally:
         server.shutdown()

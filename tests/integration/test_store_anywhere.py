@@ -1,4 +1,4 @@
-"""What holds of a store of models wherever it is: in a folder or in S3."""
+"""Behaviour of the model registry that folders and S3 share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def models(request, tmp_path):
     return object_store.open_store(f"s3://{MODELS}")
 
 
-def test_a_published_version_is_never_given_other_bytes(models, tmp_path, old):
+def test_a_published_version_is_never_overwritten(models, tmp_path, old):
     registry.publish(old, models)
     other = make_bundle(tmp_path / "other", OLD, temperature=3.0)
     with pytest.raises(Conflict, match="never overwritten"):
@@ -27,7 +27,7 @@ def test_a_published_version_is_never_given_other_bytes(models, tmp_path, old):
     assert bundle.verify(registry.in_store(models, OLD)).decision.temperature != 3.0
 
 
-def test_who_decided_on_an_older_state_is_told_and_changes_nothing(models, tmp_path, old, new):
+def test_a_promotion_based_on_an_older_pointer_is_a_conflict(models, tmp_path, old, new):
     third = make_bundle(tmp_path / "third", "20261103T000000Z-0206d068")
     registry.publish(old, models)
     registry.upload(third, models)
@@ -38,7 +38,7 @@ def test_who_decided_on_an_older_state_is_told_and_changes_nothing(models, tmp_p
     assert version_in_service(models) == NEW
 
 
-def test_of_two_first_promotions_only_one_wins(models, old, new):
+def test_the_second_of_two_first_promotions_is_a_conflict(models, old, new):
     registry.upload(old, models)
     registry.upload(new, models)
     nothing = registry.look(models)
@@ -48,6 +48,6 @@ def test_of_two_first_promotions_only_one_wins(models, old, new):
     assert version_in_service(models) == OLD
 
 
-def test_an_empty_store_says_that_nothing_is_promoted(models):
+def test_an_empty_store_raises_that_nothing_is_promoted(models):
     with pytest.raises(NotInStore, match="Nothing has been promoted"):
         registry.current(models)

@@ -1,4 +1,4 @@
-"""The store in S3: moto's conditional writes, a server that fails on purpose, no server at all."""
+"""The object store in S3: conditional writes (moto), a failing server, and no server."""
 
 import contextlib
 import socket
@@ -33,7 +33,7 @@ def models(s3):
 
 
 class Mortal(S3Store):
-    """A store whose user dies just after its nth write."""
+    """A store whose process is killed just after its nth write."""
 
     def __init__(self, last):
         super().__init__(MODELS)
@@ -60,7 +60,7 @@ def test_a_bundle_is_published_and_read_back_below_any_prefix(s3, old, address):
 
 
 @pytest.mark.parametrize("damage", ["schema 1", "missing", "tampered"])
-def test_a_roll_back_to_what_cannot_be_served_writes_no_pointer(
+def test_a_roll_back_to_a_model_that_cannot_be_served_keeps_the_pointer(
     s3, models, tmp_path, old, new, damage
 ):
     folder = make_schema_1(tmp_path / "schema 1") if damage == "schema 1" else old
@@ -90,7 +90,7 @@ def test_promote_and_roll_back_move_the_pointer(models, old, new):
     assert version_in_service(models) == OLD
 
 
-def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(models, s3, old, new):
+def test_a_kill_at_any_write_leaves_the_old_model_and_the_next_run_finishes(models, s3, old, new):
     registry.publish(old, models)
     files = len(bundle.load(new).manifest.files)
     for last in range(1, files + 2):
@@ -104,7 +104,7 @@ def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(model
             s3.delete_object(Bucket=MODELS, Key=key)
 
 
-def test_publishing_again_mends_a_damaged_file(models, s3, old):
+def test_publishing_again_repairs_a_damaged_file(models, s3, old):
     registry.publish(old, models)
     s3.put_object(Bucket=MODELS, Key=f"models/{OLD}/mnist_cnn.tflite", Body=b"something else")
     with pytest.raises(ModelUnavailable, match="digest"):
@@ -113,7 +113,7 @@ def test_publishing_again_mends_a_damaged_file(models, s3, old):
     assert version_in_service(models) == OLD
 
 
-def test_a_bundle_that_is_not_whole_is_not_promoted(models, s3, old, new):
+def test_an_incomplete_bundle_is_not_promoted(models, s3, old, new):
     registry.publish(old, models)
     registry.upload(new, models)
     s3.delete_object(Bucket=MODELS, Key=f"models/{NEW}/images/errors.png")
@@ -134,8 +134,8 @@ def test_a_pointer_that_was_deleted_meanwhile_is_a_conflict(models, s3, old, new
         registry.promote(NEW, models, seen=seen)
 
 
-def test_an_update_between_looking_and_writing_is_never_lost(models, old, new, monkeypatch):
-    """The rival writes at the worst moment: between this one's last look and its write."""
+def test_a_concurrent_promotion_is_never_overwritten(models, old, new, monkeypatch):
+    """The rival writes between this process's last read and its write."""
     registry.publish(old, models)
     registry.upload(new, models)
     rival = object_store.open_store(f"s3://{MODELS}")
@@ -152,9 +152,7 @@ def test_an_update_between_looking_and_writing_is_never_lost(models, old, new, m
     assert models.read(registry.POINTER).data == b"the rival's"
 
 
-def test_a_write_whose_answer_was_lost_and_that_was_tried_again_is_done(
-    models, old, new, monkeypatch
-):
+def test_a_retried_write_whose_answer_was_lost_succeeds(models, old, new, monkeypatch):
     registry.publish(old, models)
     registry.upload(new, models)
     real = models._s3.put_object
@@ -168,7 +166,7 @@ def test_a_write_whose_answer_was_lost_and_that_was_tried_again_is_done(
     assert version_in_service(models) == NEW
 
 
-def test_an_unchanged_pointer_is_not_sent_again(models, old, new):
+def test_reading_an_unchanged_pointer_returns_none(models, old, new):
     registry.publish(old, models)
     _, etag = registry.current(models)
     assert registry.current(models, unless=etag) is None
@@ -176,7 +174,7 @@ def test_an_unchanged_pointer_is_not_sent_again(models, old, new):
     assert registry.current(models, unless=etag)[0].version == NEW
 
 
-def test_versions_are_listed_with_what_is_wrong_with_them(models, s3, old, new):
+def test_versions_are_listed_with_their_problems(models, s3, old, new):
     registry.publish(old, models)
     registry.upload(new, models)
     s3.delete_object(Bucket=MODELS, Key=f"models/{NEW}/images/errors.png")
@@ -188,7 +186,7 @@ def test_versions_are_listed_with_what_is_wrong_with_them(models, s3, old, new):
     ]
 
 
-def test_more_keys_than_one_answer_holds_are_all_listed(models, s3):
+def test_keys_beyond_one_page_are_listed(models, s3):
     for number in range(1001):
         s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(MODELS, f"models/{number:04}", b"")
     assert len(models.keys("models/")) == 1001
@@ -197,9 +195,7 @@ def test_more_keys_than_one_answer_holds_are_all_listed(models, s3):
 @pytest.mark.parametrize(
     ("code", "status"), [("AccessDenied", 403), ("SlowDown", 503), ("NoSuchBucket", 404)]
 )
-def test_a_store_that_refuses_is_one_line_that_says_what_to_do(
-    models, old, monkeypatch, code, status
-):
+def test_an_error_of_s3_is_one_line_that_says_what_to_check(models, old, monkeypatch, code, status):
     def refuse(**_):
         answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
         raise ClientError(answer, "Any")
@@ -218,7 +214,7 @@ def test_a_store_that_refuses_is_one_line_that_says_what_to_do(
         assert "\n" not in str(hit.value)
 
 
-def test_a_bucket_that_is_not_there_is_unreachable_not_empty(s3):
+def test_a_missing_bucket_is_unreachable_not_empty(s3):
     models = object_store.open_store("s3://no-such-bucket")
     for use in (lambda: registry.look(models), lambda: models.keys("models/")):
         with pytest.raises(StoreUnreachable, match="NoSuchBucket"):
@@ -230,7 +226,7 @@ def client_of(port):
     return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", config=config)
 
 
-def test_a_server_that_is_not_there_is_unreachable(old):
+def test_a_server_that_does_not_listen_is_unreachable(old):
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         models = S3Store("bucket", client=client_of(free.getsockname()[1]))
@@ -241,7 +237,7 @@ def test_a_server_that_is_not_there_is_unreachable(old):
 
 @pytest.fixture
 def nobody(monkeypatch, tmp_path):
-    """An environment without credentials, for clients that are made from now on."""
+    """Remove the credentials for clients that are created from now on."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -262,14 +258,14 @@ def test_a_store_without_credentials_is_unreachable():
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.com/", "Unsupported host"),
     ],
 )
-def test_settings_that_cannot_be_are_named(monkeypatch, setting, value, told):
+def test_invalid_aws_settings_are_named_in_the_error(monkeypatch, setting, value, told):
     monkeypatch.setenv(setting, value)
     with pytest.raises(StoreUnreachable, match=f"Cannot use s3://bucket: .*{told}"):
         object_store.open_store("s3://bucket")
 
 
 class FlakyS3(BaseHTTPRequestHandler):
-    """Keeps objects as S3 does; breaks the connection in the middle of the nth write or answer."""
+    """Stores objects as S3 does, and breaks the connection in the middle of the nth transfer."""
 
     protocol_version = "HTTP/1.1"
 
@@ -325,7 +321,7 @@ def flaky():
     server.server_close()
 
 
-def test_a_connection_lost_while_publishing_is_one_line_and_the_next_run_finishes(flaky, old):
+def test_a_connection_lost_while_publishing_is_an_error_and_the_next_run_finishes(flaky, old):
     models = S3Store("bucket", client=client_of(flaky.server_port))
     for last in (1, 4, 12):
         flaky.breaks_at = last

@@ -1,4 +1,4 @@
-"""The sweep's real handler on pages of three: how it goes on, and what it leaves alone."""
+"""The sweep's handler on pages of three versions: resumption, and what it skips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.conftest import IMAGES, LABELS, fresh
 from tests.integration.queues import ACCOUNT
 from tests.integration.test_s3_labels import s3_event
 
-# A run that fails has counted nothing.
+# A run that fails emits no metric.
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 KEYS = [f"{number} é+.png" for number in range(8)]
@@ -27,7 +27,7 @@ PAGE = 3
 
 @pytest.fixture
 def pages(sweep):
-    """The sweep, whose S3 lists three versions at a time; gives the markers it went by."""
+    """Limit listings to three versions; return the list of markers that the sweep used."""
     asked = []
 
     def shorten(params, **_):
@@ -47,7 +47,7 @@ def images(s3):
 
 @pytest.fixture
 def no_time(context):
-    """A run that has the time for one page only."""
+    """Return the context of a run with time for only one page."""
     return SimpleNamespace(**vars(context) | {"get_remaining_time_in_millis": lambda: 59_999})
 
 
@@ -58,7 +58,7 @@ def time(context):
 
 @pytest.fixture
 def sent(queues):
-    """The keys that were sent to the labels queue since it was asked last."""
+    """Return a function that receives the keys sent to the labels queue since its last call."""
 
     def read():
         found = []
@@ -78,7 +78,7 @@ def put(s3, key):
     s3.put_object(Bucket=IMAGES, Key=key, Body=(GOLDEN / "seven.png").read_bytes())
 
 
-def test_one_run_goes_through_all_pages_and_sends_each_image_once(
+def test_one_run_lists_all_pages_and_sends_each_image_once(
     sweep, pages, images, sent, time, capsys
 ):
     done = sweep.handler({}, time)
@@ -91,7 +91,7 @@ def test_one_run_goes_through_all_pages_and_sends_each_image_once(
     assert (counted["Swept"], counted["SentToBeLabelled"]) == ([8], [8])
 
 
-def test_the_next_run_goes_on_where_time_ended_and_the_one_after_the_end_starts_over(
+def test_a_run_resumes_where_the_last_ran_out_of_time_and_restarts_after_the_end(
     sweep, pages, images, sent, no_time, time
 ):
     assert sweep.handler({}, no_time) == {"looked_at": 3, "sent": 3, "finished": False}
@@ -105,11 +105,13 @@ def test_the_next_run_goes_on_where_time_ended_and_the_one_after_the_end_starts_
     assert pages == [None, KEYS[2], KEYS[5], None]
 
 
-def test_a_page_whose_sending_is_refused_is_done_again(sweep, pages, images, sent, time, no_time):
+def test_a_page_that_the_queue_refuses_is_sent_again_by_the_next_run(
+    sweep, pages, images, sent, time, no_time
+):
     sweep.handler({}, no_time)
     sent()
 
-    def refuse(**_):  # before the wire: moto would take them all the same
+    def refuse(**_):  # before the request, or moto would accept the messages
         failed = {"Id": "1", "Code": "InternalError", "SenderFault": False, "Message": "busy"}
         return AWSResponse("", 200, {}, None), {"Successful": [], "Failed": [failed]}
 
@@ -124,10 +126,10 @@ def test_a_page_whose_sending_is_refused_is_done_again(sweep, pages, images, sen
     assert sorted(sent()) == KEYS[3:]
 
 
-def test_older_versions_that_fill_pages_are_neither_looked_at_nor_in_the_way(
+def test_older_versions_are_not_counted_and_do_not_hide_other_images(
     sweep, pages, s3, queues, sent, context, time
 ):
-    # No more: moto goes on with a marker's older versions, S3 with the next key.
+    # At most a page: after a marker moto continues with older versions, S3 with the next key.
     for _ in range(PAGE):
         put(s3, "a.png")
     for key in ("gone.png", "gone too.png"):
@@ -144,7 +146,7 @@ def test_older_versions_that_fill_pages_are_neither_looked_at_nor_in_the_way(
     assert sorted(sent()) == ["b.png", "gone too.png"]
 
 
-def test_a_folder_is_not_looked_for_but_the_label_that_it_once_got_is_taken_back(
+def test_a_folder_placeholder_is_skipped_unless_it_has_an_old_label(
     sweep, s3, queues, sent, context, time
 ):
     for key in ("scans/", "old scans/"):
@@ -159,7 +161,7 @@ def test_a_folder_is_not_looked_for_but_the_label_that_it_once_got_is_taken_back
     assert sweep.handler({}, time) == {"looked_at": 1, "sent": 0, "finished": True}
 
 
-def test_what_changed_lately_is_left_to_its_own_event(environment, sweep, s3, sent, time):
+def test_recent_changes_are_left_to_their_own_events(environment, sweep, s3, sent, time):
     environment.setenv("DIGITS_SWEEP_GRACE_SECONDS", "900")
     module = fresh("sweep")
     for key in ("old.png", "new.png", "deleted long ago.png", "deleted now.png"):
@@ -176,20 +178,18 @@ def test_what_changed_lately_is_left_to_its_own_event(environment, sweep, s3, se
 
 
 def let_time_pass(key, seconds):
-    """Make the changes of an object ones of that long ago."""
+    """Shift the times of an object's versions into the past."""
     for version in s3_backends[ACCOUNT]["aws"].buckets[IMAGES].keys.getlist(key):
         version.last_modified -= timedelta(seconds=seconds)
 
 
-def test_a_sweep_without_its_settings_says_so(environment, sweep, time):
+def test_a_sweep_without_its_queue_setting_raises_an_error_that_names_it(environment, sweep, time):
     environment.delenv("DIGITS_LABELS_QUEUE_URL")
     with pytest.raises(RuntimeError, match=r"DIGITS_LABELS_QUEUE_URL must be set"):
         fresh("sweep").handler({}, time)
 
 
-def test_a_position_that_may_not_be_read_ends_the_run_and_loses_nothing(
-    sweep, images, s3, sent, time
-):
+def test_an_unreadable_position_ends_the_run_before_anything_is_sent(sweep, images, s3, sent, time):
     s3.delete_bucket(Bucket=LABELS)
     with pytest.raises(Exception, match="NoSuchBucket"):
         sweep.handler({}, time)

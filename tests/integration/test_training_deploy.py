@@ -1,4 +1,4 @@
-"""`infra.training deploy` in an account, by moto: what it does before and after `sam deploy`."""
+"""`infra.training deploy` against moto: its steps before and after `sam deploy`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.templates import SAM, load
 ROOT = Path(__file__).parents[2]
 ROLE_OF_ECS = "/aws-service-role/ecs.amazonaws.com/"
 ERRORS = {name: getattr(subprocess, name) for name in ("PIPE", "CalledProcessError")}
-# What `take` runs: SAM's own parser, where it is installed.
+# `take` runs SAM's own parser, in SAM's environment.
 _TAKE = """
 import json, sys
 from samcli.cli.types import CfnParameterOverridesType
@@ -50,7 +50,7 @@ def stack_with(outputs: dict[str, str], **parameters: str) -> dict[str, Any]:
 
 @dataclass
 class Machine:
-    """The programs of a person's machine; SAM's makes the stack."""
+    """Replaces the programs `docker` and `sam`; `sam deploy` creates the stack in moto."""
 
     architecture: str = "amd64"
     stage: str = "dev"
@@ -71,7 +71,7 @@ class Machine:
 
     @property
     def given(self) -> list[str]:
-        """What SAM is given as parameters."""
+        """The parameter overrides that SAM got."""
         (deploy,) = [call for call in self.calls if call[:2] == ("sam", "deploy")]
         return list(deploy[deploy.index("--parameter-overrides") + 1 :])
 
@@ -96,27 +96,27 @@ def deploy(*arguments: str) -> None:
 
 
 def state_of(stack: str, status: str) -> None:
-    """Let the stack be in this state."""
+    """Set the status of a stack in moto."""
     backend = cloudformation_backends[DEFAULT_ACCOUNT_ID]["us-east-1"]
     (found,) = [it for it in backend.stacks.values() if it.name == stack]
     found.status = status
 
 
-def test_in_a_fresh_account_the_role_of_ecs_is_there_before_the_cluster(machine):
+def test_in_a_new_account_the_service_role_of_ecs_is_created_before_the_stack(machine):
     deploy()
     assert ROLE_OF_ECS in machine.roles
     assert machine.waited == [training.ROLE_SETTLES]
     assert training.ROLE_SETTLES >= 10
 
 
-def test_the_role_of_an_account_that_has_used_ecs_is_left_alone(machine):
+def test_an_existing_service_role_of_ecs_is_left_alone(machine):
     boto3.client("iam").create_service_linked_role(AWSServiceName="ecs.amazonaws.com")
     deploy()
     assert machine.roles.count(ROLE_OF_ECS) == 1
     assert machine.waited == []
 
 
-def test_a_stack_whose_creation_was_rolled_back_is_cleared_and_made_anew(machine):
+def test_a_stack_whose_creation_was_rolled_back_is_removed_and_created_again(machine):
     cloudformation = boto3.client("cloudformation")
     failed = cloudformation.create_stack(StackName="digits-training", **stack_with({}))["StackId"]
     state_of("digits-training", "ROLLBACK_COMPLETE")
@@ -126,7 +126,7 @@ def test_a_stack_whose_creation_was_rolled_back_is_cleared_and_made_anew(machine
 
 
 @pytest.mark.parametrize(("status", "way_out"), stacks.WAYS_OUT.items())
-def test_a_stack_that_is_stuck_is_named_with_what_leads_out_of_it(machine, status, way_out):
+def test_a_stuck_stack_is_refused_with_the_command_that_unblocks_it(machine, status, way_out):
     boto3.client("cloudformation").create_stack(StackName="digits-training", **stack_with({}))
     state_of("digits-training", status)
     with pytest.raises(CannotBeDone, match=f"{status}.*{way_out} --stack-name digits-training"):
@@ -138,7 +138,7 @@ def test_a_stack_that_is_stuck_is_named_with_what_leads_out_of_it(machine, statu
     "status", ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"]
 )
 @pytest.mark.usefixtures("machine")
-def test_a_stack_that_can_be_updated_is_not_touched(status):
+def test_a_stack_that_can_be_updated_is_not_removed(status):
     cloudformation = boto3.client("cloudformation")
     cloudformation.create_stack(StackName="digits-training", **stack_with({}))
     state_of("digits-training", status)
@@ -157,7 +157,7 @@ def test_the_task_has_the_cpu_that_the_image_was_built_for(machine, architecture
     assert cpu in offered
 
 
-def test_an_image_for_another_cpu_than_the_one_that_is_asked_for_is_refused(machine):
+def test_an_image_built_for_another_cpu_is_refused(machine):
     machine.architecture = "arm64"
     with pytest.raises(CannotBeDone, match="DOCKER_DEFAULT_PLATFORM"):
         deploy("--set", "CpuArchitecture=X86_64")
@@ -176,7 +176,7 @@ def test_every_parameter_of_the_template_can_be_set(machine):
 
 
 def take(given: list[str]) -> dict[str, str]:
-    """The parameters as SAM reads them."""
+    """Parse parameter overrides as SAM does."""
     require(str(SAM))
     done = subprocess.run(
         [SAM.with_name("python"), "-c", _TAKE, *given], capture_output=True, text=True, check=True
@@ -193,7 +193,7 @@ def test_a_parameter_that_the_template_does_not_have_is_refused(machine, setting
 
 
 @pytest.mark.parametrize(("stage", "is_protected"), [("prod", True), ("staging", False)])
-def test_a_stack_in_production_is_protected_from_being_deleted(
+def test_only_a_production_stack_gets_termination_protection(
     machine, monkeypatch, stage, is_protected
 ):
     machine.stage = stage
@@ -212,8 +212,8 @@ def test_a_stack_in_production_is_protected_from_being_deleted(
     assert protected == ([asked] if is_protected else [])
 
 
-def test_without_a_name_the_training_template_replaces_no_stack(tmp_path):
-    """Both templates are deployed with one samconfig.toml, which therefore names no stack."""
+def test_deploying_the_training_template_without_a_stack_name_fails(tmp_path):
+    """Both templates share samconfig.toml, which therefore sets no stack name."""
     require(str(SAM))
     done = subprocess.run(
         [SAM, "deploy", "--template-file", ROOT / "infra/training.yaml",

@@ -1,7 +1,7 @@
-"""What training's state machine does when a step fails: moto interprets the real definition.
+"""Error handling of the training's state machine: moto interprets the real definition.
 
-Moto's ECS starts no container, so that the steps do not wait for one here: whether the task failed,
-and what ECS says of it, is the answer to the call that starts it.
+Moto's ECS starts no container, so here the steps do not wait for one: the call that starts a task
+returns its outcome and the description of its failure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VALUES = {
     "ModelsBucket": "models",
     "Topic": "arn:aws:sns:us-east-1:123456789012:training",
 }
-# The field of the task's description that says why it stopped; ECS calls each of them TaskFailed.
+# The causes of stopped tasks; Step Functions reports each as ECS's error TaskFailed.
 TAKEN_BACK = '{"StopCode":"SpotInterruption","StoppedReason":"Your Spot Task was interrupted."}'
 NO_CAPACITY = "Capacity is unavailable at this time. Please try again later."
 NOT_PULLED = '{"StopCode":"TaskFailedToStart","StoppedReason":"CannotPullContainerError"}'
@@ -43,7 +43,7 @@ WELL = ""
 
 @dataclass
 class Ecs:
-    """Answers each call that starts a task with the next outcome, and keeps what it was asked."""
+    """Answers each call that starts a task with the next outcome, and records the calls."""
 
     outcomes: list[str]
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Run:
 
 @pytest.fixture
 def run(monkeypatch) -> Callable[..., Run]:
-    """Start a run whose tasks have these outcomes, one after the other; its steps lose no time."""
+    """Return a function that runs the machine without delays, with these outcomes of its tasks."""
     text = re.sub(r"\$\{(\w+)\}", lambda it: VALUES[it[1]], DEFINITION.read_text())
     text = re.sub(r'"IntervalSeconds": \d+', '"IntervalSeconds": 1', text)
     text = re.sub(r'"BackoffRate": \d+', '"BackoffRate": 1', text)
@@ -113,7 +113,7 @@ def run(monkeypatch) -> Callable[..., Run]:
     return go
 
 
-def test_a_model_is_trained_on_spare_capacity_and_promoted(run):
+def test_a_model_is_trained_on_spot_capacity_and_promoted(run):
     done = run(WELL, WELL, given={"environment": [{"Name": "DIGITS_SEED", "Value": "2"}]})
     assert (done.status, done.ecs.capacities) == ("SUCCEEDED", ["FARGATE_SPOT", "FARGATE"])
     assert done.steps == ["Settings", "Capacity", "Train", "Promote", "TellPromoted"]
@@ -128,14 +128,14 @@ def test_a_model_is_trained_on_spare_capacity_and_promoted(run):
         assert network["Subnets"] == ["subnet-a", "subnet-b"]
 
 
-def test_a_run_without_settings_gives_the_job_none(run):
+def test_a_run_without_settings_passes_an_empty_environment(run):
     done = run(WELL, WELL)
     assert done.steps[:4] == ["Settings", "NoSettings", "Capacity", "Train"]
     (training,) = done.ecs.calls[0]["Overrides"]["ContainerOverrides"]
     assert training["Environment"] == []
 
 
-def test_capacity_that_comes_back_is_waited_for(run):
+def test_a_spot_interruption_is_retried_on_spot_capacity(run):
     done = run(NO_CAPACITY, TAKEN_BACK, WELL, WELL)
     assert done.status == "SUCCEEDED"
     assert done.ecs.capacities == ["FARGATE_SPOT"] * 3 + ["FARGATE"]
@@ -143,7 +143,7 @@ def test_capacity_that_comes_back_is_waited_for(run):
 
 
 @pytest.mark.parametrize("last", [TAKEN_BACK, NO_CAPACITY, NOT_PULLED])
-def test_without_spare_capacity_the_run_goes_on_at_the_full_price(run, last):
+def test_without_spot_capacity_the_run_continues_on_demand(run, last):
     done = run(NO_CAPACITY, TAKEN_BACK, last, WELL, WELL)
     assert done.status == "SUCCEEDED"
     assert done.ecs.capacities == ["FARGATE_SPOT"] * 3 + ["FARGATE"] * 2
@@ -154,22 +154,22 @@ def test_without_spare_capacity_the_run_goes_on_at_the_full_price(run, last):
     assert names == {"first"}, "the checkpoint is found by the run's name"
 
 
-def test_a_job_that_fails_by_itself_is_not_paid_for_at_the_full_price(run):
+def test_a_failing_job_is_not_retried_on_demand(run):
     done = run(EXITED, EXITED, EXITED)
     assert (done.status, done.steps[-3:]) == ("FAILED", ["CutOff", "TellFailed", "NotTrained"])
     assert "FARGATE" not in done.ecs.capacities
 
 
-def test_a_run_that_fails_at_the_full_price_ends(run):
+def test_a_run_that_fails_on_demand_ends_as_failed(run):
     done = run(*[TAKEN_BACK] * 3, *[NO_CAPACITY] * 3)
     assert (done.status, done.steps[-2:]) == ("FAILED", ["TellFailed", "NotTrained"])
 
 
-def test_promotion_outlasts_a_transient_fault(run):
+def test_promotion_is_retried_after_a_transient_fault(run):
     done = run(WELL, NOT_PULLED, NO_CAPACITY, WELL)
     assert (done.status, done.steps[-1]) == ("SUCCEEDED", "TellPromoted")
 
 
-def test_a_refused_model_is_told(run):
+def test_a_refused_model_ends_the_run_with_a_notification(run):
     done = run(WELL, EXITED, EXITED, EXITED)
     assert (done.status, done.steps[-2:]) == ("FAILED", ["TellRefused", "NotPromoted"])

@@ -1,4 +1,4 @@
-"""The app's page for many pictures: the table, its downloads, and zips that mean no good."""
+"""The app's batch page: the table, its downloads, and malicious or damaged zips."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def zipped(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
 
 
 def items(data: bytes) -> list[tuple[str, str]]:
-    """Name and problem of all that a zip gives."""
+    """Return name and problem of every item of a zip."""
     return [(item.name, str(item.problem or "")) for item in archive.pictures([("a.zip", data)])]
 
 
@@ -65,7 +65,7 @@ def tables(page: AppTest) -> str:
     return "".join(json.loads(it.proto.json)["html"] for it in page.get("bidi_component"))
 
 
-def test_a_zip_and_loose_pictures_become_one_table_with_doubtful_ones_first(page):
+def test_zipped_and_single_files_become_one_table_with_doubtful_ones_first(page):
     drop(page, ("pen.jpg", PEN.data), ("more.zip", zipped(("hard.jpg", HARD.data), ("a", b"no"))))
 
     told = tables(page)
@@ -85,7 +85,7 @@ def test_the_filter_shows_one_group(page):
     assert "pen.jpg" not in tables(page)
 
 
-def test_the_table_is_still_there_after_a_look_at_another_page(page):
+def test_the_table_is_kept_while_another_page_is_open(page):
     drop(page, ("pen.jpg", PEN.data))
 
     page.switch_page("views/model.py").run()
@@ -96,7 +96,7 @@ def test_the_table_is_still_there_after_a_look_at_another_page(page):
     assert page.segmented_control(key="group").value == "all"
 
 
-def test_after_reading_only_the_table_is_kept(page):
+def test_uploaded_files_are_dropped_once_they_are_classified(page):
     drop(page, ("pen.jpg", PEN.data))
 
     assert page.file_uploader[0].value == []
@@ -104,7 +104,7 @@ def test_after_reading_only_the_table_is_kept(page):
     assert len(row.picture) < 6_000
 
 
-def test_a_pile_that_was_cut_off_goes_on_where_it_was(page, monkeypatch):
+def test_an_interrupted_batch_resumes_at_the_failed_file(page, monkeypatch):
     original, read = engine.read, []
 
     def cut_off(name: str, *args, **kwargs):
@@ -124,7 +124,7 @@ def test_a_pile_that_was_cut_off_goes_on_where_it_was(page, monkeypatch):
     assert [row.name for row in page.session_state.rows] == ["1.jpg", "2.jpg", "3.jpg"]
 
 
-def test_many_rows_are_shown_by_and_by(page):
+def test_the_table_shows_fifty_rows_and_more_on_request(page):
     blank = io.BytesIO()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(blank, "PNG")
     drop(page, ("all.zip", zipped(*((f"{n}.png", blank.getvalue()) for n in range(60)))))
@@ -135,12 +135,12 @@ def test_many_rows_are_shown_by_and_by(page):
     assert tables(page).count("<tr>") == 1 + 60
 
 
-def test_the_downloads_hold_every_row_in_order(classifier):
+def test_downloads_contain_every_row_in_order(classifier):
     result = classifier.classify(NUMBER.data, mode="multiple")
     rows = [Reading("=cmd().jpg", result), Reading('a,"b".png', error=BROKEN)]
 
     first, second = csv.DictReader(io.StringIO(table.as_csv(rows).decode("utf-8-sig")))
-    assert first["file"] == "'=cmd().jpg"  # no spreadsheet's formula
+    assert first["file"] == "'=cmd().jpg"  # escaped, so that spreadsheets do not evaluate it
     assert (first["text"], first["needs_review"], first["error"]) == ("1998", "false", "")
     assert 0.9 < float(first["confidence"]) <= 1
     assert (second["file"], second["text"], second["error"]) == ('a,"b".png', "", "Broken.")
@@ -155,7 +155,7 @@ def test_the_downloads_hold_every_row_in_order(classifier):
     assert bad == {"path": 'a,"b".png', "error": BROKEN.model_dump()}
 
 
-def test_the_spreadsheet_is_offered_first_and_keeps_what_a_number_would_lose(page, classifier):
+def test_the_xlsx_download_comes_first_and_keeps_digits_as_text(page, classifier):
     result = classifier.classify(NUMBER.data, mode="multiple")
     rows = [
         Reading("=cmd().jpg", result, truth=truth) for truth in ("007", "1234567890123456", "-5")
@@ -169,13 +169,13 @@ def test_the_spreadsheet_is_offered_first_and_keeps_what_a_number_would_lose(pag
     assert labels[:3] == ["XLSX", "CSV", "JSON"]
 
 
-def test_csv_is_known_to_be_utf_8_by_excel():
+def test_the_csv_download_starts_with_a_byte_order_mark():
     data = table.as_csv([Reading("日本.png", error=BROKEN)])
     assert data.startswith(b"\xef\xbb\xbf")
     assert "日本" in data.decode("utf-8-sig")
 
 
-def test_a_hostile_name_is_only_text(classifier):
+def test_html_in_a_file_name_is_escaped_in_the_table(classifier):
     name = "<script>alert(1)</script>.png"
     rows = [
         Reading(name, classifier.classify(PEN.data), "data:,"),
@@ -185,7 +185,7 @@ def test_a_hostile_name_is_only_text(classifier):
     assert "<script" not in table.html(enumerate(rows))
 
 
-def test_an_answer_can_be_corrected_and_taken_back(classifier):
+def test_a_correction_can_be_made_and_removed(classifier):
     row = Reading("year.jpg", classifier.classify(NUMBER.data, mode="multiple"))
 
     corrected = table.corrected(row, " 19 93 ")
@@ -198,7 +198,7 @@ def test_an_answer_can_be_corrected_and_taken_back(classifier):
         assert table.corrected(corrected, written) == row
 
 
-def test_corrected_rows_are_what_training_reads(tmp_path, classifier):
+def test_corrected_rows_are_read_by_training(tmp_path, classifier):
     number = classifier.classify(NUMBER.data, mode="multiple", explain="frame")
     chalk = classifier.classify(CHALK.data, mode="multiple", explain="frame")
     examples = [*correction.examples(number, "1993"), *correction.examples(chalk, "3")]
@@ -212,7 +212,7 @@ def test_corrected_rows_are_what_training_reads(tmp_path, classifier):
         assert np.abs(seen / 255 - frame[..., 0]).max() < 1 / 255
 
 
-def test_the_page_offers_corrected_rows_to_training(page):
+def test_the_page_offers_corrected_rows_as_a_training_download(page):
     drop(page, ("chalk.jpg", CHALK.data), ("year.jpg", NUMBER.data))
     assert not [button for button in page.get("download_button") if "training" in button.label]
     rows = page.session_state.rows
@@ -227,7 +227,7 @@ def test_the_page_offers_corrected_rows_to_training(page):
     assert [b.label for b in page.get("download_button")][-1] == "Download for training"
 
 
-def test_of_what_a_browser_sends_only_a_place_and_a_text_count():
+def test_the_typeover_component_accepts_only_a_row_and_a_text():
     assert typeover.decoded({"place": 3, "written": "7"}) == (3, "7")
     for nonsense in (
         None,
@@ -239,7 +239,7 @@ def test_of_what_a_browser_sends_only_a_place_and_a_text_count():
         assert typeover.decoded(nonsense) is None
 
 
-def test_paths_are_only_names():
+def test_paths_in_a_zip_are_used_only_as_names():
     names = ["../../etc/passwd", "/etc/passwd", "C:\\x.png", "deep/down/x.png"]
 
     assert [name for name, _ in items(zipped(*((name, b"x") for name in names)))] == [
@@ -247,7 +247,7 @@ def test_paths_are_only_names():
     ]  # fmt: skip
 
 
-def test_what_systems_put_beside_the_files_is_left_out():
+def test_metadata_files_of_operating_systems_are_skipped():
     beside = [
         "__MACOSX/._a.png", "._a.png", ".DS_Store", "folder/", "folder/.hidden", "Thumbs.db",
         "scans/thumbs.db", "desktop.ini", "scans\\Desktop.ini", "@eaDir/a.png", "~$a.png",
@@ -259,14 +259,14 @@ def test_what_systems_put_beside_the_files_is_left_out():
     ]
 
 
-def test_paths_with_backslashes_are_those_of_folders():
-    """As .NET's ZipFile wrote them until 4.6.1, which PowerShell 5 uses."""
+def test_backslashes_in_a_zip_are_path_separators():
+    """.NET's ZipFile, which PowerShell 5 uses, wrote such paths until 4.6.1."""
     packed = zipped(("scans\\", b""), ("scans\\old\\7.png", b"x"))
 
     assert items(packed) == [("a.zip/scans/old/7.png", "")]
 
 
-def test_a_name_that_macos_packed_is_read_as_it_was_written():
+def test_a_utf_8_name_without_its_flag_is_decoded_as_utf_8():
     packed = zipped(("a\u0308_日.png", b"x"))
     undeclared = bytearray(packed)
     for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -278,7 +278,7 @@ def test_a_name_that_macos_packed_is_read_as_it_was_written():
 
 
 def as_zip64(data: bytes) -> bytes:
-    """The archive with ZIP64's two end records, as programs write that do not know its size."""
+    """Add ZIP64's two end records, which programs write that do not know the size in advance."""
     at = data.rindex(b"PK\x05\x06")
     _, _, _, _, entries, size, offset, _ = struct.unpack_from("<4s4H2LH", data, at)
     record = struct.pack(
@@ -296,7 +296,7 @@ def test_an_archive_with_zip64_records_is_read():
     assert len(items(packed)) == 2
 
 
-def test_our_own_zip_of_corrections_gives_its_pictures(classifier):
+def test_a_zip_of_exported_corrections_can_be_uploaded_again(classifier):
     result = classifier.classify(PEN.data, mode="multiple", explain="frame")
     packed = correction.archive(correction.examples(result, "7", PEN.data))
 
@@ -304,7 +304,7 @@ def test_our_own_zip_of_corrections_gives_its_pictures(classifier):
     assert item.data == PEN.data
 
 
-def test_a_bomb_costs_no_more_than_one_picture_may():
+def test_a_zip_bomb_is_refused_within_the_memory_of_one_picture():
     bomb = zipped(("bomb.png", b"\0" * (200 * 2**20)))
     assert len(bomb) < 2**20
 
@@ -319,16 +319,16 @@ def test_a_bomb_costs_no_more_than_one_picture_may():
     assert peak < 3 * MAX_BYTES
 
 
-def test_a_size_that_lies_is_not_believed():
+def test_a_forged_uncompressed_size_is_refused():
     honest = zipped(("bomb.png", b"\0" * (MAX_BYTES + 5)))
     at = honest.rindex(b"PK\x01\x02")
     lying = bytearray(honest)
     struct.pack_into("<L", lying, at + 24, 10)  # the uncompressed size in the directory
 
-    assert problem(bytes(lying))  # cut or refused, never unpacked whole
+    assert problem(bytes(lying))  # truncated or refused, never unpacked completely
 
 
-def test_a_zip_in_a_zip_stays_shut():
+def test_a_nested_zip_is_refused():
     assert "zip in a zip" in problem(zipped(("inner.png", zipped(("a.png", b"x")))))
 
 
@@ -341,12 +341,12 @@ def test_a_zip_in_a_zip_stays_shut():
         lambda data: data.replace(b"PK\x01\x02", b"PK\x09\x09"),
     ],
 )
-def test_a_broken_zip_gets_words(spoil: Callable[[bytes], bytes]):
+def test_a_corrupt_zip_is_reported(spoil: Callable[[bytes], bytes]):
     assert "broken" in problem(spoil(zipped(("a.png", PEN.data))))
 
 
 @pytest.mark.parametrize("end", [bytes, as_zip64])
-def test_a_directory_that_would_fill_the_memory_is_not_read(monkeypatch, end):
+def test_a_zip_with_too_many_entries_is_refused(monkeypatch, end):
     packed = zipped(*((f"{number}.png", b"x") for number in range(11)))
 
     assert len(items(end(packed))) == 11
@@ -354,14 +354,14 @@ def test_a_directory_that_would_fill_the_memory_is_not_read(monkeypatch, end):
     assert "far too many" in problem(end(packed))
 
 
-def test_a_directory_whose_size_lies_is_broken():
+def test_a_forged_directory_size_is_reported_as_corrupt():
     data = bytearray(zipped(("a.png", b"x")))
     struct.pack_into("<L", data, data.rindex(b"PK\x05\x06") + 12, 64 * 2**20)
 
     assert "broken" in problem(bytes(data))
 
 
-def test_rare_and_locked_archives_get_words():
+def test_encrypted_and_unsupported_zips_are_reported():
     locked = bytearray(zipped(("a.png", b"x")))
     locked[locked.index(b"PK\x01\x02") + 8] |= 1
 
@@ -369,7 +369,7 @@ def test_rare_and_locked_archives_get_words():
     assert "plain zip" in problem(zipped(("a.png", b"x"), method=zipfile.ZIP_LZMA))
 
 
-def test_the_last_item_says_that_a_limit_is_reached(monkeypatch):
+def test_the_last_item_reports_that_a_limit_is_reached(monkeypatch):
     def loose() -> Iterator[tuple[str, bytes]]:
         for number in range(10):
             yield f"{number}.png", b"12345"

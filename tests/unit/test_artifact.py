@@ -1,4 +1,4 @@
-"""What `sam build` zips: built by make itself, for each CPU that the template offers."""
+"""The artifact of `sam build`, built by make for each CPU that the template offers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from elftools.elf.elffile import ELFFile
 
 from infra import slim
 from infra.local.cloud import ROOT, files_of
-from tests.packaged import SERVED, modules, tried
+from tests.packaged import SERVED, modules, try_package
 
 MACHINES = {"arm64": "EM_AARCH64", "x86_64": "EM_X86_64"}
-# What the runtime brings: glibc 2.34, https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html,
+# The libraries of the runtime: glibc 2.34, https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html,
 # and the libraries of GCC 14 since Amazon Linux 2023.7 (April 2025):
 # https://github.com/amazonlinux/container-images/issues/132,
 # https://gcc.gnu.org/onlinedocs/libstdc++/manual/abi.html
@@ -41,7 +41,7 @@ MAX_BYTES = 100_000_000
 
 
 def make(target: str, **variables: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run make where the Makefile lies, as `sam build --build-in-source` does."""
+    """Run make in the Makefile's folder, as `sam build --build-in-source` does."""
     return subprocess.run(
         ["make", "--silent", target],
         cwd=ROOT / "lambda_predict",
@@ -54,7 +54,7 @@ def make(target: str, **variables: str | Path) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module", params=sorted(MACHINES))
 def built(request, tmp_path_factory):
-    """(architecture, folder) of an artifact."""
+    """Build an artifact and yield its architecture and folder."""
     folder = tmp_path_factory.mktemp(request.param)
     done = make(
         "build-HttpApiFunction", ARTIFACTS_DIR=folder, DIGITS_BUILD_ARCHITECTURE=request.param
@@ -65,7 +65,7 @@ def built(request, tmp_path_factory):
 
 
 def compiled(folder: Path) -> dict[str, ELFFile]:
-    """The ELF files of an artifact by their names."""
+    """Return the ELF files of an artifact by their names."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {
         path.name: ELFFile(io.BytesIO(data))
@@ -75,20 +75,20 @@ def compiled(folder: Path) -> dict[str, ELFFile]:
 
 
 def needed(elf: ELFFile) -> set[str]:
-    """The names of the libraries that a file asks the loader for."""
+    """Return the names of the libraries that a file needs."""
     tags = elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")
     return {tag.needed for tag in tags}
 
 
 def versions(elf: ELFFile) -> set[tuple[str, str]]:
-    """What it asks of which library, such as ("libc.so.6", "GLIBC_2.34")."""
+    """Return the symbol versions that it needs, such as ("libc.so.6", "GLIBC_2.34")."""
     section = elf.get_section_by_name(".gnu.version_r")
     asked = section.iter_versions() if section else ()
     return {(library.name, it.name) for library, them in asked for it in them}
 
 
 def symbols(elf: ELFFile) -> tuple[set[str], set[str]]:
-    """The names that it gives to others, and those that it must get without a version."""
+    """Return the symbols that it defines, and the unversioned ones that it needs."""
     numbers = elf.get_section_by_name(".gnu.version")
     given, missing = set(), set()
     for index, symbol in enumerate(elf.get_section_by_name(".dynsym").iter_symbols()):
@@ -101,14 +101,14 @@ def symbols(elf: ELFFile) -> tuple[set[str], set[str]]:
     return given, missing - {""}
 
 
-def test_every_compiled_file_is_for_the_cpu_that_was_asked_for(built):
+def test_every_compiled_file_is_for_the_requested_cpu(built):
     architecture, folder = built
     files = compiled(folder)
     assert len(files) > 25
     assert {elf["e_machine"] for elf in files.values()} == {MACHINES[architecture]}
 
 
-def test_every_library_finds_those_that_it_needs_in_the_artifact_or_in_the_runtime(built):
+def test_every_needed_library_is_in_the_artifact_or_in_the_runtime(built):
     _, folder = built
     files = compiled(folder)
     asked = set().union(*map(needed, files.values()))
@@ -116,8 +116,8 @@ def test_every_library_finds_those_that_it_needs_in_the_artifact_or_in_the_runti
     assert asked <= RUNTIME | set(files)
 
 
-def test_no_library_asks_for_a_newer_system_than_amazon_linux_2023(built):
-    """The loader refuses a library whole for one version that is not there."""
+def test_no_library_needs_a_newer_system_than_amazon_linux_2023(built):
+    """The loader refuses a library if one symbol version is missing."""
     _, folder = built
     files = compiled(folder)
     asked = {it for elf in files.values() for it in versions(elf) if it[0] in RUNTIME}
@@ -130,12 +130,12 @@ def test_no_library_asks_for_a_newer_system_than_amazon_linux_2023(built):
     assert too_new == set()
 
 
-def test_every_symbol_without_a_version_is_given_by_a_library_or_by_python(built):
+def test_every_unversioned_symbol_is_defined_by_a_library_or_by_python(built):
     _, folder = built
     found = [symbols(elf) for elf in compiled(folder).values()]
     given = set().union(*(names for names, _ in found))
     missing = set().union(*(names for _, names in found)) - given
-    # Of these this machine's own have the same names as Amazon Linux's.
+    # These libraries of this machine define the same symbols as Amazon Linux's.
     system = [ctypes.CDLL(name) for name in ("libc.so.6", "libm.so.6", "libz.so.1")]
     assert len(missing) > 10
     assert [
@@ -148,17 +148,17 @@ def test_every_symbol_without_a_version_is_given_by_a_library_or_by_python(built
 def test_extensions_are_for_the_runtimes_python(built):
     _, folder = built
     extensions = [path.name for path in folder.rglob("*.cpython-*.so")]
-    assert any(name.startswith("_pybase64.") for name in extensions)  # slow without
+    assert any(name.startswith("_pybase64.") for name in extensions)  # decoding is slow without it
     assert all(".cpython-313-" in name for name in extensions)
 
 
-def test_the_artifact_is_small(built):
+def test_the_artifact_stays_below_its_size_limit(built):
     _, folder = built
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert size < MAX_BYTES
 
 
-def test_both_interfaces_and_all_that_they_import_are_in_it(built):
+def test_the_artifact_has_every_module_and_dependency_of_the_functions(built):
     _, folder = built
     for package in ("digits", "lambda_predict"):
         ours = {path.relative_to(ROOT) for path in files_of(ROOT / package) if is_served(path)}
@@ -176,16 +176,16 @@ def test_both_interfaces_and_all_that_they_import_are_in_it(built):
 
 
 def is_served(path: Path) -> bool:
-    """Whether a function reads this file of the source tree: by its kind, but for the commands'."""
+    """Return whether the artifact must contain this file of the source tree."""
     return path.suffix in (".py", *SERVED) and ROOT / "digits/cli" not in path.parents
 
 
-def test_nothing_that_only_training_reads_is_in_it(built):
+def test_the_artifact_has_no_training_files(built):
     _, folder = built
     assert not [path for path in folder.rglob("*") if path.suffix in (".keras", ".h5", ".npz")]
 
 
-def test_what_a_cpu_never_loads_is_left_out(built):
+def test_unused_files_are_left_out_of_the_artifact(built):
     _, folder = built
     assert not list(folder.rglob("tests"))
     litert = folder / "ai_edge_litert"
@@ -197,7 +197,7 @@ def test_what_a_cpu_never_loads_is_left_out(built):
 
 @pytest.fixture(scope="module")
 def at_home(tmp_path_factory) -> Iterator[Path]:
-    """An artifact that is built for this machine and this Python."""
+    """Build an artifact for this machine and this Python."""
     folder = tmp_path_factory.mktemp("host")
     done = make(
         "build-S3LabelsFunction",
@@ -210,7 +210,7 @@ def at_home(tmp_path_factory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-# -S: no packages of ours; -B: nothing can be written on Lambda either.
+# -S: without site-packages; -B: write no bytecode, as on Lambda.
 ALONE = ("-S", "-B")
 SETTINGS = {
     "AWS_DEFAULT_REGION": "eu-west-1",
@@ -221,7 +221,7 @@ SETTINGS = {
 
 
 def run(folder: Path, probe: str) -> str:
-    """What a program prints that sees the artifact and the standard library, nothing else."""
+    """Run a script with only the artifact and the standard library; return its output."""
     answer = subprocess.run(
         [sys.executable, "-I", *ALONE, "-c", f"import sys; sys.path.insert(0, '.')\n{probe}"],
         capture_output=True,
@@ -236,11 +236,11 @@ def run(folder: Path, probe: str) -> str:
 
 def test_every_module_works_from_the_artifact_alone(at_home):
     ours = modules("digits", "lambda_predict", but=["digits.cli"])
-    assert tried(at_home, ours, *ALONE, env=SETTINGS) == "7"
+    assert try_package(at_home, ours, *ALONE, env=SETTINGS) == "7"
 
 
-def test_the_artifact_answers_in_a_process_that_sees_nothing_else(at_home):
-    """Pruned too much, it would not: it reads every format, explains, and makes clients."""
+def test_the_artifact_alone_reads_every_format_and_creates_clients(at_home):
+    """Fails if slimming removed too much: reads every format, explains, creates clients."""
     probe = """
 import io
 from PIL import Image
@@ -276,7 +276,7 @@ print(result.text)
     assert run(at_home, probe).strip() == "1"
 
 
-def test_formats_whose_decoders_are_left_out_are_refused_by_name_and_never_advised(at_home):
+def test_formats_without_a_decoder_are_refused_by_name_and_not_recommended(at_home):
     probe = """
 from digits import image
 from digits.errors import UnsupportedFormat
@@ -300,8 +300,8 @@ for data in (
     ]
 
 
-def test_what_is_shortened_is_shared_with_no_other_folder(tmp_path):
-    """uv links files to its cache, and from there to every environment."""
+def test_slimming_does_not_change_hard_linked_files(tmp_path):
+    """uv hard-links files from its cache into every environment."""
     data = tmp_path / "artifact/botocore/data"
     (data / "s3/2006").mkdir(parents=True)
     described = data / "s3/2006/service-2.json.gz"
@@ -323,7 +323,7 @@ def test_what_is_shortened_is_shared_with_no_other_folder(tmp_path):
 
 
 @pytest.mark.parametrize("package", slim.GATHERING)
-def test_what_a_package_gathers_is_imported_when_it_is_asked_for(at_home, package):
+def test_a_slimmed_package_imports_its_names_on_first_use(at_home, package):
     probe = f"""
 import {package} as package
 assert not [name for name in sys.modules if name.startswith("{package}.")]
@@ -337,18 +337,18 @@ except AttributeError as error:
 
 
 @pytest.mark.parametrize("source", ["import os", "from .event import Event as Other", "x = 1"])
-def test_a_package_that_does_more_than_gather_is_not_changed_unseen(source):
+def test_a_package_that_does_more_than_reexport_is_refused(source):
     with pytest.raises(ValueError, match=r"package\.name"):
         slim._lazy(source, "package.name")
 
 
-def test_the_page_to_try_the_api_is_in_it(at_home):
+def test_the_artifact_has_the_docs_page(at_home):
     probe = "from lambda_predict import http_api; print(len(http_api._docs_page()[0]))"
     assert int(run(at_home, probe)) > 1_000_000
 
 
-def test_nothing_of_it_is_compiled_at_a_start(at_home):
-    """A function cannot write what it compiles, and would do it again at each start."""
+def test_every_imported_module_is_precompiled(at_home):
+    """A function cannot write bytecode, and would compile again at each start."""
     probe = """
 import lambda_predict.http_api as api
 api.models.classifier()
@@ -361,14 +361,14 @@ assert len([name for name in ours if name.startswith("digits.")]) > 10
     assert run(at_home, probe).split() == []
 
 
-def test_another_cpu_is_refused_by_name(tmp_path):
+def test_an_unknown_cpu_is_refused_by_name(tmp_path):
     done = make("build-HttpApiFunction", ARTIFACTS_DIR=tmp_path, DIGITS_BUILD_ARCHITECTURE="mips")
     assert done.returncode != 0
     assert "'mips', not arm64, x86_64 or host" in done.stderr
 
 
-def test_a_build_away_from_the_sources_says_what_to_do(tmp_path):
-    """What SAM does without --build-in-source: it copies the folder and runs make there."""
+def test_a_build_outside_the_sources_says_what_to_do(tmp_path):
+    """Without --build-in-source, SAM copies the folder and runs make there."""
     shutil.copytree(ROOT / "lambda_predict", tmp_path / "copy" / "code")
     done = subprocess.run(
         ["make", "--silent", "build-HttpApiFunction"],

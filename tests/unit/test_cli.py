@@ -1,4 +1,4 @@
-"""`digits classify` does what its contract says, for people, for programs and for the shell."""
+"""`digits classify`: its output formats, inputs, error messages and exit codes."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ COMMAND = [sys.executable, "-c", "from digits.cli import main; main()"]
 
 @pytest.fixture
 def digits(capsys):
-    """Run the command line here, and give its exit code and what it wrote."""
+    """Return a function that runs the command line in this process."""
 
     def run(*args):
         with pytest.raises(SystemExit) as ended:
@@ -52,7 +52,7 @@ def digits(capsys):
 
 
 def started(*args, **options):
-    """The command line in a process of its own, as a shell starts it: with buffered output."""
+    """Start the command line in a new process, with buffered output as from a shell."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.Popen(
         [*COMMAND, *map(str, args)], env=environment,
@@ -62,7 +62,7 @@ def started(*args, **options):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures, one deeper than the other, and files that are none."""
+    """Make a folder with two images at different depths, and a text file."""
     home = tmp_path / "pictures"
     (home / "b").mkdir(parents=True)
     shutil.copy(GOLDEN / "seven.png", home / "b" / "SEVEN.PNG")
@@ -80,7 +80,7 @@ def broken(tmp_path):
 
 
 def assert_one_line(done, *words):
-    """Exit code 2, nothing on standard output, one clear line on standard error."""
+    """Check for exit code 2, no standard output, and one line with `words` on standard error."""
     assert done.code == 2
     assert done.out == ""
     assert done.err.startswith("Error: ")
@@ -100,14 +100,14 @@ def test_json_is_one_list_of_results_in_the_order_of_the_arguments(digits):
     ]
 
 
-def test_a_folder_is_read_to_its_depth_in_the_order_of_paths(digits, folder):
+def test_a_folder_is_read_recursively_in_path_order(digits, folder):
     done = digits("classify", folder, "--format", "json")
     assert [(item["path"], item["text"]) for item in json.loads(done.out)] == [
         (str(folder / "b/SEVEN.PNG"), "7"), (str(folder / "c.jpg"), "1"),
     ]  # fmt: skip
 
 
-def test_order_is_that_of_whole_paths(digits, tmp_path):
+def test_files_are_sorted_by_their_whole_path(digits, tmp_path):
     for name in ("a/x.png", "a.png", "a/b/y.png", "B.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("no picture")
@@ -128,12 +128,12 @@ def test_skipped_files_of_a_folder_are_counted_and_named_at_the_end(digits, fold
     assert done.err == SKIPPED
 
 
-def test_a_link_to_a_folder_inside_is_not_followed(digits, folder):
+def test_a_symbolic_link_to_a_folder_is_not_followed(digits, folder):
     (folder / "round").symlink_to(folder)
     assert len(json.loads(digits("classify", folder, "--format", "json").out)) == 2
 
 
-def test_a_picture_that_cannot_be_read_is_an_item_and_the_document_is_whole(digits, broken, folder):
+def test_an_unreadable_image_is_an_error_item_in_a_complete_document(digits, broken, folder):
     done = digits("classify", broken, folder, "--format", "json")
     first, *others = json.loads(done.out)
     assert done.code == 1
@@ -143,7 +143,7 @@ def test_a_picture_that_cannot_be_read_is_an_item_and_the_document_is_whole(digi
     assert [item["text"] for item in others] == ["7", "1"]
 
 
-def test_a_file_that_the_system_refuses_is_an_item(digits, tmp_path):
+def test_a_file_that_cannot_be_opened_is_an_error_item(digits, tmp_path):
     (tmp_path / "folder.png").symlink_to(tmp_path / "gone.png")
     done = digits("classify", tmp_path / "folder.png", "--format", "json")
     (item,) = json.loads(done.out)
@@ -151,7 +151,7 @@ def test_a_file_that_the_system_refuses_is_an_item(digits, tmp_path):
     assert "No such file" in item["error"]["message"]
 
 
-def test_a_folder_that_cannot_be_listed_is_an_item(digits, folder, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_an_error_item(digits, folder, monkeypatch):
     real = os.scandir
 
     def refuse(path):
@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_listed_is_an_item(digits, folder, monkeypatch):
     assert read["text"] == "1"
 
 
-def test_csv_has_one_line_a_picture(digits, broken):
+def test_csv_has_one_row_per_image(digits, broken):
     done = digits("classify", GOLDEN / "seven.png", broken, "--format", "csv")
     seven, failed = csv.DictReader(io.StringIO(done.out))
     assert done.code == 1
@@ -179,7 +179,7 @@ def test_csv_has_one_line_a_picture(digits, broken):
     assert failed["message"]
 
 
-def test_a_table_is_for_people_and_its_lines_are_not_broken_in_a_pipe(digits, broken, tmp_path):
+def test_table_rows_are_not_wrapped_in_a_pipe(digits, broken, tmp_path):
     deep = tmp_path / ("a" * 60) / ("b" * 60) / "seven.png"
     deep.parent.mkdir(parents=True)
     shutil.copy(GOLDEN / "seven.png", deep)
@@ -191,13 +191,13 @@ def test_a_table_is_for_people_and_its_lines_are_not_broken_in_a_pipe(digits, br
     assert "unreadable_image" in done.out
 
 
-def test_a_long_table_is_divided(digits, folder, monkeypatch):
+def test_a_long_table_is_split_into_parts_with_a_header_each(digits, folder, monkeypatch):
     monkeypatch.setattr("digits.cli.answers.TABLE_ROWS", 1)
     assert digits("classify", folder).out.count("for review") == 2
 
 
 @pytest.mark.parametrize("name", ["[red].png", "a[/].png", "new\nline.png", "\x1b[31m.png"])
-def test_no_name_of_a_file_harms_the_table(digits, tmp_path, name):
+def test_markup_and_control_characters_in_file_names_are_escaped(digits, tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     shutil.copy(GOLDEN / "seven.png", tmp_path / name)
     done = digits("classify", tmp_path)
@@ -247,14 +247,16 @@ def test_standard_input_is_read_to_its_end():
 
 
 @pytest.mark.parametrize(("data", "code"), [(b"", "unreadable_image"), (b"text", "unsupported_")])
-def test_standard_input_that_is_no_picture_is_exit_code_1(data, code):
+def test_standard_input_that_is_not_an_image_exits_with_1(data, code):
     process = started("classify", "-", "--format", "json", stdin=subprocess.PIPE)
     out, err = process.communicate(data, timeout=60)
     assert (process.returncode, err) == (1, b"")
     assert json.loads(out)[0]["error"]["code"].startswith(code)
 
 
-def test_a_file_is_written_atomically_in_the_format_of_its_extension(digits, folder, tmp_path):
+def test_out_writes_the_format_of_the_extension_and_leaves_no_temporary_file(
+    digits, folder, tmp_path
+):
     for ending, read in (("json", json.loads), ("csv", str.splitlines)):
         out = tmp_path / f"out.{ending}"
         done = digits("classify", folder, "--out", out)
@@ -263,7 +265,7 @@ def test_a_file_is_written_atomically_in_the_format_of_its_extension(digits, fol
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_a_file_that_was_there_stays_until_the_new_one_is_whole(
+def test_an_existing_file_is_kept_until_the_new_one_is_complete(
     digits, folder, tmp_path, monkeypatch
 ):
     out = tmp_path / "out.json"
@@ -280,14 +282,14 @@ def test_a_file_that_was_there_stays_until_the_new_one_is_whole(
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_a_link_that_is_written_to_stays_a_link(digits, folder, tmp_path):
+def test_writing_to_a_symbolic_link_keeps_the_link(digits, folder, tmp_path):
     (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
     digits("classify", folder, "--out", tmp_path / "link.json")
     assert (tmp_path / "link.json").is_symlink()
     assert len(json.loads((tmp_path / "real.json").read_text())) == 2
 
 
-def test_a_pipe_is_written_to_and_not_replaced(digits, folder, tmp_path):
+def test_writing_to_a_named_pipe_does_not_replace_it(digits, folder, tmp_path):
     pipe = tmp_path / "pipe.json"
     os.mkfifo(pipe)
     read = []
@@ -316,9 +318,7 @@ def test_explain_writes_a_png_even_if_nothing_was_read(digits, broken, tmp_path)
     Image.open(tmp_path / "why.png").verify()
 
 
-def test_of_many_digits_the_sheet_shows_the_frames_and_no_more_is_made(
-    digits, tmp_path, monkeypatch
-):
+def test_above_the_card_limit_the_sheet_shows_only_frames(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(classification, "CARD_DIGITS", 9)
     done = digits("classify", GOLDEN / "own", "--explain", tmp_path / "why.png", "--format", "json")
     with Image.open(tmp_path / "why.png") as sheet:
@@ -327,7 +327,7 @@ def test_of_many_digits_the_sheet_shows_the_frames_and_no_more_is_made(
     assert given == [["frame", "occlusion", "feature_maps"]] * 9 + [["frame"]]
 
 
-def test_a_sheet_that_would_be_too_large_is_cut_and_says_so(digits, tmp_path, monkeypatch):
+def test_a_sheet_above_the_digit_limit_is_cut_with_a_message(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(classification, "CARD_DIGITS", 2)
     monkeypatch.setattr(classification, "SHEET_DIGITS", 3)
     pictures = sorted((GOLDEN / "own").glob("*.jpg"))
@@ -340,7 +340,7 @@ def test_a_sheet_that_would_be_too_large_is_cut_and_says_so(digits, tmp_path, mo
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "latin-1", "utf-8", "utf-16"])
 @pytest.mark.parametrize("shape", ["json", "csv", "tsv", "table"])
-def test_every_encoding_of_the_output_gets_every_picture(tmp_path, monkeypatch, encoding, shape):
+def test_every_image_is_listed_in_any_output_encoding(tmp_path, monkeypatch, encoding, shape):
     names = ["=1.png", "a.png", "z\u65e5\u672c \xfc \u20ac.png"]
     for name in names:
         shutil.copy(GOLDEN / "seven.png", tmp_path / name)
@@ -357,7 +357,7 @@ def test_every_encoding_of_the_output_gets_every_picture(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_help_and_models_are_shown_in_every_encoding(monkeypatch, encoding):
+def test_help_and_model_show_work_in_any_output_encoding(monkeypatch, encoding):
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
     for command in (["--help"], ["classify", "--help"], ["model", "show"]):
         process = started(*command)
@@ -366,9 +366,7 @@ def test_help_and_models_are_shown_in_every_encoding(monkeypatch, encoding):
         assert out.decode(encoding)
 
 
-def test_an_interrupted_document_on_standard_output_does_not_look_whole(
-    digits, folder, monkeypatch
-):
+def test_an_interrupted_json_document_is_not_valid_json(digits, folder, monkeypatch):
     monkeypatch.setattr("digits.classifier.Classifier.classify", interrupt_after(1))
     done = digits("classify", folder, "--format", "json")
     assert done.code != 0
@@ -434,7 +432,7 @@ def test_a_binary_format_is_not_printed(digits, shape):
 
 
 @pytest.mark.parametrize("shape", ["tsv", "xlsx", "parquet"])
-def test_a_full_disk_behind_a_table_is_one_line(digits, shape):
+def test_a_full_disk_is_an_error_of_one_line_for_every_table_format(digits, shape):
     done = digits("classify", GOLDEN / "seven.png", "--out", "/dev/full", "--format", shape)
     assert_one_line(done, "Cannot write /dev/full (No space left on device)")
 
@@ -501,7 +499,7 @@ def test_a_folder_without_images_is_an_error_of_one_line(digits, tmp_path, place
         ("file/x.json", "Not a directory"),
     ],
 )
-def test_what_cannot_be_written_is_one_line_before_anything_is_read(
+def test_an_unwritable_output_is_an_error_before_anything_is_read(
     digits, tmp_path, monkeypatch, option, place, why
 ):
     (tmp_path / "file").write_text("no folder")
@@ -510,8 +508,8 @@ def test_what_cannot_be_written_is_one_line_before_anything_is_read(
 
 
 @pytest.mark.parametrize("option", ["--out", "--explain"])
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, option):
-    """No file above 2 kB can be written: a real limit of the system, met half-way."""
+def test_a_full_disk_is_an_error_of_one_line_and_leaves_no_partial_file(tmp_path, option):
+    """The process may write files of at most 2 kB, so that writing fails halfway."""
     process = started(
         "classify", GOLDEN, option, tmp_path / "file.json", "--format", "json",
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
@@ -524,7 +522,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, option):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_behind_standard_output_is_one_line():
+def test_a_full_disk_behind_standard_output_is_an_error_of_one_line():
     with Path("/dev/full").open("wb") as full:
         process = started("classify", GOLDEN, "--format", "json", stdout=full)
         _, err = process.communicate(timeout=60)
@@ -533,7 +531,7 @@ def test_a_full_disk_behind_standard_output_is_one_line():
 
 
 @pytest.mark.parametrize("args", [[], ["classify"], ["classify", "x", "--format", "xml"], ["what"]])
-def test_misuse_is_exit_code_2(digits, args):
+def test_invalid_arguments_exit_with_2(digits, args):
     assert digits(*args).code == 2
 
 
@@ -543,7 +541,7 @@ COMMANDS = [["classify"], ["model"]] + [
 
 
 @pytest.mark.parametrize("command", [[], *COMMANDS])
-def test_every_command_explains_itself(digits, command):
+def test_every_command_has_a_usage_line(digits, command):
     done = digits(*command, "--help")
     assert (done.code, done.err) == (0, "")
     assert f"Usage: {' '.join(['digits', *command])} [OPTIONS]" in done.out
@@ -562,7 +560,7 @@ def every_command(group: TyperGroup, *path: str) -> Iterator[tuple[tuple[str, ..
     [pytest.param(*one, id=" ".join(one[0])) for one in every_command(get_command(app))],
 )
 def test_every_word_of_the_help_texts_is_shown(monkeypatch, path, command):
-    """A placeholder in angle brackets, say, would be taken for markup and left out."""
+    """Rich would drop a placeholder in angle brackets as markup."""
     monkeypatch.setenv("TERMINAL_WIDTH", "500")
     monkeypatch.setenv("COLUMNS", "500")
     shown = "".join(CliRunner().invoke(app, [*path, "--help"]).output.split())
@@ -571,7 +569,7 @@ def test_every_word_of_the_help_texts_is_shown(monkeypatch, path, command):
         assert "".join(text.replace("`", "").replace("\f", "").split()) in shown
 
 
-def test_help_is_quick_because_it_imports_nothing_heavy():
+def test_help_imports_no_heavy_package():
     script = (
         "import sys, atexit; from digits.cli import main;"
         "heavy = {'numpy', 'ai_edge_litert', 'pydantic', 'PIL', 'boto3'};"
@@ -585,7 +583,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "imported:"
 
 
-def test_local_files_need_no_aws():
+def test_local_files_are_classified_without_boto3():
     script = (
         "import sys; sys.modules['boto3'] = None; sys.modules['botocore'] = None;"
         f"from digits.cli import main; main(['classify', {str(GOLDEN / 'seven.png')!r}])"
@@ -594,8 +592,8 @@ def test_local_files_need_no_aws():
 
 
 @pytest.mark.parametrize(("shape", "read"), [("json", 0), ("csv", 0), ("table", 0), ("json", 1)])
-def test_a_reader_who_leaves_is_no_stack_trace(tmp_path, shape, read):
-    """As `| head -1` does: at once, or long before the end of more than any pipe holds."""
+def test_a_closed_pipe_exits_with_141_and_no_stack_trace(tmp_path, shape, read):
+    """The reader closes the pipe at once, or after one byte of more than a pipe can hold."""
     for number in range(3000 if read else 1):
         (tmp_path / f"{number:0250}.png").write_bytes(b"no picture")
     process = started("classify", tmp_path, "--format", shape)
@@ -607,7 +605,7 @@ def test_a_reader_who_leaves_is_no_stack_trace(tmp_path, shape, read):
 
 
 @pytest.mark.parametrize("to_file", [False, True])
-def test_control_c_is_no_stack_trace_and_leaves_no_half_file(tmp_path, to_file):
+def test_ctrl_c_exits_with_130_and_leaves_no_partial_file(tmp_path, to_file):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number in range(600):
@@ -631,7 +629,7 @@ def test_control_c_is_no_stack_trace_and_leaves_no_half_file(tmp_path, to_file):
 
 
 def on_a_terminal(*args):
-    """What the command line writes to a terminal that only its standard error is."""
+    """Run the command line with only standard error on a terminal; return both outputs."""
     ours, theirs = pty.openpty()
     process = started(*args, stderr=theirs)
     os.close(theirs)
@@ -639,7 +637,7 @@ def on_a_terminal(*args):
     try:
         while chunk := os.read(ours, 4096):
             shown += chunk
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # Linux raises it if the other end is closed
         pass
     os.close(ours)
     out = process.stdout.read()
@@ -648,7 +646,7 @@ def on_a_terminal(*args):
     return out, shown
 
 
-def test_a_bar_is_shown_on_a_terminal_and_disturbs_no_document():
+def test_a_progress_bar_is_shown_on_a_terminal_and_not_in_the_document():
     out, shown = on_a_terminal("classify", GOLDEN / "own", "--format", "json")
     assert b"Reading" in shown
     assert b"/10" in shown
@@ -656,12 +654,12 @@ def test_a_bar_is_shown_on_a_terminal_and_disturbs_no_document():
     assert on_a_terminal("classify", GOLDEN / "seven.png", "--format", "json")[1] == b""
 
 
-def test_no_bar_is_shown_where_nobody_looks():
+def test_no_progress_bar_is_shown_without_a_terminal():
     process = started("classify", *(GOLDEN / name for name in truths()))
     assert process.communicate(timeout=60)[1] == b""
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(digits, tmp_path):
+def test_memory_does_not_grow_with_the_number_of_images(digits, tmp_path):
     def peak(folders):
         for number in range(folders):
             home = tmp_path / f"{folders}" / f"{number}"
@@ -674,7 +672,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(digits, tmp_path):
         tracemalloc.stop()
         return found
 
-    peak(1)  # what is imported and cached once
+    peak(1)  # imports and caches are filled once
     few, many = peak(4), peak(60)
     assert len(json.loads((tmp_path / "out.json").read_text())) == 3000
     assert many < few + 100_000
@@ -710,7 +708,7 @@ def test_one_object_in_s3_is_read_whatever_its_extension(digits, bucket):
     assert [item["text"] for item in json.loads(done.out)] == ["3"]
 
 
-def test_an_object_that_cannot_be_fetched_is_an_item(digits, bucket, monkeypatch):
+def test_an_object_that_cannot_be_fetched_is_an_error_item(digits, bucket, monkeypatch):
     real = boto3.client
 
     def client(*args, **kwargs):
@@ -725,8 +723,8 @@ def test_an_object_that_cannot_be_fetched_is_an_item(digits, bucket, monkeypatch
     assert [item.get("text") for item in json.loads(done.out)] == ["7", None]
 
 
-def test_a_listing_that_breaks_off_leaves_no_document_that_looks_whole(digits, bucket, monkeypatch):
-    """The second time, when the pictures are read: the first was to see that there are some."""
+def test_an_interrupted_s3_listing_does_not_end_in_valid_json(digits, bucket, monkeypatch):
+    """The second listing breaks, while images are read; the first only checks for images."""
     real = boto3.client
     listed = []
 

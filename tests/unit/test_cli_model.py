@@ -1,4 +1,4 @@
-"""`digits model …`: what people and pipelines do with models, on folders and on S3."""
+"""`digits model …` on model registries in folders and in S3."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ SHIPPED = bundle.load().manifest
 
 @pytest.fixture
 def digits(capsys):
-    """Run `digits model` here, and give its exit code and what it wrote."""
+    """Return a function that runs `digits model` in this process."""
 
     def run(*args):
         code = 0
@@ -34,7 +34,7 @@ def digits(capsys):
 
 @pytest.fixture(params=["folder", "s3"])
 def home(request, tmp_path):
-    """The address of an empty store, of either kind."""
+    """Yield the address of an empty store, in a folder or in S3."""
     if request.param == "folder":
         yield str(tmp_path / "store")
         return
@@ -44,7 +44,7 @@ def home(request, tmp_path):
 
 
 def damage(home, key):
-    """Change a byte of what the store holds under `key`."""
+    """Change a byte of the object `key` in the store."""
     models = object_store.open_store(home)
     found = models.read(key)
     models.swap(key, bytes([found.data[0] ^ 1]) + found.data[1:], expected=found.etag)
@@ -58,13 +58,13 @@ def assert_one_line(done, *words):
         assert word in done.err
 
 
-def test_show_shows_the_shipped_model_its_manifest_as_json(digits):
+def test_show_prints_the_shipped_model_and_its_manifest_as_json(digits):
     assert SHIPPED.version in digits("show").out
     done = digits("show", "--format", "json")
     assert json.loads(done.out) == json.loads((bundle.SHIPPED / "manifest.json").read_text())
 
 
-def test_show_shows_the_model_in_service_and_since_when(digits, home, old, new):
+def test_show_prints_the_model_in_service_and_its_promotion_time(digits, home, old, new):
     models = object_store.open_store(home)
     registry.publish(old, models)
     pointer = registry.publish(new, models)
@@ -74,7 +74,7 @@ def test_show_shows_the_model_in_service_and_since_when(digits, home, old, new):
         assert words in done.out
 
 
-def test_show_shows_another_version_a_bundle_and_an_address_in_a_store(digits, home, old, new):
+def test_show_accepts_a_version_a_bundle_and_an_address_in_a_store(digits, home, old, new):
     models = object_store.open_store(home)
     registry.publish(old, models)
     registry.upload(new, models)
@@ -83,7 +83,7 @@ def test_show_shows_another_version_a_bundle_and_an_address_in_a_store(digits, h
         assert json.loads(done.out)["version"] == NEW
 
 
-def test_verify_reads_every_file(digits, home, old):
+def test_verify_checks_the_digest_of_every_file(digits, home, old):
     count = len(SHIPPED.files)
     assert digits("verify").out.startswith(f"{SHIPPED.version}: {count} files")
     registry.publish(old, object_store.open_store(home))
@@ -92,8 +92,8 @@ def test_verify_reads_every_file(digits, home, old):
     assert_one_line(digits("verify", home), "images/errors.png", "digest")
 
 
-def test_verify_runs_the_model(digits, old):
-    """All digests are right, and yet it is no model."""
+def test_verify_loads_the_model_in_litert(digits, old):
+    """All digests match, but the file is not a model."""
     (old / "mnist_cnn.tflite").write_bytes(b"this is no LiteRT model")
     manifest = json.loads((old / "manifest.json").read_text())
     described = bundle.describe_file(old / "mnist_cnn.tflite").model_dump()
@@ -120,7 +120,7 @@ def bad_test(report):
     report["test"]["accuracy"] = 0.98
 
 
-def test_list_says_what_is_in_service_and_what_is_not_whole(digits, home, old, new):
+def test_list_marks_the_model_in_service_and_incomplete_versions(digits, home, old, new):
     models = object_store.open_store(home)
     registry.publish(old, models)
     registry.publish(new, models)
@@ -144,7 +144,7 @@ def test_list_says_what_is_in_service_and_what_is_not_whole(digits, home, old, n
     assert items[0]["test_accuracy"] == SHIPPED.metrics.test_accuracy
 
 
-def test_promote_shows_each_criterion_and_says_what_is_in_service(digits, home, old, new):
+def test_promote_prints_each_criterion_and_the_model_in_service(digits, home, old, new):
     models = object_store.open_store(home)
     registry.publish(old, models)
     registry.upload(new, models)
@@ -162,7 +162,7 @@ def test_promote_uploads_a_bundle_from_a_folder_first(digits, home, new):
     assert registry.current(object_store.open_store(home))[0].version == NEW
 
 
-def test_promote_finds_what_a_run_made(digits, home, new):
+def test_promote_accepts_the_name_of_a_training_run(digits, home, new):
     models = object_store.open_store(home)
     registry.upload(new, models)
     runs.record("nightly-7", NEW, models)
@@ -171,7 +171,7 @@ def test_promote_finds_what_a_run_made(digits, home, new):
     assert_one_line(digits("promote", "runs/another", home), "No run another")
 
 
-def test_promote_refuses_with_1_and_changes_nothing(digits, home, tmp_path, old):
+def test_a_refused_promotion_exits_with_1_and_changes_nothing(digits, home, tmp_path, old):
     models = object_store.open_store(home)
     registry.publish(old, models)
     worse = make_bundle(tmp_path / "worse", NEW, report=bad_test)
@@ -184,7 +184,7 @@ def test_promote_refuses_with_1_and_changes_nothing(digits, home, tmp_path, old)
     assert registry.current(models)[0].version == OLD
 
 
-def test_promote_can_be_forced_for_a_reason_and_says_so(digits, home, tmp_path):
+def test_promote_can_be_forced_with_a_reason(digits, home, tmp_path):
     worse = make_bundle(tmp_path / "worse", NEW, report=bad_test)
     done = digits("promote", worse, home, "--force", "a demonstration")
     assert done.code == 0
@@ -193,7 +193,7 @@ def test_promote_can_be_forced_for_a_reason_and_says_so(digits, home, tmp_path):
     assert_one_line(digits("promote", worse, home, "--force", " "), "needs a reason")
 
 
-def test_promote_gives_programs_the_criteria(digits, home, tmp_path, new):
+def test_promote_prints_the_criteria_as_json(digits, home, tmp_path, new):
     items = json.loads(digits("promote", new, home, "--format", "json").out)
     assert {"name", "value", "sense", "bound", "unit", "why", "passed"} == set(items[0])
     assert items[0]["passed"] is True
@@ -203,7 +203,7 @@ def test_promote_gives_programs_the_criteria(digits, home, tmp_path, new):
     assert json.loads(done.out)[0]["passed"] is False
 
 
-def test_promote_takes_nothing_that_does_not_run_or_is_not_there(digits, home, new):
+def test_promote_refuses_a_broken_or_missing_model(digits, home, new):
     (new / "mnist_cnn.tflite").write_bytes(b"this is no LiteRT model")
     manifest = json.loads((new / "manifest.json").read_text())
     described = bundle.describe_file(new / "mnist_cnn.tflite").model_dump()
@@ -215,7 +215,7 @@ def test_promote_takes_nothing_that_does_not_run_or_is_not_there(digits, home, n
     assert registry.look(object_store.open_store(home)).etag is None
 
 
-def test_promote_that_is_overtaken_is_one_line(digits, home, old, new, monkeypatch):
+def test_a_concurrent_promotion_is_an_error_of_one_line(digits, home, old, new, monkeypatch):
     models = object_store.open_store(home)
     registry.upload(new, models)
     real = gate.judge
@@ -229,7 +229,7 @@ def test_promote_that_is_overtaken_is_one_line(digits, home, old, new, monkeypat
     assert registry.current(models)[0].version == OLD
 
 
-def test_rollback_goes_back_and_says_so(digits, home, old, new):
+def test_rollback_restores_the_previous_model(digits, home, old, new):
     models = object_store.open_store(home)
     assert_one_line(digits("rollback", home), "No model was in service")
     registry.publish(old, models)
@@ -243,7 +243,7 @@ def test_rollback_goes_back_and_says_so(digits, home, old, new):
     assert_one_line(digits("rollback", home, "--to", "20261109T000000Z-0206d068"), "There is no")
 
 
-def test_diff_shows_what_differs_and_the_metrics_always(digits, home, tmp_path, old):
+def test_diff_prints_the_differences_and_all_metrics(digits, home, tmp_path, old):
     def better(report):
         report["test"]["errors"] += 5
         report["outside"] = {"photos": {"images": 10, "accuracy": 0.9}}
@@ -273,7 +273,7 @@ def test_diff_shows_what_differs_and_the_metrics_always(digits, home, tmp_path, 
     assert "+5" in table
 
 
-def test_diff_takes_bundles_stores_and_versions_in_stores(digits, home, old, new):
+def test_diff_accepts_bundles_stores_and_versions_in_stores(digits, home, old, new):
     models = object_store.open_store(home)
     registry.publish(old, models)
     registry.upload(new, models)
@@ -284,7 +284,7 @@ def test_diff_takes_bundles_stores_and_versions_in_stores(digits, home, old, new
 
 
 @pytest.mark.parametrize("report", [None, b"no JSON", b"[]"])
-def test_diff_of_a_model_without_a_report_is_by_its_manifest(digits, old, new, report):
+def test_diff_of_a_model_without_a_report_uses_its_manifest(digits, old, new, report):
     (new / "report.json").unlink()
     if report is not None:
         (new / "report.json").write_bytes(report)
@@ -296,13 +296,13 @@ def test_diff_of_a_model_without_a_report_is_by_its_manifest(digits, old, new, r
     assert ("report.test.accuracy", None) in [(item["name"], item["after"]) for item in items]
 
 
-def test_an_empty_or_unreachable_store_is_one_line(digits, home):
+def test_an_empty_or_invalid_store_is_an_error_of_one_line(digits, home):
     assert_one_line(digits("list", home), "There is no model in")
     assert_one_line(digits("list", "https://example.org"), "is no store")
 
 
-def test_two_operators_at_once_lose_nothing(tmp_path):
-    """Two real processes promote different models; the second is refused."""
+def test_of_two_promotions_at_once_none_is_lost(tmp_path):
+    """Two processes promote at once: one is refused, or the other's model becomes the previous."""
     home = tmp_path / "store"
     models = object_store.open_store(str(home))
     versions = [OLD, NEW]
@@ -342,7 +342,7 @@ def test_a_closed_pipe_prints_no_stack_trace(old, tmp_path, command):
     assert process.wait(60) == 141
 
 
-def test_show_shows_both_networks_and_the_configuration(digits):
+def test_show_prints_both_networks_and_the_configuration(digits):
     shown = digits("show").out
     for name in ("mnist_cnn.tflite", "segmenter.tflite"):
         file = SHIPPED.files[name]
@@ -353,7 +353,7 @@ def test_show_shows_both_networks_and_the_configuration(digits):
 
 @pytest.fixture
 def schema_1(home, tmp_path):
-    """The version of schema 1 that is in service in the store, and the folder of its bundle."""
+    """Put a model of schema 1 in service; return its version and the folder of its bundle."""
     folder = make_schema_1(tmp_path / "schema 1")
     pointer = put_in_service(folder, object_store.open_store(home))
     return SimpleNamespace(version=pointer.version, folder=folder)
@@ -383,23 +383,27 @@ def test_a_model_of_schema_1_is_compared_with_one_of_schema_2(digits, schema_1, 
     rows = {item["name"]: (item["before"], item["after"]) for item in items}
     assert rows["schema"] == (1, 2)
     assert rows["segmenter.sha256"] == (None, SHIPPED.files["segmenter.tflite"].sha256)
-    assert rows["config.segmentation.ink"] == (None, 0.5)
-    assert rows["report.segmentation.pages"] == (None, 400)
+    config, report = (
+        json.loads((bundle.SHIPPED / name).read_text()) for name in (bundle.CONFIG, bundle.REPORT)
+    )
+    assert rows["config.segmentation.ink"] == (None, config["segmentation"]["ink"])
+    assert rows["report.segmentation.pages"] == (None, report["segmentation"]["pages"])
 
 
-def test_diff_shows_what_differs_in_the_configuration(digits, old, new):
+def test_diff_prints_the_differences_in_the_configuration(digits, old, new):
     config = json.loads((new / "config.json").read_text())
-    config["segmentation"]["ink"] = 0.6
+    before = config["segmentation"]["ink"]
+    config["segmentation"]["ink"] = before + 0.125
     (new / "config.json").write_text(json.dumps(config))
     manifest = json.loads((new / "manifest.json").read_text())
     manifest["files"]["config.json"] = bundle.describe_file(new / "config.json").model_dump()
     (new / "manifest.json").write_text(json.dumps(manifest))
     items = json.loads(digits("diff", old, new, "--format", "json").out)
     changed = {it["name"]: (it["before"], it["after"]) for it in items if "config" in it["name"]}
-    assert changed == {"config.segmentation.ink": (0.5, 0.6)}
+    assert changed == {"config.segmentation.ink": (before, before + 0.125)}
 
 
-def test_after_an_upgrade_a_roll_back_to_schema_1_is_one_line_and_moves_nothing(
+def test_a_roll_back_to_schema_1_is_an_error_of_one_line_and_keeps_the_pointer(
     digits, home, schema_1, new
 ):
     models = object_store.open_store(home)
@@ -412,7 +416,7 @@ def test_after_an_upgrade_a_roll_back_to_schema_1_is_one_line_and_moves_nothing(
         assert models.read(registry.POINTER) == pointer
 
 
-def test_a_roll_back_to_a_model_that_litert_cannot_load_moves_nothing(digits, home, old, new):
+def test_a_roll_back_to_a_model_that_litert_cannot_load_keeps_the_pointer(digits, home, old, new):
     (old / "segmenter.tflite").write_bytes(b"this is no LiteRT model")
     manifest = json.loads((old / "manifest.json").read_text())
     described = bundle.describe_file(old / "segmenter.tflite").model_dump()

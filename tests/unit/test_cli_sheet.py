@@ -1,4 +1,4 @@
-"""What `--explain` writes: cards that show why, or the very frames, each with its answer below."""
+"""The sheets of `--explain`: cards with explanations, or frames with captions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 from digits.cli.sheet import cards, contact_sheet
 from digits.results import Digit, Explanation, ImageInfo, ModelInfo, Result
 
-CARD, FRAME = 282, (207, 58)  # a card's height, and where the first frame is in it
-TILE, CAPTION, GAP = 140, 16, 8  # 28 pixels five times enlarged, the line below, what is between
+CARD, FRAME = 282, (207, 58)  # pixels: a card's height, and (x, y) of its frame
+TILE, CAPTION, GAP = 140, 16, 8  # pixels: a frame enlarged 5×, its caption, the space between
 
 
 def frame(seed: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def sheet(*results: tuple[str, Result]) -> np.ndarray:
 
 
 def tile(drawn: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """The frame at a place of the sheet, once more 28 x 28, and the caption below it."""
+    """Return the frame at a place of the sheet, reduced to 28×28, and the caption below it."""
     x = GAP + index % 8 * (TILE + GAP)
     y = GAP + index // 8 * (TILE + CAPTION + GAP)
     large = drawn[y : y + TILE, x : x + TILE]
@@ -73,7 +73,7 @@ def test_every_frame_is_shown_unchanged_and_in_order():
 @pytest.mark.parametrize(
     ("count", "columns", "rows"), [(1, 1, 1), (7, 7, 1), (8, 8, 1), (9, 8, 2), (17, 8, 3)]
 )
-def test_rows_are_of_eight(count, columns, rows):
+def test_a_row_of_the_sheet_holds_eight_digits(count, columns, rows):
     drawn = sheet(result(*map(digit, range(count))))
     width, height = columns * (TILE + GAP) + GAP, rows * (TILE + CAPTION + GAP) + GAP
     assert drawn.shape == (height, width)
@@ -82,7 +82,7 @@ def test_rows_are_of_eight(count, columns, rows):
         assert drawn[-(TILE + CAPTION) :, (count % 8) * (TILE + GAP) + GAP :].min() == 255
 
 
-def test_captions_tell_the_digit_its_confidence_and_whether_it_is_for_review():
+def test_a_caption_shows_digit_confidence_and_review_mark():
     alike = [digit(3, confidence=0.75) for _ in range(2)]
     others = [
         digit(3, confidence=0.75, digit=4),
@@ -106,14 +106,14 @@ def test_a_digit_without_an_explanation_is_left_out():
     assert drawn.shape[1] == TILE + 2 * GAP
 
 
-def test_nothing_to_show_is_an_empty_sheet():
+def test_without_digits_the_sheet_is_empty():
     for nothing in ((), (result(),)):
         drawn = sheet(*nothing)
         assert drawn.min() == 255
         assert drawn.shape == (TILE + CAPTION + 2 * GAP, TILE + 2 * GAP)
 
 
-def test_what_the_recogniser_explains_is_what_is_shown(classifier, seven):
+def test_the_sheet_shows_the_frame_of_the_explanation(classifier, seven):
     answer = classifier.classify(seven, explain="frame")
     explanation = answer.digits[0].explanation
     assert explanation is not None
@@ -137,13 +137,13 @@ def drawn_cards(results) -> np.ndarray:
 
 
 def altered(named: tuple[str, Result], **fields) -> tuple[str, Result]:
-    """The same result with other `fields` of its one digit."""
+    """Copy a result with other `fields` of its digit."""
     name, found = named
     digits = (found.digits[0].model_copy(update=fields),)
     return name, found.model_copy(update={"digits": digits})
 
 
-def test_each_digit_has_a_card_with_its_frame_its_heat_and_its_maps(full):
+def test_each_card_shows_frame_occlusion_map_and_feature_maps(full):
     drawn = drawn_cards(full)
     assert drawn.shape[0] == 2 * CARD
     for row, (_, found) in enumerate(full):
@@ -160,7 +160,7 @@ def test_each_digit_has_a_card_with_its_frame_its_heat_and_its_maps(full):
             assert (square[..., 0] == square[..., 1]).all()
 
 
-def test_nothing_of_a_card_reaches_its_edges_or_the_next(full):
+def test_the_parts_of_a_card_do_not_overlap_or_reach_its_edges(full):
     long = ("a/very/long/path/" * 9 + "picture.png", full[0][1])
     drawn = drawn_cards([altered(long, confidence=1.0, reason="not_a_digit", needs_review=True)])
     edges = (drawn[:20], drawn[-20:], drawn[:, :20], drawn[:, -20:])
@@ -169,20 +169,20 @@ def test_nothing_of_a_card_reaches_its_edges_or_the_next(full):
 
 
 def bars(named: tuple[str, Result]) -> np.ndarray:
-    """How much ink each of the ten bars has."""
+    """Return the ink pixels of each of the ten bars, (10,)."""
     left = FRAME[0] + 2 * 224 + 20
     area = drawn_cards([named])[FRAME[1] : FRAME[1] + 196, left : left + 132]
     return np.array([(part < 240).any(axis=2).sum() for part in np.array_split(area, 10)])
 
 
-def test_bars_are_as_long_as_the_probabilities(full):
+def test_probability_bars_grow_with_the_probabilities(full):
     probabilities = (0.0, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.5, 0.25, 0.0)
     ink = bars(altered(full[0], probabilities=probabilities, confidence=0.5))
     assert ink.argmax() == 7
     assert (ink[[2, 8]] > ink[[0, 1, 3, 4, 5, 6, 9]].max() * 2).all()
 
 
-def test_the_answers_colour_says_whether_it_is_for_review(full):
+def test_the_colour_of_the_answer_depends_on_needs_review(full):
     def colours(**fields):
         return {tuple(pixel) for pixel in drawn_cards([altered(full[0], **fields)]).reshape(-1, 3)}
 

@@ -1,4 +1,4 @@
-"""A correction takes what a result can say, and nothing else."""
+"""Corrections accept exactly the characters that a result can contain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCE = Source(bucket="b", key="k", etag="e", size=1)
 
 
 @given(TEXTS)
-def test_what_a_result_can_say_is_a_correction_everywhere(text):
+def test_every_text_that_a_result_can_have_is_a_valid_correction(text):
     assert corrections.valid(text) == text
     assert Correction(source=SOURCE, truth=text).truth == text
     sent = FeedbackRequest(truth=text, answer=text, model="v", image="AAAA")
@@ -29,7 +29,7 @@ def test_what_a_result_can_say_is_a_correction_everywhere(text):
 
 
 @given(st.characters(exclude_characters=f"{MARKS}\n\f"), TEXTS, TEXTS)
-def test_anything_else_is_refused_everywhere(other, before, after):
+def test_any_other_character_is_refused(other, before, after):
     text = before + other + after
     with pytest.raises(ValueError, match="is not a valid correction"):
         corrections.valid(text)
@@ -57,6 +57,6 @@ def test_blank_lines_are_dropped_and_blank_pages_are_kept():
 
 
 @pytest.mark.parametrize("text", ["", "12", "?", "-", "7\f", "٣"])
-def test_only_one_digit_is_a_digit(text):
+def test_is_digit_accepts_only_a_single_ascii_digit(text):
     assert corrections.is_digit("7")
     assert not corrections.is_digit(text)

@@ -1,4 +1,4 @@
-"""A container engine of our own: who may have one, and what a build is told about packages."""
+"""The container engine for tests: its requirements, and the pip settings of its builds."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from infra.local.engine import NoEngine
 
 
 def reason(folder: Path) -> str:
-    """Why there is no engine here."""
+    """Return the error of starting an engine."""
     with pytest.raises(NoEngine) as caught, engine.running(pytest.fail, folder):
-        pytest.fail("there is one")
+        pytest.fail("an engine started")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_who_is_not_root_gets_none_and_is_told_why(tmp_path, monkeypatch):
+def test_without_root_no_engine_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "only root on Linux" in reason(tmp_path / "engine")
     assert not (tmp_path / "engine").exists()
 
 
-def test_another_system_gets_none(tmp_path, monkeypatch):
+def test_on_another_system_no_engine_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(engine.platform, "system", lambda: "Darwin")
     assert "only root on Linux" in reason(tmp_path)
 
 
-def test_another_distribution_gets_none(tmp_path, monkeypatch):
+def test_without_apt_get_no_engine_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert "Debian's packages" in reason(tmp_path)
@@ -40,10 +41,10 @@ def test_another_distribution_gets_none(tmp_path, monkeypatch):
 def test_two_engines_do_not_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_check_machine", lambda: None)
     with engine._alone(tmp_path):
-        assert f"another one runs in {tmp_path}" in reason(tmp_path)
+        assert f"another one is running in {tmp_path}" in reason(tmp_path)
 
 
-def test_packages_that_cannot_be_had_are_the_reason(tmp_path, monkeypatch):
+def test_a_failed_package_installation_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_check_machine", lambda: None)
     (tmp_path / "apt-get").write_text("#!/bin/sh\necho 'Unable to connect'; exit 100\n")
     (tmp_path / "apt-get").chmod(0o755)
@@ -51,13 +52,13 @@ def test_packages_that_cannot_be_had_are_the_reason(tmp_path, monkeypatch):
     told: list[str] = []
     none = pytest.raises(NoEngine, match="Unable to connect")
     with none, engine.running(told.append, tmp_path / "engine"):
-        pytest.fail("there is one")
+        pytest.fail("an engine started")
     assert told == ["Installing docker.io, debootstrap, iproute2"]
 
 
 @pytest.fixture
 def python(tmp_path):
-    """Makes an interpreter whose pip has these settings."""
+    """Return a function that makes an interpreter whose pip lists these settings."""
 
     def make(*lines: str) -> Path:
         program = tmp_path / "python"
@@ -71,7 +72,7 @@ def python(tmp_path):
 
 @pytest.fixture
 def told(python, tmp_path, monkeypatch):
-    """What a build is told for these settings: pip.conf's lines, and the secrets' files."""
+    """Return a function that gives pip.conf's lines and the secrets' files for these settings."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
 
     def read(*lines: str):
@@ -81,17 +82,17 @@ def told(python, tmp_path, monkeypatch):
     return read
 
 
-def test_an_index_of_ones_own_reaches_the_build(told):
+def test_a_custom_package_index_is_passed_to_the_build(told):
     lines, _ = told("global.index-url='https://me:secret@index.example/simple'")
     assert lines == ["[global]", "index-url = https://me:secret@index.example/simple"]
 
 
-def test_the_environment_is_above_the_files(told):
+def test_pip_settings_of_the_environment_override_those_of_files(told):
     lines, _ = told(":env:.timeout='9'", "global.timeout='60'", "user.timeout='30'")
     assert lines == ["[global]", "timeout = 9"]
 
 
-def test_folders_of_this_machine_are_left_out(told):
+def test_local_folders_are_left_out_of_the_pip_settings(told):
     lines, _ = told(
         "global.extra-index-url='file:///some/where https://index.example/simple'",
         "global.find-links='/some/where'",
@@ -100,7 +101,7 @@ def test_folders_of_this_machine_are_left_out(told):
     assert lines == ["[global]", "extra-index-url = https://index.example/simple"]
 
 
-def test_certificates_are_a_secret_of_their_own(told, monkeypatch):
+def test_certificates_are_a_separate_secret(told, monkeypatch):
     lines, files = told("global.cert='/etc/certificates.crt'")
     assert lines == ["[global]", "cert = /run/secrets/ca.crt"]
     assert files["ca.crt"] == Path("/etc/certificates.crt")
@@ -108,7 +109,7 @@ def test_certificates_are_a_secret_of_their_own(told, monkeypatch):
     assert told()[1]["ca.crt"] == Path("/other.crt")
 
 
-def test_without_settings_the_build_is_told_nothing(told):
+def test_without_pip_settings_the_build_gets_an_empty_configuration(told):
     lines, files = told()
     assert lines == ["[global]"]
     assert list(files) == ["pip.conf"]

@@ -1,4 +1,4 @@
-"""What the operator is told: each alarm reaches somebody who can read what to do."""
+"""Alarms and dashboard: each alarm notifies the operator and is documented."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALARMS = of_type(RESOURCES, "AWS::CloudWatch::Alarm")
 
 
 def own_metrics(value: Any) -> set[str]:
-    """The names of our own metrics that a piece of template watches."""
+    """Return the names of our own metrics in part of a template."""
     if isinstance(value, list):
         return set().union(*map(own_metrics, value), set())
     if not isinstance(value, dict):
@@ -29,7 +29,7 @@ def own_metrics(value: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_tells_when_it_starts_and_when_it_ends_and_not_of_silence(name):
+def test_an_alarm_notifies_of_start_and_end_but_not_of_missing_data(name):
     alarm = ALARMS[name]
     assert alarm["AlarmActions"] == alarm["OKActions"]
     assert alarm["AlarmActions"]["Fn::If"][:2] == ["HasAlarmEmail", [{"Ref": "AlarmTopic"}]]
@@ -38,7 +38,7 @@ def test_an_alarm_tells_when_it_starts_and_when_it_ends_and_not_of_silence(name)
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_watches_for_no_more_than_cloudwatch_can(name):
+def test_an_alarm_stays_within_the_limits_of_cloudwatch(name):
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html"""
     alarm = ALARMS[name]
     metrics = alarm.get("Metrics", [])
@@ -49,7 +49,7 @@ def test_an_alarm_watches_for_no_more_than_cloudwatch_can(name):
     assert period * alarm["EvaluationPeriods"] <= 24 * 3600
 
 
-def test_every_alarm_is_explained_to_the_operator_and_stands_on_the_dashboard():
+def test_every_alarm_is_documented_and_on_the_dashboard():
     chapters = re.findall(r"^### (\w+)$", (ROOT / "docs/operations.md").read_text(), re.M)
     assert sorted(chapters) == sorted(ALARMS)
     _, parts = properties(RESOURCES, "Dashboard")["DashboardBody"]["Fn::Sub"]
@@ -81,7 +81,7 @@ def test_alarms_and_dashboard_watch_metrics_that_the_functions_emit():
 
 @pytest.mark.parametrize("name", ["HttpApiDigitMixAlarm", "S3LabelsDigitMixAlarm"])
 def test_the_digit_mix_is_the_distance_between_two_distributions(name):
-    """Evaluated as CloudWatch would: half the sum of absolute differences, in percent."""
+    """Total variation distance in percent, evaluated as CloudWatch does."""
     (shift, n, *counts) = ALARMS[name]["Metrics"]
     expression, shares = shift["Expression"]["Fn::Sub"]
     assert [shares[f"p{d}"] for d in range(10)] == [
@@ -105,10 +105,10 @@ def test_the_digit_mix_is_the_distance_between_two_distributions(name):
     assert distance([100] * 10) == pytest.approx(0)
     assert distance([1000] + [0] * 9) == pytest.approx(90)
     assert distance([150] * 5 + [50] * 5) == pytest.approx(25)
-    assert distance([10] + [1] * 9) == 0, "too few to tell"
+    assert distance([10] + [1] * 9) == 0, "below the minimum count"
 
 
-def test_a_budget_needs_somebody_to_tell():
+def test_a_budget_is_created_only_with_an_email_address():
     template = load(ROOT / "template.yaml")
     assert RESOURCES["Budget"]["Condition"] == "HasBudget"
     assert {"Condition": "HasAlarmEmail"} in template["Conditions"]["HasBudget"]["Fn::And"]

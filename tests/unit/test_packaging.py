@@ -1,7 +1,7 @@
-"""Each way to deliver the software holds all that it should; `test_artifact` tries the functions'.
+"""Wheel, training image and app contain every file that they need; see also `test_artifact`.
 
-A new subpackage or model file needs no change in any list: these tests compare what is built with
-the source tree.
+These tests compare packages with the source tree, so that a new subpackage or model file needs no
+change of a list.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from docker.utils.build import exclude_paths
 
 from infra.local.cloud import ROOT, files_of, tool
 from tests.conftest import require
-from tests.packaged import modules, training_files, tried
+from tests.packaged import modules, training_files, try_package
 
 UV = tool(".venvs/uv", "uv")
 DOCKERFILE = "training_job/Dockerfile"
@@ -39,9 +39,9 @@ def git(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """What a clone of this repository would hold: every file here that git does not ignore.
+    """Copy every file that git does not ignore, as in a clone.
 
-    Asked of an empty repository, for which all of them are new: so it need not be a clone here.
+    An empty repository lists them as untracked, so this also works in a source archive.
     """
     require("git")
     empty = tmp_path_factory.mktemp("git")
@@ -53,7 +53,7 @@ def checkout(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(checkout, tmp_path_factory) -> Path:
-    """The wheel, built with setuptools as it is installed here, and unpacked."""
+    """Build the wheel with the installed setuptools, and unpack it."""
     require(str(UV))
     folder = tmp_path_factory.mktemp("wheel")
     done = subprocess.run(
@@ -78,12 +78,12 @@ def test_the_wheel_holds_every_file_of_the_library(wheel):
 
 
 def test_the_library_works_from_the_wheel_alone(wheel):
-    assert tried(wheel, modules("digits"), whole=True) == "7"
+    assert try_package(wheel, modules("digits"), whole=True) == "7"
 
 
 @pytest.fixture(scope="module")
 def image_context(tmp_path_factory) -> Path:
-    """What the training image's Dockerfile copies to /app, of what its engine would be given."""
+    """Copy the files that the training image's Dockerfile copies to /app from its build context."""
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     patterns = [line for line in ignored if line.strip() and not line.startswith("#")]
     given = exclude_paths(str(ROOT), patterns, DOCKERFILE) - {DOCKERFILE}
@@ -96,18 +96,18 @@ def image_context(tmp_path_factory) -> Path:
     return copied(app, tmp_path_factory.mktemp("app"))
 
 
-def test_the_training_image_is_given_all_code_and_of_the_model_what_is_served(image_context):
+def test_the_context_of_the_training_image_has_all_code_and_the_served_model_files(image_context):
     there = {path.relative_to(image_context) for path in files_of(image_context)}
     assert there == training_files()
 
 
-def test_the_training_job_works_from_what_its_image_is_given(image_context):
-    assert tried(image_context, modules("digits", "training_job")) == "7"
+def test_the_training_job_works_from_the_context_of_its_image(image_context):
+    assert try_package(image_context, modules("digits", "training_job")) == "7"
 
 
 @pytest.fixture(scope="module")
 def cloud_python(tmp_path_factory) -> Path:
-    """An interpreter with what Community Cloud installs, and nothing else."""
+    """Return an interpreter with only the packages that Community Cloud installs."""
     require(str(UV))
     folder = tmp_path_factory.mktemp("app-environment")
     python = folder / "bin/python"
@@ -135,10 +135,10 @@ for page in ("views/recognise.py", "views/batch.py", "views/model.py"):
 
 
 def test_the_app_works_in_a_clone_with_what_community_cloud_installs(checkout, cloud_python):
-    """There the script's folder is on the search path, the clone's root is not."""
+    """On Community Cloud the script's folder is on the search path, the clone's root is not."""
     library = modules("digits", but=["digits.cli"])
     parts = modules("streamlit_app", but=["streamlit_app.app", "streamlit_app.views"])
-    told = tried(checkout, [*library, *parts], python=cloud_python, whole=True)
+    told = try_package(checkout, [*library, *parts], python=cloud_python, whole=True)
     assert told == "7"
     done = subprocess.run(
         [str(cloud_python), "-I", "-c", PAGES],

