@@ -322,7 +322,7 @@ def test_of_two_promotions_at_once_none_is_lost(tmp_path):
     assert pointer.version in won
     if len(won) == 1:
         (message,) = [words for words, rival in zip(said, rivals, strict=True) if rival.returncode]
-        assert "changed meanwhile" in message
+        assert "changed by another writer" in message
     else:
         assert {pointer.version, pointer.previous} == set(versions), "one after the other"
 

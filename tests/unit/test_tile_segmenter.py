@@ -200,7 +200,7 @@ def test_training_can_start_from_trained_weights(tmp_path, monkeypatch):
     command.main(out=before, steps=1)
     kept_before = before / "segmenter.keras"
     given = {}
-    monkeypatch.setattr(fit, "fit", lambda *a: given.update(start=a[-1]) or a[-1])
+    monkeypatch.setattr(fit, "fit", lambda *a: given.update(start=a[-2]) or a[-2])
     command.main(out=after, steps=1, seed=2, start_from=kept_before)
     expected = keras.models.load_model(kept_before, compile=False).get_weights()
     for one, other in zip(given["start"], expected, strict=True):

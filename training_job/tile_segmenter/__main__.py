@@ -20,6 +20,7 @@ from digits.registry import bundle
 from digits.registry.object_store import FolderStore
 from training_job import data, fingerprint, glyphs
 from training_job.checkpoint import Checkpoint
+from training_job.classifier.recipes import Precision
 from training_job.progress import RunProgress
 from training_job.tile_segmenter.targets import rendered
 
@@ -41,6 +42,12 @@ def main(
         int,
         typer.Option(min=0, help="Seed of the weights, the order of scenes and the augmentation."),
     ] = 1,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="Precision of the arithmetic; bfloat16 is faster on processors with AMX only."
+        ),
+    ] = "float32",
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -82,13 +89,14 @@ def main(
         scenes,
         steps,
         seed,
+        precision,
         tf.__version__,
         files=(start_from,) if start_from else (),
         libraries=("numpy", "keras"),
     )
     start = keras.models.load_model(start_from, compile=False).get_weights() if start_from else None
     checkpoint = Checkpoint(FolderStore(out / "checkpoint"), "state.npz", weights)
-    averaged = fit(shown, steps, seed, progress, checkpoint, start)
+    averaged = fit(shown, steps, seed, progress, checkpoint, start, precision)
     served = network(training=False)
     served.set_weights(averaged)
     served.save(out / "segmenter.keras")
