@@ -185,7 +185,7 @@ def _read_in_development(pages: Recogniser, sample: PageSample) -> ReaderOutput:
     started = time.process_time()
     try:
         picture = image.decode(sample.data)
-        lines = pages.read(picture, single=sample.mode == "single")
+        lines = pages.read(picture)
         doubt = False
         if sample.mode == "single":
             only = single_digit(lines, picture)

@@ -19,6 +19,10 @@ from digits.recognition.config import LatticeConfig
 from digits.recognition.glyphs import Glyph, Plane
 
 _LEAST = 1e-6  # least probability, so that its logarithm is finite
+# Longer side of the union of several glyphs, pixels of the level; coarser levels show larger ones.
+# Lines of paper grain may be as tall as the page: without the limit, one development picture took
+# 50 s.
+_MAX_SIDE = 280
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ class Lattice:
         if any(glyph.level is not group[0].level for glyph in group):
             return False
         size = boxes[:, 2:].max(0) - boxes[:, :2].min(0)
+        if size.max() * group[0].level.scale > _MAX_SIDE:
+            return False
         if size[0] > self._config.widest * height or size[1] > self._config.tallest * height:
             return False
         ordered = boxes[np.argsort(boxes[:, 0])]

@@ -19,7 +19,8 @@ from digits.recognition.glyphs import Glyph, Plane
 from digits.recognition.lattice import Candidate, Lattice, PathSegment
 from digits.recognition.lines import text_lines
 from digits.recognition.network import Segmenter
-from digits.recognition.segmentation import segment, standing_alone
+from digits.recognition.plain import standing_alone
+from digits.recognition.segmentation import segment
 
 Box = tuple[int, int, int, int]
 Frames = NDArray[np.float32]
@@ -79,41 +80,29 @@ class Recogniser:
     ) -> None:
         self.classify_frames, self.segmenter, self.config = classify_frames, segmenter, config
 
-    def read(self, picture: Picture, *, single: bool = False) -> Lines:
-        """Read the glyphs of a picture; empty for a blank picture.
+    def read(self, picture: Picture) -> Lines:
+        """Read the glyphs of a picture; empty for a blank picture."""
+        return self.read_all([picture])[0]
 
-        With `single`, a coarse level is tried first: if it has one glyph on an otherwise plain
-        picture, and that is accepted as a digit, the page is not segmented.
-        """
-        return self.read_all([picture], single=single)[0]
-
-    def read_all(self, pictures: Sequence[Picture], *, single: bool = False) -> list[Lines]:
+    def read_all(self, pictures: Sequence[Picture]) -> list[Lines]:
         """Read several pictures as `read`; those normalised like MNIST's are classified at once."""
         ready = [normalisation.already_normal(picture.grey) for picture in pictures]
-        normal = iter(self._classify_normal([one for one in ready if one is not None]))
+        normal = iter(self._classify_frames([one for one in ready if one is not None]))
         return [
-            self._read(picture, single=single) if frame is None else ((next(normal),),)
+            self._read(picture) if frame is None else ((next(normal),),)
             for picture, frame in zip(pictures, ready, strict=True)
         ]
 
-    def _read(self, given: Picture, *, single: bool) -> Lines:
+    def _read(self, given: Picture) -> Lines:
         picture = without_enlargement(given)
-        if single:
-            mark = self._alone(picture)
-            if mark is not None and mark.accepted:
-                return ((mark,),)
+        if (plain := standing_alone(picture)) is not None:
+            (only,) = self._classify_frames([plain])
+            if only.accepted:
+                return ((only,),)
         lines = self._read_page(picture)
         if not lines and (coloured := given.by_colour()) is not None:
             lines = self._read_page(coloured)
         return lines
-
-    def _alone(self, picture: Picture) -> RecognisedGlyph | None:
-        """Read the only glyph of an otherwise plain picture; None if there is no such glyph."""
-        glyph = standing_alone(picture, self.segmenter)
-        if glyph is None:
-            return None
-        (candidate,) = self._evaluate([glyph])
-        return self._recognised(PathSegment(candidate, True, (candidate.glyph,)), picture)
 
     def _read_page(self, picture: Picture) -> Lines:
         lattice = Lattice(self._evaluate, self.config.lattice)
@@ -172,7 +161,7 @@ class Recogniser:
             segment.is_digit and candidate.sure and candidate.digit >= self.config.lattice.accepted,
         )
 
-    def _classify_normal(self, ready: Sequence[tuple[Plane, Box]]) -> list[RecognisedGlyph]:
+    def _classify_frames(self, ready: Sequence[tuple[Plane, Box]]) -> list[RecognisedGlyph]:
         """Classify frames that need no normalisation."""
         if not ready:
             return []

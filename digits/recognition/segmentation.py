@@ -39,10 +39,6 @@ MAX_PIXELS = 12_000_000
 # The sides and shares below were chosen by eye on development pictures.
 WHOLE_SIDE = 448  # pixels, longer side of the finest level on which the network is run on all tiles
 BACKGROUND_SIDES = (224, 448)  # pixels, longer sides of levels whose background finer ones adopt
-ALONE_SIDE = 112  # pixels, longer side of the level that `standing_alone` segments
-# A picture is plain if in each square of `PLAIN_SIDE` pixels the range of grey levels is at most
-# the share `PLAIN` of the glyph's range.
-PLAIN_SIDE, PLAIN = 8, 0.3
 
 Quality = Callable[[Sequence[Glyph]], Sequence[float]]
 """Returns the quality of each glyph, 0 to 1; see `lattice.Candidate.quality`."""
@@ -105,36 +101,6 @@ def segment(picture: Picture, segmenter: Segmenter, quality: Quality | None = No
             found.add(glyphs_by_votes(level, config, *outputs, last=True)[0], [], quality)
             break
     return found.all()
-
-
-def standing_alone(picture: Picture, segmenter: Segmenter) -> Glyph | None:
-    """Return the only glyph of an otherwise plain picture; None if there may be others.
-
-    Only a coarse level is segmented, which takes a tenth of the time of `segment`. That the rest of
-    the picture is plain is checked at the picture's resolution.
-    """
-    config, shape = segmenter.config, (picture.height, picture.width)
-    level, *outputs = run_level(picture.grey, shape, ALONE_SIDE, None, segmenter)
-    join_strokes(level)
-    glyphs_by_votes(level, config, *outputs, last=True)
-    components = glyphs_by_components(level, config)
-    if len(components) != 1 or not _is_plain_around(components[0], picture):
-        return None
-    return components[0]
-
-
-def _is_plain_around(glyph: Glyph, picture: Picture) -> bool:
-    """Whether a picture is plain except for a glyph; see `PLAIN`."""
-    grey, times = picture.grey, max(picture.grey.shape) / max(picture.width, picture.height)
-    own = glyph.level.grey[glyph.window]
-    contrast = int(own.max()) - int(own.min())
-    rows, columns = (side // PLAIN_SIDE for side in grey.shape)
-    squares = grey[: rows * PLAIN_SIDE, : columns * PLAIN_SIDE]
-    squares = squares.reshape(rows, PLAIN_SIDE, columns, PLAIN_SIDE)
-    apart = squares.max(axis=(1, 3)) - squares.min(axis=(1, 3))
-    left, top, right, bottom = (side * times / PLAIN_SIDE for side in glyph.box)
-    apart[max(0, int(top) - 1) : int(bottom) + 2, max(0, int(left) - 1) : int(right) + 2] = 0
-    return bool(apart.max(initial=0) < PLAIN * contrast)
 
 
 class _GlyphSet:

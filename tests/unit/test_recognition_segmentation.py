@@ -12,14 +12,12 @@ from PIL import Image
 
 from digits.errors import ModelUnavailable
 from digits.image import Picture, decode
-from digits.reading import Predictions
 from digits.recognition import glyphs, pyramid, segmentation
 from digits.recognition.glyphs import MAX_GLYPHS, MAX_STROKE_SIDE, Glyph, Level, join_strokes
 from digits.recognition.network import Segmenter
 from digits.recognition.outputs import BACKGROUND, CELL, DIGIT, HALF, KINDS, PAPER
-from digits.recognition.pipeline import Recogniser
 from digits.recognition.pyramid import FIRST_SIDE, LAST_SIDE, MAX_ENLARGEMENT, run_level, sides
-from digits.recognition.segmentation import ALONE_SIDE, MAX_PIXELS, segment, standing_alone
+from digits.recognition.segmentation import MAX_PIXELS, segment
 from digits.registry import bundle
 from training_job.tile_segmenter import trained
 
@@ -439,89 +437,3 @@ def test_the_background_of_two_levels_holds_for_finer_ones(side, holds):
     expected = [box(*on_paper)] if holds else [box(*on_paper), box(*on_cloth)]
     near(boxes(found), expected, by=2)
     assert sides_of(found) == {896}
-
-
-class TestAlone:
-    """A ring, for a zero: the grey levels within its box are those of the ink and of the paper."""
-
-    ONE_LOOK = ALONE_SIDE**2
-    LARGE, SPECK = (301, 303, 611), (1501, 1503, 6)
-
-    @staticmethod
-    def ring(left: int, top: int, own: int, grey: np.ndarray) -> np.ndarray:
-        """`grey`, with a ring as large as a square of `page`."""
-        grey = grey.copy()
-        width = own // 5
-        grey[top : top + own, left : left + own] = 0
-        grey[top + width : top + own - width, left + width : left + own - width] = 255
-        return grey
-
-    def alone(self, grey: np.ndarray) -> Glyph | None:
-        """The glyph, after one look."""
-        network = StandInNetwork()
-        found = standing_alone(picture_of(grey), network)
-        assert network.shown == self.ONE_LOOK
-        return found
-
-    def test_a_digit_on_plain_paper_is_found_on_one_coarse_level(self):
-        found = self.alone(self.ring(*self.LARGE, page(1792).grey))
-        assert found is not None
-        near([found.box], [box(*self.LARGE)], by=20)
-        assert not found.mask.all()
-        assert (found.level.owner[found.window][found.mask] == found.numbers[0]).all()
-
-    def test_a_digit_beside_a_fine_speck_is_not_alone(self):
-        grey = self.ring(*self.LARGE, page(1792, self.SPECK).grey)
-        assert (
-            len(segment(picture_of(self.ring(*self.LARGE, page(1792).grey)), StandInNetwork())) == 1
-        )
-        level, *_ = run_level(grey, grey.shape, ALONE_SIDE, None, StandInNetwork())
-        assert level.handwriting[80:].max() == 0
-        assert self.alone(grey) is None
-
-    @pytest.mark.parametrize(("ruling", "plain"), [(80, False), (225, True)])
-    def test_a_digit_on_ruled_paper_is_not_alone_unless_the_lines_are_faint(self, ruling, plain):
-        paper = page(1792).grey
-        paper[40::64] = ruling
-        assert (self.alone(self.ring(*self.LARGE, paper)) is not None) == plain
-
-    def test_one_of_two_digits_is_not_alone(self):
-        grey = self.ring(100, 303, 611, page(1792).grey)
-        assert self.alone(self.ring(1001, 303, 611, grey)) is None
-
-    def test_blank_paper_has_no_digit_that_is_alone(self):
-        assert self.alone(page(1792).grey) is None
-
-    def test_a_glyph_too_small_or_too_large_for_the_level_is_not_alone(self):
-        assert self.alone(self.ring(301, 303, 307, page(1792).grey)) is None
-        assert self.alone(self.ring(11, 13, 1601, page(1792).grey)) is None
-
-    def test_a_picture_is_decoded_at_one_resolution_and_its_box_is_of_the_whole(self):
-        """The file shows more pixels than the picture's working copy has."""
-        buffer = io.BytesIO()
-        Image.fromarray(self.ring(*self.LARGE, page(1792).grey)).save(buffer, "PNG")
-        picture = decode(buffer.getvalue())
-        assert max(picture.grey.shape) < 1792
-        found = standing_alone(picture, StandInNetwork())
-        assert found is not None
-        near([found.box], [box(*self.LARGE)], by=20)
-
-    @pytest.mark.parametrize(
-        ("single", "accepted", "one_look"),
-        [(True, True, True), (True, False, False), (False, True, False)],
-    )
-    def test_it_is_the_result_in_single_mode_if_it_needs_no_review(
-        self, single, accepted, one_look
-    ):
-        def classify_frames(frames: np.ndarray) -> Predictions:
-            yes = np.ones(len(frames), np.bool_)
-            probabilities = np.eye(10)[np.zeros(len(frames), np.intp)]
-            return Predictions(probabilities, np.full(len(frames), 0.99), yes, yes & accepted)
-
-        network = StandInNetwork()
-        recogniser = Recogniser(classify_frames, network, trained.config())
-        picture = picture_of(self.ring(*self.LARGE, page(1792).grey))
-        (((mark,),),) = (recogniser.read(picture, single=single),)
-        assert (mark.is_digit, mark.accepted) == (True, accepted)
-        near([(*mark.box[:2], sum(mark.box[::2]), sum(mark.box[1::2]))], [box(*self.LARGE)], by=20)
-        assert (network.shown == self.ONE_LOOK) == one_look
