@@ -292,7 +292,7 @@ def test_a_busy_port_is_one_clear_line(served, folder, tmp_path):
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [
         f"Failed: Port {cloud.port} for the local cloud is in use: stop its program, or choose"
-        f" another: `make run PORT={cloud.port + 1000}`"
+        f" another port: `make run PORT={cloud.port + 1000}`"
     ]
     assert processes_in(tmp_path) == []
 
