@@ -75,3 +75,42 @@ class RecognitionConfig(_Part):
     def to_json(self) -> bytes:
         """Return the file's bytes: indented UTF-8 JSON that ends in a newline."""
         return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+class _Fitted(BaseModel):
+    """Base of what is fitted with a classifier. Unknown fields are kept, as in the manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
+
+
+class Rejector(_Fitted):
+    """The reject option: whether a frame shows a digit at all.
+
+    The classifier's second output is the log-odds of a digit. A frame whose probability is below
+    `threshold` is rejected as not a digit.
+    """
+
+    threshold: Annotated[float, Field(ge=0, le=1)]
+
+
+class Decision(_Fitted):
+    """Calibration of the classifier and the thresholds of its decision.
+
+    The probabilities are ``softmax(logits / temperature)``. A digit is marked for review if its
+    largest probability is below `threshold`, or if the rejector rejects it.
+    """
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rejector: Rejector | None = None
+
+    @property
+    def digit_threshold(self) -> float:
+        """Probability of showing a digit, 0 to 1, below which a frame is rejected."""
+        return self.rejector.threshold if self.rejector else 0.0
+
+    def review_threshold(self, config: RecognitionConfig) -> float:
+        """Return the probability of showing a digit, 0 to 1, below which a frame needs review."""
+        if self.rejector is None:
+            return 0.0
+        return max(self.rejector.threshold, config.classification.sure_digit)

@@ -14,7 +14,7 @@ from PIL import Image
 from digits.results import Explain, Explanation, FeatureMaps
 
 if TYPE_CHECKING:
-    from digits.classifier import Network
+    from digits.recognition.classification import Network
 
 Frames = NDArray[np.float32]
 Grey = NDArray[np.uint8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.reading import ClassifyFrames
+from digits.recognition.classification import ClassifyFrames
 
 MOST = 32  # glyphs that are compared at most; bounds the time to that of classifying 128 frames
 _QUARTER_TURNS = 4

@@ -17,8 +17,7 @@ from digits.finder import Segmenter
 from digits.image import Picture, without_enlargement
 from digits.layout import Piece
 from digits.preprocess import Box, Mark, Page
-
-Frames = NDArray[np.float32]
+from digits.recognition.classification import ClassifyFrames
 
 # All chosen by eye on development pictures.
 MOST = 4  # most pieces of one digit
@@ -39,32 +38,6 @@ SKIPPED = -0.3  # log-likelihood of all pieces of a page being one digit
 BROKEN = 8  # most pieces of such a digit
 CRUMB = 0.02  # share of the largest piece's area below which a piece is ignored for that
 JUNK = -4.0  # log-likelihood of a piece as tall as the line not being a digit
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The classifier's predictions for n frames.
-
-    Attributes
-    ----------
-    probabilities : float64 (n, 10)
-        Calibrated probability of each digit, given that the frame shows a digit.
-    digit : float64 (n,)
-        Probability that the frame shows a digit, 0 to 1.
-    is_digit : bool (n,)
-        Whether `digit` is high enough not to reject the frame.
-    accepted : bool (n,)
-        Whether the frame is not rejected and the prediction is certain enough to need no review.
-    """
-
-    probabilities: NDArray[np.float64]
-    digit: NDArray[np.float64]
-    is_digit: NDArray[np.bool_]
-    accepted: NDArray[np.bool_]
-
-
-ClassifyFrames = Callable[[Frames], Predictions]
-"""Classifies frames, float32 (n, 28, 28) of white ink on black in 0..1."""
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,11 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from digits.classifier import FrameClassifier, Network
 from digits.config import PREPROCESSING, RecognitionConfig
 from digits.errors import DigitsError
 from digits.finder import Segmenter
 from digits.quiet import nothing_on_stderr
-from digits.reading import ClassifyFrames
+from digits.recognition.classification import ClassifyFrames, FrameClassifier, Network
 from digits.registry import bundle
 from digits.registry.bundle import CONFIG, REPORT, SEGMENTER, TFLITE, Manifest
 from training_job import data, evaluate, report, segmentation

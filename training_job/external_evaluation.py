@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from digits import image, reading
 from digits.finder import Segmenter
-from digits.reading import ClassifyFrames
+from digits.recognition.classification import ClassifyFrames
 from training_job import synthetic_photos
 from training_job.data import HELD_OUT_IMAGES, Mnist
 from training_job.evaluate import Labels, Probabilities

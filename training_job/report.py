@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from digits.config import RecognitionConfig
-from digits.registry.bundle import Decision, Training
+from digits.config import Decision, RecognitionConfig
+from digits.registry.bundle import Training
 
 _STYLE = """
 :root { color-scheme: light dark; }

@@ -17,11 +17,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from digits.classifier import FrameClassifier, Network, softmax
+from digits.config import Decision, Rejector
 from digits.finder import Segmenter
-from digits.reading import ClassifyFrames
+from digits.recognition.classification import ClassifyFrames, FrameClassifier, Network, softmax
 from digits.registry import bundle, gate, object_store, registry, runs
-from digits.registry.bundle import CONFIG, SEGMENTER, TFLITE, Decision, Manifest, Rejector, Training
+from digits.registry.bundle import CONFIG, SEGMENTER, TFLITE, Manifest, Training
 from digits.registry.object_store import Store
 from training_job import (
     data,

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.image import Picture, without_enlargement
-from digits.reading import ClassifyFrames
 from digits.recognition import normalisation
+from digits.recognition.classification import ClassifyFrames
 from digits.recognition.config import PageConfig
 from digits.recognition.glyphs import Glyph, Plane
 from digits.recognition.lattice import Candidate, Lattice, PathSegment

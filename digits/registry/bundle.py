@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from digits.config import PREPROCESSING, RecognitionConfig
+from digits.config import PREPROCESSING, Decision, RecognitionConfig
 from digits.errors import ModelUnavailable
 from digits.results import ModelInfo
 
@@ -99,39 +99,6 @@ class Input(_ManifestPart):
     range: tuple[float, float] = (0.0, 1.0)
     polarity: Literal["white on black"] = "white on black"
     preprocessing: str = PREPROCESSING
-
-
-class Rejector(_ManifestPart):
-    """The reject option: whether a frame shows a digit at all.
-
-    The classifier's second output is the log-odds of a digit. A frame whose probability is below
-    `threshold` is rejected as not a digit.
-    """
-
-    threshold: Annotated[float, Field(ge=0, le=1)]
-
-
-class Decision(_ManifestPart):
-    """Calibration of the classifier and the thresholds of its decision.
-
-    The probabilities are ``softmax(logits / temperature)``. A digit is marked for review if its
-    largest probability is below `threshold`, or if the rejector rejects it.
-    """
-
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
-    rejector: Rejector | None = None
-
-    @property
-    def digit_threshold(self) -> float:
-        """Probability of showing a digit, 0 to 1, below which a frame is rejected."""
-        return self.rejector.threshold if self.rejector else 0.0
-
-    def review_threshold(self, config: RecognitionConfig) -> float:
-        """Return the probability of showing a digit, 0 to 1, below which a frame needs review."""
-        if self.rejector is None:
-            return 0.0
-        return max(self.rejector.threshold, config.classification.sure_digit)
 
 
 class Metrics(_ManifestPart):

@@ -12,7 +12,7 @@ import pytest
 
 from digits import activations
 from digits.activations import Activations
-from digits.classifier import Network
+from digits.recognition.classification import Network
 from digits.registry import bundle
 from training_job import export
 from training_job.classifier.model import ARCHITECTURES, activation_of, up_to, with_ood_output

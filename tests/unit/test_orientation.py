@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from digits import image, orientation
-from digits.reading import Predictions
+from digits.recognition.classification import Predictions
 from training_job import synthetic_photos
 
 NUMBERS = 30

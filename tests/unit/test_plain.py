@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from digits.image import Picture, decode
-from digits.reading import Predictions
+from digits.recognition.classification import Predictions
 from digits.recognition.normalisation import SIDE
 from digits.recognition.pipeline import Recogniser
 from digits.recognition.plain import standing_alone

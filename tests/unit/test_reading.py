@@ -12,7 +12,8 @@ from digits import layout, reading
 from digits.image import Picture
 from digits.layout import Piece
 from digits.preprocess import Mark
-from digits.reading import ClassifiedMark, Predictions
+from digits.reading import ClassifiedMark
+from digits.recognition.classification import Predictions
 from training_job import glyphs, strokes, synthetic_photos
 
 PAPER = 235

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from digits.classifier import softmax
+from digits.recognition.classification import softmax
 from training_job import evaluate
 from training_job.checkpoint import Checkpoint
 from training_job.classifier.augment import augmented

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from digits import preprocess
-from digits.reading import ClassifyFrames
+from digits.recognition.classification import ClassifyFrames
 from training_job import glyphs, strokes, synthetic_photos
 from training_job.data import Mnist
 from training_job.glyphs import Glyphs

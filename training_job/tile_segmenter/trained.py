@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from digits.reading import ClassifyFrames
+from digits.recognition.classification import ClassifyFrames
 from digits.recognition.config import PageConfig
 from digits.recognition.network import Segmenter
 from digits.recognition.pipeline import Recogniser
