@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,7 +20,6 @@ from digits.registry import bundle
 from digits.registry.object_store import FolderStore
 from training_job import data, fingerprint, glyphs
 from training_job.checkpoint import Checkpoint
-from training_job.classifier.recipes import Precision
 from training_job.progress import RunProgress
 from training_job.tile_segmenter.targets import rendered
 
@@ -43,7 +42,7 @@ def main(
         typer.Option(min=0, help="Seed of the weights, the order of scenes and the augmentation."),
     ] = 1,
     precision: Annotated[
-        Precision,
+        Literal["float32", "bfloat16"],  # `Precision`, whose module imports TensorFlow
         typer.Option(
             help="Precision of the arithmetic; bfloat16 is faster on processors with AMX only."
         ),
