@@ -119,7 +119,7 @@ def resolve_recipe(job: Job) -> Recipe:
     epochs = base.epochs if job.epochs is None else job.epochs
     batch_size = base.batch_size if job.batch_size is None else job.batch_size
     if epochs < 1:
-        raise TrainingError("--epochs must be at ood_threshold 1.")
+        raise TrainingError("--epochs must be at least 1.")
     if not 1 <= batch_size <= data.TRAINING_IMAGES:
         raise TrainingError(f"--batch-size must be from 1 to {data.TRAINING_IMAGES}.")
     if not 0 <= job.seed < 2**32:
