@@ -44,7 +44,7 @@ from benchmarks.side_by_side import console
 from digits import Classifier, image
 from digits.errors import DigitsError
 from digits.quiet import nothing_on_stderr
-from digits.recognition.pipeline import Recogniser, only_digit
+from digits.recognition.pipeline import Recogniser, single_digit
 from digits.registry import bundle
 from training_job.tile_segmenter import trained
 
@@ -128,7 +128,7 @@ def main(
         classifier = Classifier(bundle.load(folder))
     readers: dict[str, Reader] = {OURS: lambda sample: _read(classifier, sample)}
     if in_development:
-        pages = trained.recogniser(classifier.judge)
+        pages = trained.recogniser(classifier.classify_frames)
         readers[IN_DEVELOPMENT] = lambda sample: _read_in_development(pages, sample)
     with _pp_ocr() if reference else nullcontext() as other:
         if other:
@@ -189,10 +189,10 @@ def _read_in_development(pages: Recogniser, sample: PageSample) -> ReaderOutput:
     started = time.process_time()
     try:
         picture = image.decode(sample.data)
-        lines = pages.read(picture, single=sample.mode == "single")
+        lines = pages.read(picture)
         doubt = False
         if sample.mode == "single":
-            only = only_digit(lines, picture)
+            only = single_digit(lines, picture)
             lines, doubt = ((only.mark,),) if only.mark else (), only.several or only.unread
     except DigitsError:  # a picture that cannot be read is read as nothing
         lines, doubt = (), False

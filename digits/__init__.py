@@ -1,4 +1,4 @@
-"""Handwritten digit recognition: image bytes in, digits with honest confidence out.
+"""Handwritten digit recognition: image bytes in, digits with calibrated confidence out.
 
     from digits import Classifier, bundle
 
@@ -6,7 +6,7 @@
     result = classifier.classify("photo.jpg")
     print(result.text, result.needs_review)
 
-This package knows NumPy, Pillow and LiteRT; it knows no cloud, no TensorFlow and no web.
+Recognition needs NumPy, Pillow and LiteRT only: no cloud service, TensorFlow or web framework.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ __all__ = ["Classifier", "Result", "bundle"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and not before: `digits --help` needs no network."""
+    """Import the public names on first access: `digits --help` should not wait for LiteRT."""
     if name == "Classifier":
         return _classifier()
     if name == "bundle":
@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _classifier() -> Any:
-    """The class. Raises `ModelUnavailable` where LiteRT is missing: some systems have no wheel."""
+    """Import the class. Raises `ModelUnavailable` without LiteRT, which some systems lack."""
     try:
         from digits.classifier import Classifier  # noqa: PLC0415
     except ImportError as error:
@@ -44,9 +44,8 @@ def _classifier() -> Any:
         from digits.errors import ModelUnavailable  # noqa: PLC0415
 
         raise ModelUnavailable(
-            f"LiteRT, which runs the model, cannot be loaded here ({error}). Install"
-            " ai-edge-litert; it has packages for Linux with glibc, macOS on Apple silicon and"
-            " Windows on x86-64. On an Intel Mac or Alpine, use a container of Debian, or the HTTP"
-            " API."
+            f"LiteRT, which runs the model, cannot be loaded ({error}). Install ai-edge-litert,"
+            " which has packages for Linux with glibc, macOS on Apple silicon and Windows on"
+            " x86-64. On an Intel Mac or Alpine, use a Debian container or the HTTP API."
         ) from error
     return Classifier

@@ -1,4 +1,4 @@
-"""Look inside a network: what its first convolutions make of one frame."""
+"""Feature maps: the activations of the classifier's first convolutions for one frame."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 Maps = NDArray[np.float32]
 
-_LAYERS = 2
+_LAYERS = 2  # convolutions whose feature maps explanations show
 _POOLING = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D"})
-# What may stand between a convolution and its ReLU: a batch normalisation that was not folded.
+# Operations between a convolution and its ReLU: a batch normalisation that was not folded.
 _ELEMENTWISE = frozenset({"MUL", "ADD", "SUB", "RELU", "RELU6"})
 
 
 class Activations:
-    """The activations of a network's first two convolutions. Safe to share between threads.
+    """Computes the feature maps of a network's first two convolutions. Thread-safe.
 
-    They need an interpreter of their own that keeps every tensor, without the delegate that would
-    compute several layers as one. It costs memory, so it is made when it is first asked.
+    It uses its own interpreter, which preserves all tensors and runs without the delegate that
+    fuses layers. That interpreter takes memory, so it is created on the first call.
 
     Parameters
     ----------
     tflite
-        The model file's bytes, which LiteRT has loaded before.
+        The bytes of a model file that LiteRT can load.
     """
 
     def __init__(self, tflite: bytes) -> None:
@@ -45,8 +45,8 @@ class Activations:
         Returns
         -------
         list of (str, float32 (height, width, channels))
-            The name of each convolution, ``conv1`` and ``conv2``, and what it answers after its
-            normalisation and ReLU. Fewer where the network has fewer.
+            The name of each convolution, ``conv1`` and ``conv2``, and its output after batch
+            normalisation and ReLU. Fewer if the network has fewer convolutions.
         """
         with self._lock:
             if self._interpreter is None:
@@ -69,11 +69,11 @@ class Activations:
 
 
 def _activations(operations: list[dict[str, Any]]) -> list[int]:
-    """The tensor that holds each convolution's activation, in the order of the layers.
+    """Return the index of the tensor with each convolution's activation, in the layers' order.
 
-    It is the last before the next layer that is no pooling's. LiteRT joins a ReLU to whatever comes
-    before it, the convolution itself or a normalisation behind a pooling, and does not tell Python
-    of it; but in a network that ends its layers in ReLU nothing but pooling comes after.
+    It is the output of the layer's last operation that is not a pooling. LiteRT fuses a ReLU with
+    the operation before it (the convolution, or a normalisation after a pooling) and does not
+    report that to Python; but in a network whose layers end in ReLU only pooling comes after it.
     """
     found = []
     for convolution in operations:
@@ -89,7 +89,7 @@ def _activations(operations: list[dict[str, Any]]) -> list[int]:
 
 
 def _next(operations: list[dict[str, Any]], tensor: int) -> dict[str, Any] | None:
-    """The operation on `tensor` that belongs to the same layer, if there is one."""
+    """Return the operation on `tensor` that belongs to the same layer; None if there is none."""
     for operation in operations:
         if operation["op_name"] in _ELEMENTWISE | _POOLING and tensor in operation["inputs"]:
             return operation

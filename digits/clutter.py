@@ -1,7 +1,7 @@
-"""Files that a system puts beside those of a person, which are nobody's pictures.
+"""Recognise files and folders that operating systems and programs create beside a user's files.
 
-macOS writes the metadata of `x.png` to `._x.png` and zips it into `__MACOSX`; Windows, NAS boxes
-and office programs have their own. Some end as pictures do.
+macOS writes the metadata of `x.png` to `._x.png` and adds it to archives in `__MACOSX`; Windows,
+NAS devices and office programs create others. Some have an image's extension.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _NAMES = frozenset(
 
 
 def is_clutter(path: str) -> bool:
-    """Whether a relative path, with slashes or backslashes, names such a file or folder.
+    """Whether a relative path, with slashes or backslashes, has such a file or folder in it.
 
-    Every name that starts with a dot counts: that is how files are hidden on all but Windows.
+    Names that start with a dot count too: they are hidden on all systems except Windows.
     """
     parts = path.replace("\\", "/").split("/")
     return any(

@@ -1,4 +1,4 @@
-"""Connected components of a mask, in NumPy: what SciPy's `label` gives without SciPy's 40 MB."""
+"""Connected components of a mask in NumPy; like `scipy.ndimage.label`, without SciPy's 40 MB."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ Ints = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Components:
-    """The 8-connected parts of a mask, in the order of their topmost runs.
+    """The 8-connected components of a mask, in the order of their topmost runs.
 
     Attributes
     ----------
     labels : intp (h, w)
-        0 where the mask is empty, and k + 1 on the pixels of part k.
-    area, left, top, right, bottom : intp (n,)
-        Pixels, and the bounding box, whose right and bottom are just outside.
+        k + 1 on the pixels of component k, and 0 elsewhere.
+    area : intp (n,)
+        Number of pixels of each component.
+    left, top, right, bottom : intp (n,)
+        Bounding boxes in pixels; right and bottom are exclusive.
     """
 
     labels: Ints
@@ -34,16 +36,16 @@ class Components:
         return len(self.area)
 
     def where(self, chosen: Mask) -> Mask:
-        """The pixels of the chosen parts, bool (h, w); `chosen` is bool (n,)."""
+        """Return the mask of the chosen components, bool (h, w); `chosen` is bool (n,)."""
         pixels: Mask = np.concatenate([[False], chosen])[self.labels]
         return pixels
 
 
 def connected(mask: Mask) -> Components:
-    """Find the 8-connected parts of a mask, bool (h, w).
+    """Find the 8-connected components of a mask, bool (h, w).
 
-    Rows are cut into runs; runs of neighbouring rows that touch are joined (Rosenfeld and Pfaltz,
-    "Sequential operations in digital picture processing", 1966; on runs as He et al., 2008).
+    Rows are divided into runs, and runs of adjacent rows that touch are joined (Rosenfeld and
+    Pfaltz, "Sequential operations in digital picture processing", 1966; on runs, He et al., 2008).
     """
     row, start, end = _runs(mask)
     part = _joined(len(row), *_touching(row, start, end, mask.shape[1]))
@@ -63,17 +65,17 @@ def connected(mask: Mask) -> Components:
 
 
 def _runs(mask: Mask) -> tuple[Ints, Ints, Ints]:
-    """Row, first column and column after the last of every run, in reading order."""
+    """Return the row, the first and the end column (exclusive) of each run, in reading order."""
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.bool_)
     padded[:, 1:-1] = mask
-    # Flat, because NumPy finds what is set in one dimension several times faster than in two.
+    # On the flattened array, where NumPy's search is several times faster than in two dimensions.
     change = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
     row, column = np.divmod(change, mask.shape[1] + 1)
     return row[::2], column[::2], column[1::2]
 
 
 def _touching(row: Ints, start: Ints, end: Ints, width: int) -> tuple[Ints, Ints]:
-    """Pairs of runs in neighbouring rows that share an edge or a corner."""
+    """Return pairs of runs in adjacent rows that share an edge or a corner."""
     stride = width + 2
     first, last = row * stride + start, row * stride + end
     low = np.searchsorted(last, first + stride, "left")
@@ -85,10 +87,10 @@ def _touching(row: Ints, start: Ints, end: Ints, width: int) -> tuple[Ints, Ints
 
 
 def _joined(count: int, one: Ints, other: Ints) -> Ints:
-    """Number the sets that the pairs join, (count,), by hooking and pointer jumping.
+    """Return the number of each element's set after joining all pairs, intp (count,).
 
-    Each round hooks the larger root under the smaller and then halves every path until all are
-    flat (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982).
+    Each round hooks the larger root of a pair under the smaller, then shortens all paths by pointer
+    jumping (Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm", 1982).
     """
     root = np.arange(count)
     while True:

@@ -1,7 +1,8 @@
-"""The configuration of recognition: every threshold that a model bundle brings, as `config.json`.
+"""The configuration of recognition, `config.json`: the thresholds that belong to a model bundle.
 
-The code has no default values: each bundle holds those that were chosen for its two networks, and
-one that lacks a value is refused. Those of the shipped bundle are the constants of version 0.1.0.
+The code has no default values: each bundle contains the values that were chosen for its two
+networks, and a bundle that lacks a value is rejected. The values of the shipped bundle are the
+constants of version 0.1.0.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# The version of what makes the classifier's frames (segmentation and normalisation). A classifier
-# that was trained on frames of another version cannot be served.
+# The version of the preprocessing: segmentation and normalisation, which produce the classifier's
+# frames. A classifier that was trained on frames of another version cannot be served.
 PREPROCESSING = "2"
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -19,7 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Part(BaseModel):
-    """Unknown fields are ignored: a later writer may add some."""
+    """Base of the configuration's models. Fields that a later version added are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
 
@@ -37,8 +38,8 @@ class SegmentationConfig(_Part):
     centre : float
         Value of the centre heat map from which a local maximum is the centre of a glyph.
     scrap : float
-        Area of a connected component as a share of the largest one of its glyph: up to it, the
-        component is taken for a part of a neighbour and left out.
+        Share of the area of a glyph's largest connected component. A component of the glyph with at
+        most that area is taken for a part of a neighbour and left out.
     """
 
     ink: Probability
@@ -54,12 +55,12 @@ class SegmentationConfig(_Part):
 
 
 class ClassificationConfig(_Part):
-    """Thresholds on the outputs of the classifier that no training run fits.
+    """Thresholds on the outputs of the classifier that are chosen by hand and not fitted.
 
     Attributes
     ----------
     sure_digit : float
-        Probability that a frame shows a digit at all, below which the digit is marked for review.
+        Probability that a frame shows a digit, below which the digit is marked for review.
     """
 
     sure_digit: Share
@@ -72,5 +73,44 @@ class RecognitionConfig(_Part):
     classification: ClassificationConfig
 
     def to_json(self) -> bytes:
-        """The file's bytes: UTF-8 JSON, indented, ending in a newline."""
+        """Return the file's bytes: indented UTF-8 JSON that ends in a newline."""
         return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+class _Fitted(BaseModel):
+    """Base of what is fitted with a classifier. Unknown fields are kept, as in the manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
+
+
+class Rejector(_Fitted):
+    """The reject option: whether a frame shows a digit at all.
+
+    The classifier's second output is the log-odds of a digit. A frame whose probability is below
+    `threshold` is rejected as not a digit.
+    """
+
+    threshold: Annotated[float, Field(ge=0, le=1)]
+
+
+class Decision(_Fitted):
+    """Calibration of the classifier and the thresholds of its decision.
+
+    The probabilities are ``softmax(logits / temperature)``. A digit is marked for review if its
+    largest probability is below `threshold`, or if the rejector rejects it.
+    """
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rejector: Rejector | None = None
+
+    @property
+    def digit_threshold(self) -> float:
+        """Probability of showing a digit, 0 to 1, below which a frame is rejected."""
+        return self.rejector.threshold if self.rejector else 0.0
+
+    def review_threshold(self, config: RecognitionConfig) -> float:
+        """Return the probability of showing a digit, 0 to 1, below which a frame needs review."""
+        if self.rejector is None:
+            return 0.0
+        return max(self.rejector.threshold, config.classification.sure_digit)

@@ -1,7 +1,7 @@
-"""Every error a user can meet, each with a stable code and the HTTP status that goes with it.
+"""The errors that are reported to users, each with a stable code and an HTTP status.
 
-The codes are a contract: they appear in API problems, in label objects, in the command line's JSON.
-A message says what is wrong and what to do about it, and never quotes the bytes it was given.
+The codes are part of the public contract: they appear in the API's problems, in label objects and
+in the CLI's JSON. A message says what is wrong and what to do, and never contains input bytes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import ClassVar
 
 
 class DigitsError(Exception):
-    """Base of every expected failure; ``str(error)`` is fit to show to a person.
+    """Base class of all expected errors; ``str(error)`` can be shown to users.
 
     Attributes
     ----------
     code : str
         Stable machine-readable name.
     http_status : int
-        The HTTP status that answers a request with this error.
+        The HTTP status of the API's response to this error.
     """
 
     code: ClassVar[str]
@@ -25,67 +25,67 @@ class DigitsError(Exception):
 
 
 class BadRequest(DigitsError):
-    """The request itself is malformed: not about any one image."""
+    """The request or command is malformed, independent of any image's content."""
 
     code = "bad_request"
     http_status = 400
 
 
 class ImageError(DigitsError):
-    """Something about the image that no retry will mend: an answer, not a fault."""
+    """The image cannot be read, and a retry cannot succeed."""
 
 
 class TooLarge(ImageError):
-    """The image has more bytes or pixels than the published limits."""
+    """The image has more bytes or pixels than the documented limits."""
 
     code = "too_large"
     http_status = 413
 
 
 class UnsupportedFormat(ImageError):
-    """The bytes are not an image in one of the published formats."""
+    """The bytes are not an image of a supported format."""
 
     code = "unsupported_format"
     http_status = 415
 
 
 class UnreadableImage(ImageError):
-    """The bytes start like a known format but cannot be decoded, or are too few pixels to read."""
+    """The bytes start like a supported format, but cannot be decoded or have too few pixels."""
 
     code = "unreadable_image"
     http_status = 422
 
 
 class Archived(DigitsError):
-    """The object is in an archive of S3's: it must be restored before it can be read."""
+    """The object is in an S3 archive storage class and must be restored before it can be read."""
 
     code = "archived"
     http_status = 409
 
 
 class ModelUnavailable(DigitsError):
-    """No model can be loaded: missing, half-published, tampered with or of another schema."""
+    """No model can be loaded: missing, incomplete, corrupted or of an unsupported schema."""
 
     code = "model_unavailable"
     http_status = 503
 
 
 class Conflict(DigitsError):
-    """Somebody else wrote first; looking again and trying again is safe."""
+    """Another writer changed the object first. It is safe to read it again and retry."""
 
     code = "conflict"
     http_status = 409
 
 
 class NotFound(DigitsError):
-    """There is nothing by that name."""
+    """Nothing of that name exists."""
 
     code = "not_found"
     http_status = 404
 
 
 class StorageUnavailable(DigitsError):
-    """Nothing can be stored or looked up: no bucket is set, or it does not answer."""
+    """The storage cannot be used: no bucket is configured, or S3 does not answer."""
 
     code = "storage_unavailable"
     http_status = 503

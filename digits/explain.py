@@ -1,4 +1,4 @@
-"""Show why: what the network was shown of a digit, what mattered in it and what its layers saw."""
+"""Explanations of one digit: the classifier's input, an occlusion map and feature maps."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from PIL import Image
 from digits.results import Explain, Explanation, FeatureMaps
 
 if TYPE_CHECKING:
-    from digits.classifier import Network
+    from digits.recognition.classification import Network
 
 Frames = NDArray[np.float32]
 Grey = NDArray[np.uint8]
 
-# So many digits of one picture are explained in full: the time and the answer's size stay bounded.
+# Digits of a picture that are explained in full; bounds the time and the size of the response.
 MOST = 32
 
-_SIDE = 28
-_STRIDE = 2
-_PATCH = 6  # pixels: twice a stroke, so that it cuts one through, and no more
-_LEAST = 0.01  # log-odds: below that nothing in the frame matters, and noise is not blown up
+_SIDE = 28  # pixels, of a frame
+_STRIDE = 2  # pixels between the centres of occluded squares
+_PATCH = 6  # pixels, side of an occluded square: twice a stroke's width, so that it interrupts one
+_LEAST = 0.01  # log-odds; a map whose largest value is below it is not amplified, as it is noise
 
 _GAP = 1  # pixels between feature maps
-_GAP_GREY = 96
+_GAP_GREY = 96  # grey level of the gaps
 
-# From what hardly matters to what matters most, for an eye of any colour vision: red, green, blue.
+# Colour stops of the heat map, low to high, in red, green and blue. They differ in lightness, so
+# that they can be distinguished with any colour vision.
 _HEAT = np.array([(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
 
 
 def explain(frame: Frames, digit: int, network: Network, how: Explain) -> Explanation:
-    """Explain why `network` read `digit` in `frame`: what every interface shows.
+    """Return the explanation of one digit that the interfaces show.
 
     Parameters
     ----------
     frame : float32 (28, 28)
-        What the network was shown: white ink on black in 0..1.
+        The classifier's input: white ink on black in 0..1.
     digit
-        Its answer, 0 to 9.
+        The digit that it was read as, 0 to 9.
     network
-        Asked again only for the full explanation.
+        The classifier's network; it is run only for a full explanation.
     how
-        ``"frame"`` for the frame alone; ``"full"`` for the occlusion map and the feature maps too.
+        ``"frame"`` for the frame only; ``"full"`` for the occlusion map and the feature maps too.
     """
     shown = _png_base64(np.round(frame * 255).astype(np.uint8))
     if how == "frame":
@@ -62,12 +63,12 @@ def explain(frame: Frames, digit: int, network: Network, how: Explain) -> Explan
 
 
 def occlusion(frame: Frames, digit: int, logits: Callable[[Frames], Frames]) -> Grey:
-    """How much each place of the frame matters for the answer.
+    """Compute the occlusion map: how much the classification depends on each pixel of the frame.
 
-    Each value is how far the log-odds of `digit` against all the others fall when a square of 6×6
-    pixels around the place is made black, as if there were no ink. Log-odds, since a probability
-    near one hardly moves. The squares lie 2 pixels apart, all in one call of the network, and the
-    map of 14×14 is enlarged by cubic interpolation.
+    Each value is the decrease of the log-odds of `digit` against the other digits when a square of
+    6×6 pixels around the pixel is made black, which removes its ink. Log-odds are used because a
+    probability near one hardly changes. The squares are 2 pixels apart and classified in one batch;
+    the map of 14×14 is enlarged by cubic interpolation.
 
     After Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
     section 4.2.
@@ -77,15 +78,15 @@ def occlusion(frame: Frames, digit: int, logits: Callable[[Frames], Frames]) -> 
     frame : float32 (28, 28)
         White ink on black in 0..1.
     digit
-        The answer, 0 to 9.
+        The digit that the frame was read as, 0 to 9.
     logits
-        From frames, float32 (n, 28, 28), to the scores of the ten digits, float32 (n, 10).
+        Maps frames, float32 (n, 28, 28), to the logits of the ten digits, float32 (n, 10).
 
     Returns
     -------
     uint8 (28, 28)
-        255 where the fall is largest, 0 where the log-odds do not change or rise; 0
-        everywhere if nothing matters.
+        255 at the largest decrease, 0 where the log-odds do not change or increase; 0 everywhere if
+        no square changes them noticeably.
     """
     steps = _SIDE // _STRIDE
     starts = np.arange(steps) * _STRIDE + (_STRIDE - _PATCH) // 2
@@ -106,7 +107,7 @@ def occlusion(frame: Frames, digit: int, logits: Callable[[Frames], Frames]) -> 
 
 
 def tiled(maps: NDArray[np.float32]) -> Grey:
-    """Feature maps side by side, as nearly square as may be.
+    """Arrange feature maps in a grid that is as nearly square as possible.
 
     Parameters
     ----------
@@ -116,8 +117,8 @@ def tiled(maps: NDArray[np.float32]) -> Grey:
     Returns
     -------
     uint8 (rows * (height + 1) - 1, columns * (width + 1) - 1)
-        The maps line by line, grey between them and where a line is not full; each on a scale of
-        its own from black, where it is silent, to white.
+        The maps row by row, with grey gaps. Each map is scaled separately: black is no activation,
+        white its largest activation.
     """
     height, width, channels = maps.shape
     columns = int(np.ceil(np.sqrt(channels)))
@@ -131,9 +132,9 @@ def tiled(maps: NDArray[np.float32]) -> Grey:
 
 
 def overlay(explanation: Explanation, zoom: int = 5) -> Image.Image:
-    """The occlusion map as heat upon the frame, in colour, both enlarged by `zoom`.
+    """Draw the occlusion map as a heat map over the frame, both enlarged by `zoom`; RGB.
 
-    What does not matter keeps its grey, dimmed; what matters most is a pale yellow.
+    Pixels of no influence show the frame, dimmed; pixels of the largest influence are pale yellow.
     """
     assert explanation.occlusion is not None  # noqa: S101 - asked of full explanations only
     size = (_SIDE * zoom, _SIDE * zoom)
@@ -148,7 +149,7 @@ def overlay(explanation: Explanation, zoom: int = 5) -> Image.Image:
 
 
 def picture(png_base64: str) -> Image.Image:
-    """One of an explanation's pictures, opened."""
+    """Decode one of an explanation's base64 PNGs."""
     return Image.open(io.BytesIO(base64.b64decode(png_base64)))
 
 

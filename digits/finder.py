@@ -1,12 +1,12 @@
 """Instance segmentation of a picture: which pixels are ink, and to which glyph each belongs.
 
-The binarisation in `digits.ink` knows ink only by its darkness and its width. The segmentation
-network was trained on rendered pages: it separates faint writing from the edge of a shadow, a
-stroke from a ruling line that crosses it, and digits that touch. It costs more time, so it runs
-where binarisation alone is not sure: once on the whole picture, then on the part with writing, at
+The binarisation in `digits.ink` detects ink by darkness and width only. The segmentation network,
+which is trained on rendered pages, separates faint writing from the edges of shadows, strokes from
+ruling lines that cross them, and digits that touch. It takes more time, so it runs only if the
+result of binarisation is uncertain: once on the whole picture, then on the part with writing, at
 the scale that the network was trained for.
 
-The network gives the probability of ink, a heat map of the glyphs' centres, and the offset from
+The network outputs the probability of ink, a heat map of the glyphs' centres, and the offset from
 each pixel to the centre of its glyph (Cheng et al., "Panoptic-DeepLab", CVPR 2020).
 `training_job.segmenter` trains it.
 """
@@ -26,32 +26,34 @@ from digits.components import connected
 from digits.config import SegmentationConfig
 from digits.errors import ModelUnavailable
 from digits.image import Grey
-from digits.ink import Ink, Mask, Plane, where_likely
+from digits.ink import Ink, Mask, Plane, binarise_where
 from digits.layout import Piece, parts_of, smallest, trimmed
 from digits.morphology import extreme, padded
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
-LONG, SHORT = 256, 192  # sides of what the network is shown, pixels
-SMALLEST = 100  # pixels of a picture's longer side; what is smaller holds a digit or two
-TALL = 64.0  # pixels that what is written is high when it is looked at closely
-BESIDE = 0.3  # of that height: how much of the page around it is seen then
-CELL = 4  # pixels that one place of the middles' map stands for
-HALF = 2  # pixels that one place of the ways' map stands for
-UNIT = 32.0  # pixels that a way of 1 stands for
+LONG, SHORT = 256, 192  # pixels, sides of the network's input
+# Pixels, longer side below which a picture is not segmented by the network; it has one or two
+# digits. This and the next two were chosen by eye on development pictures.
+SMALLEST = 100
+TALL = 64.0  # pixels, height to which the writing is scaled for the second run
+BESIDE = 0.3  # share of the writing's height: margin around it in the second run
+CELL = 4  # pixels, stride of the centre heat map
+HALF = 2  # pixels, stride of the offset field
+UNIT = 32.0  # pixels of an offset of 1
 
 
 class Segmenter:
-    """The segmentation network of one bundle, with its thresholds. Safe to share between threads.
+    """The segmentation network of one bundle, with its thresholds. Thread-safe.
 
-    A pickled segmenter carries the network's bytes and loads them again in the other process.
+    A pickled segmenter contains the network's bytes; unpickling loads them into LiteRT again.
 
     Parameters
     ----------
     tflite
-        The bytes of the network's file.
+        The bytes of the network's LiteRT file.
     config
-        The thresholds that were chosen for it.
+        Thresholds on its outputs.
 
     Raises
     ------
@@ -83,11 +85,8 @@ class Segmenter:
     def __reduce__(self) -> tuple[type[Segmenter], tuple[bytes, SegmentationConfig]]:
         return Segmenter, (self._tflite, self._config)
 
-    def find(self, grey: Grey) -> list[Seen]:
-        """Find the ink of a picture and its glyphs, the likeliest way first.
-
-        The ink of the part with writing; the same as the network alone segments it, which finds
-        strokes that are too faint for binarisation; and the ink of the whole picture.
+    def find(self, grey: Grey) -> list[Segmentation]:
+        """Segment the ink and the glyphs of a picture.
 
         Parameters
         ----------
@@ -96,42 +95,44 @@ class Segmenter:
 
         Returns
         -------
-        list of Seen
-            Empty where there is no ink.
+        list of Segmentation
+            The likeliest first: the part with writing, binarised where the network finds ink; the
+            same part by the network's probability alone, which includes strokes that are too faint
+            for binarisation; and the whole picture, binarised. Empty if there is no ink.
         """
-        whole = self._look(grey, (slice(0, grey.shape[0]), slice(0, grey.shape[1])))
+        whole = self._segment(grey, (slice(0, grey.shape[0]), slice(0, grey.shape[1])))
         written = parts_of(whole.likely > self._config.ink)
         if not written:
             return []
-        close = self._look(grey, *_around(written, grey.shape))
+        close = self._segment(grey, *_around(written, grey.shape))
         drawn = close.likely > self._config.ink
         if not drawn.any():
-            return [self._seen(where_likely(grey, whole.likely), whole)]
+            return [self._segmentation(binarise_where(grey, whole.likely), whole)]
         own = Ink(grey, close.likely, drawn, np.ones_like(drawn), tight=False, sure=True)
         return [
-            self._seen(where_likely(grey, close.likely), close),
-            self._seen(own, close),
-            self._seen(where_likely(grey, whole.likely), whole),
+            self._segmentation(binarise_where(grey, close.likely), close),
+            self._segmentation(own, close),
+            self._segmentation(binarise_where(grey, whole.likely), whole),
         ]
 
-    def _look(self, grey: Grey, window: tuple[slice, slice], most: float = np.inf) -> _Look:
-        """Look at a window of a picture, enlarged at most `most` times."""
+    def _segment(self, grey: Grey, window: tuple[slice, slice], most: float = np.inf) -> _Outputs:
+        """Run the network on a window of a picture, enlarged at most `most` times."""
         seen = grey[window]
         canvas, (height, width) = fitted(seen, most)
         likely, centre, offset = self._run(canvas)
         owner = _owners(likely, centre, offset, self._config)[:height, :width]
-        look = _Look(np.zeros(grey.shape, np.float32), np.full(grey.shape, -1, np.int32))
+        outputs = _Outputs(np.zeros(grey.shape, np.float32), np.full(grey.shape, -1, np.int32))
         likely = likely[:height, :width]
-        look.likely[window] = _scaled(likely, seen.shape, Image.Resampling.BILINEAR)
-        look.owner[window] = _scaled(owner, seen.shape, Image.Resampling.NEAREST)
-        return look
+        outputs.likely[window] = _scaled(likely, seen.shape, Image.Resampling.BILINEAR)
+        outputs.owner[window] = _scaled(owner, seen.shape, Image.Resampling.NEAREST)
+        return outputs
 
-    def _seen(self, ink: Ink, look: _Look) -> Seen:
-        things = _things(ink.mask, look.owner, self._config.scrap)
-        return Seen(ink, parts_of(ink.mask), things)
+    def _segmentation(self, ink: Ink, outputs: _Outputs) -> Segmentation:
+        instances = _instances(ink.mask, outputs.owner, self._config.scrap)
+        return Segmentation(ink, parts_of(ink.mask), instances)
 
     def _run(self, canvas: Grey) -> tuple[Plane, Plane, Plane]:
-        """Probability of ink (h, w), centres (h/4, w/4), and offsets (h/2, w/2, 2) in pixels."""
+        """Return probability of ink (h, w), heat map (h/4, w/4), offsets (h/2, w/2, 2), pixels."""
         batch = canvas.astype(np.float32)[None, ..., None] / 255
         with self._lock:
             if batch.shape != self._shape:
@@ -140,46 +141,48 @@ class Segmenter:
                 self._shape = batch.shape
             self._interpreter.set_tensor(self._input, batch)
             self._interpreter.invoke()
-            said = [self._interpreter.get_tensor(index)[0] for index in self._outputs]
-        offset = next(one for one in said if one.shape[-1] == 2)
-        ink, centre = sorted((one for one in said if one.shape[-1] == 1), key=lambda one: -one.size)
-        return _likelihood(ink[..., 0]), _likelihood(centre[..., 0]), offset * UNIT
+            outputs = [self._interpreter.get_tensor(index)[0] for index in self._outputs]
+        offset = next(one for one in outputs if one.shape[-1] == 2)
+        planes = (one for one in outputs if one.shape[-1] == 1)
+        ink, centre = sorted(planes, key=lambda one: -one.size)
+        return _sigmoid(ink[..., 0]), _sigmoid(centre[..., 0]), offset * UNIT
 
 
-def _likelihood(logits: Plane) -> Plane:
+def _sigmoid(logits: Plane) -> Plane:
     return np.asarray(1 / (1 + np.exp(-logits.clip(-30, 30))))
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the network sees in a picture.
+class Segmentation:
+    """A segmentation of a picture.
 
     Attributes
     ----------
     ink : Ink
-        What was written.
-    parts : list of Piece
-        What of it hangs together, the largest first.
-    things : list of Piece
-        What of it belongs together, the largest first: whole though a pen skipped, apart though
-        they touch.
+        The ink.
+    pieces : list of Piece
+        Its connected components, the largest first.
+    instances : list of Piece
+        Its glyph instances, the largest first. An instance can have several components, and several
+        instances can share one.
     """
 
     ink: Ink
-    parts: list[Piece]
-    things: list[Piece]
+    pieces: list[Piece]
+    instances: list[Piece]
 
 
 @dataclass(frozen=True)
-class _Look:
-    """The network's word on a window of a picture.
+class _Outputs:
+    """The network's outputs for a window, at the picture's resolution.
 
     Attributes
     ----------
     likely : float32 (h, w)
-        How likely each pixel of the picture is ink, 0 outside the window.
+        Probability of ink at each pixel of the picture; 0 outside the window.
     owner : int32 (h, w)
-        The thing that it belongs to if it is, -1 outside the window or where there is none.
+        Number of the glyph that each pixel belongs to if it is ink; -1 outside the window, and
+        where no glyph is near.
     """
 
     likely: Plane
@@ -187,7 +190,7 @@ class _Look:
 
 
 def _around(written: list[Piece], shape: tuple[int, ...]) -> tuple[tuple[slice, slice], float]:
-    """The window of a picture with what is written in it, and how much to enlarge that."""
+    """Return the window of a picture that contains the writing, and the scale to enlarge it by."""
     tallest = max(piece.height for piece in written)
     height = float(np.median([piece.height for piece in written if piece.height > tallest / 2]))
     margin = round(BESIDE * height)
@@ -208,35 +211,35 @@ def _scaled(
     return np.asarray(Image.fromarray(plane).resize((shape[1], shape[0]), how))
 
 
-def _things(mask: Mask, owner: NDArray[np.int32], scrap: float) -> list[Piece]:
-    """Each glyph's ink, the largest first, without components of at most the share `scrap`."""
+def _instances(mask: Mask, owner: NDArray[np.int32], scrap: float) -> list[Piece]:
+    """Return each glyph's ink, the largest first, without components of at most `scrap`."""
     pieces = []
     for number in np.unique(owner[mask & (owner >= 0)]):
-        thing = trimmed(Piece(0, 0, mask), mask & (owner == number))
-        if thing is None or max(thing.mask.shape) < smallest(mask.shape):
+        glyph = trimmed(Piece(0, 0, mask), mask & (owner == number))
+        if glyph is None or max(glyph.mask.shape) < smallest(mask.shape):
             continue
-        parts = connected(thing.mask)
+        parts = connected(glyph.mask)
         kept = parts.where(parts.area > scrap * parts.area.max())
-        pieces.append(trimmed(thing, kept) or thing)
+        pieces.append(trimmed(glyph, kept) or glyph)
     return sorted(pieces, key=lambda piece: -piece.area)
 
 
 def fitted(grey: Grey, most: float = np.inf) -> tuple[Grey, tuple[int, int]]:
-    """Scale a picture to what the network is shown, upright or lying, and how much of it that is.
+    """Scale a picture to the network's input, in portrait or landscape format.
 
     Parameters
     ----------
     grey : uint8 (h, w)
         The picture.
     most
-        How much it may be enlarged.
+        Largest scale.
 
     Returns
     -------
     uint8 (256, 192) or (192, 256)
-        The picture in the upper left corner, its last row and column repeated beyond it.
+        The picture in the upper left corner, padded with copies of its last row and column.
     tuple of two int
-        Height and width of the picture there.
+        Height and width of the scaled picture without the padding.
     """
     height, width = grey.shape
     sides = (LONG, SHORT) if height >= width else (SHORT, LONG)
@@ -249,17 +252,19 @@ def fitted(grey: Grey, most: float = np.inf) -> tuple[Grey, tuple[int, int]]:
     return np.pad(small, beyond, mode="edge"), (size[0], size[1])
 
 
-def _owners(ink: Plane, middle: Plane, way: Plane, config: SegmentationConfig) -> NDArray[np.int32]:
-    """The thing that each pixel belongs to if it is ink, (h, w), -1 where there is none at all."""
-    peaks = (middle > config.centre) & (middle >= extreme(padded(middle, 1), 3, np.maximum))
+def _owners(
+    ink: Plane, heat: Plane, offsets: Plane, config: SegmentationConfig
+) -> NDArray[np.int32]:
+    """Return the number of the glyph that each pixel belongs to if it is ink, (h, w); else -1."""
+    peaks = (heat > config.centre) & (heat >= extreme(padded(heat, 1), 3, np.maximum))
     rows, columns = np.nonzero(peaks)
-    height, width, _ = way.shape
+    height, width, _ = offsets.shape
     owner = np.full((height, width), -1, np.int32)
     if len(rows):
         blocks = ink.reshape(height, HALF, width, HALF).max(axis=(1, 3))
         y, x = np.nonzero(blocks > config.faint_ink)
-        middles = (np.stack([columns, rows], 1) * CELL + (CELL - 1) / 2).astype(np.float32)
-        votes = np.stack([x, y], 1) * HALF + (HALF - 1) / 2 + way[y, x]
-        far = ((votes[:, None] - middles) ** 2).sum(-1)
+        centres = (np.stack([columns, rows], 1) * CELL + (CELL - 1) / 2).astype(np.float32)
+        votes = np.stack([x, y], 1) * HALF + (HALF - 1) / 2 + offsets[y, x]
+        far = ((votes[:, None] - centres) ** 2).sum(-1)
         owner[y, x] = far.argmin(1)
     return owner.repeat(HALF, 0).repeat(HALF, 1)

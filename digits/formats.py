@@ -1,7 +1,7 @@
-"""The formats of image files: what each is called, how it is told, whether it can be decoded here.
+"""Formats of image files: names and extensions, detection by magic bytes, and available decoders.
 
-What can be decoded is asked of Pillow when it is needed and never configured, because installations
-differ: the Lambda functions leave out large decoders, and pillow-heif is optional.
+Which formats can be decoded is asked of Pillow at run time and is not configured, because
+installations differ: the Lambda functions leave out large decoders, and pillow-heif is optional.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ Opener = Callable[[IO[bytes]], Image.Image]
 
 
 @dataclass(frozen=True)
-class Format:
+class ImageFormat:
     """One format of image files.
 
     Attributes
     ----------
     name : str
-        As ``image.format`` of a result says it.
+        Name in ``image.format`` of a result.
     label : str
-        As people write it.
+        Name in messages.
     suffixes : tuple of str
-        What its files' names end in, in lower case.
+        File name extensions, in lower case, with the dot.
     plugin : str
-        The module and the class that decode it.
+        Module and class of the decoder, as ``"module:class"``.
     feature : str or None
-        The part of Pillow that it needs, where Pillow can be built without.
+        Name of the optional feature of Pillow that the decoder needs; None if it needs none.
     """
 
     name: str
@@ -46,29 +46,29 @@ class Format:
 
 
 _FORMATS = (
-    Format("PNG", "PNG", (".png", ".apng"), "PIL.PngImagePlugin:PngImageFile"),
-    # With the names that browsers, Windows, stereo cameras and telephones give to JPEG files.
-    Format(
+    ImageFormat("PNG", "PNG", (".png", ".apng"), "PIL.PngImagePlugin:PngImageFile"),
+    # Including the extensions that browsers, Windows, stereo cameras and phones use for JPEG.
+    ImageFormat(
         "JPEG",
         "JPEG",
         (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo", ".jps"),
         "PIL.JpegImagePlugin:JpegImageFile",
         "jpg",
     ),
-    Format("WEBP", "WebP", (".webp",), "PIL.WebPImagePlugin:WebPImageFile", "webp"),
-    Format("GIF", "GIF", (".gif",), "PIL.GifImagePlugin:GifImageFile"),
-    Format("BMP", "BMP", (".bmp", ".dib"), "PIL.BmpImagePlugin:BmpImageFile"),
-    Format("TIFF", "TIFF", (".tif", ".tiff"), "PIL.TiffImagePlugin:TiffImageFile"),
-    Format("PNM", "PNM", (".pnm", ".pbm", ".pgm", ".ppm"), "PIL.PpmImagePlugin:PpmImageFile"),
-    Format("AVIF", "AVIF", (".avif", ".avifs"), "PIL.AvifImagePlugin:AvifImageFile", "avif"),
-    Format(
+    ImageFormat("WEBP", "WebP", (".webp",), "PIL.WebPImagePlugin:WebPImageFile", "webp"),
+    ImageFormat("GIF", "GIF", (".gif",), "PIL.GifImagePlugin:GifImageFile"),
+    ImageFormat("BMP", "BMP", (".bmp", ".dib"), "PIL.BmpImagePlugin:BmpImageFile"),
+    ImageFormat("TIFF", "TIFF", (".tif", ".tiff"), "PIL.TiffImagePlugin:TiffImageFile"),
+    ImageFormat("PNM", "PNM", (".pnm", ".pbm", ".pgm", ".ppm"), "PIL.PpmImagePlugin:PpmImageFile"),
+    ImageFormat("AVIF", "AVIF", (".avif", ".avifs"), "PIL.AvifImagePlugin:AvifImageFile", "avif"),
+    ImageFormat(
         "JPEG2000",
         "JPEG 2000",
         (".jp2", ".j2k", ".jpf", ".jpx", ".jpm", ".j2c", ".jpc"),
         "PIL.Jpeg2KImagePlugin:Jpeg2KImageFile",
         "jpg_2000",
     ),
-    Format(
+    ImageFormat(
         "HEIC",
         "HEIC",
         (".heic", ".heif", ".hif", ".heics", ".heifs"),
@@ -77,7 +77,8 @@ _FORMATS = (
 )
 _BY_NAME = {it.name: it for it in _FORMATS}
 
-# What files of the formats read here are called; what counts is what is in them.
+# Extensions of all supported formats. They select files in folders; the format is then detected by
+# the content.
 SUFFIXES = tuple(suffix for it in _FORMATS for suffix in it.suffixes)
 
 _MAGIC = (
@@ -90,16 +91,18 @@ _MAGIC = (
     ("PNM", re.compile(rb"P[1-6][\s#]")),
     ("JPEG2000", re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51")),
 )
-# Of ISO base media files, https://www.iana.org/assignments/media-types/image/heif and .../avif.
+# Brands of ISO base media files that name the coding; registered at
+# https://www.iana.org/assignments/media-types/image/heif and .../avif.
 _CODED_BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     **dict.fromkeys(
         (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"
     ),
 }
+# Brands that do not name the coding.
 _CONTAINER_BRANDS = frozenset({b"mif1", b"mif2", b"mif3", b"msf1", b"miaf"})
-_MOST_BRANDS = 64
-# Formats that are only named, so that whoever sends one knows what was understood.
+_MOST_BRANDS = 64  # brands of a file that are compared at most; files list fewer than ten
+# Formats that are not supported, but recognised so that the error message can name them.
 _OTHERS = (
     ("PDF", re.compile(rb"%PDF-")),
     ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
@@ -110,7 +113,10 @@ _OTHERS = (
 
 
 def format_of(data: bytes) -> str | None:
-    """Name the format by a file's first bytes; file names and declared types are not trusted."""
+    """Return the name of the format by a file's first bytes; None if it is not supported.
+
+    File names and declared media types are not used, because they can be wrong.
+    """
     for name, magic in _MAGIC:
         if magic.match(data):
             return name
@@ -120,12 +126,12 @@ def format_of(data: bytes) -> str | None:
 
 
 def opener(name: str) -> Opener:
-    """What reads the header of a file of that format.
+    """Return the function that opens files of a format and reads their header.
 
     Raises
     ------
     UnsupportedFormat
-        If it cannot be decoded in this process. The message advises formats that can be.
+        If this installation has no decoder for it. The message recommends other formats.
     """
     found = _opener(name)
     if found is None:
@@ -137,27 +143,27 @@ def opener(name: str) -> Opener:
 
 
 def label(name: str) -> str:
-    """A format's name as people write it."""
+    """Return a format's name in messages."""
     return _BY_NAME[name].label
 
 
 def readable() -> str:
-    """The formats that can be decoded in this process, as a list for people."""
+    """Return the formats that this installation can decode, as text such as "PNG, JPEG or GIF"."""
     *labels, last = [it.label for it in _FORMATS if _opener(it.name) is not None]
     return f"{', '.join(labels)} or {last}"
 
 
 def refused(data: bytes) -> UnsupportedFormat:
-    """The error for bytes of no format of `format_of`, with the formats that are read."""
+    """Return the error for bytes that `format_of` does not recognise, with supported formats."""
     known = next((name for name, magic in _OTHERS if magic.match(data)), None)
-    what = f"{known} is not" if known else "This is not an image in a format that is"
-    return UnsupportedFormat(f"{what} read here; convert it to {readable()}.")
+    what = f"{known} is not supported" if known else "This is not an image in a supported format"
+    return UnsupportedFormat(f"{what}; convert it to {readable()}.")
 
 
 @cache
 def _opener(name: str) -> Opener | None:
-    # Not by Image.open: it would import all of Pillow's forty plugins, accept an ISO file by its
-    # major brand alone, and need pillow-heif registered for the whole process.
+    # Image.open is not used: it would import all of Pillow's forty plugins, detect ISO files by
+    # their major brand only, and need pillow-heif to be registered for the whole process.
     known = _BY_NAME[name]
     module, _, attribute = known.plugin.partition(":")
     try:
@@ -170,7 +176,7 @@ def _opener(name: str) -> Opener | None:
 
 
 def _format_of_iso(data: bytes) -> str | None:
-    """AVIF or HEIC, by the first brand that says so, or by the coding where none does."""
+    """Return AVIF or HEIC by the first brand that names the coding, or else by the content."""
     end = min(int.from_bytes(data[:4], "big") or len(data), 16 + 4 * _MOST_BRANDS)
     brands = [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]
     for brand in brands:

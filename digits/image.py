@@ -1,8 +1,7 @@
-"""Bytes of an image file to an upright grey picture, or a typed error that says what to do.
+"""Decode an image file to an upright greyscale picture, or raise one of three typed errors.
 
-The bytes come from strangers: the limits are checked on the header, before anything is decoded,
-and whatever Pillow raises becomes one of three errors. Finding digits is `digits.preprocess`'s
-business.
+The bytes are untrusted: the limits are checked on the header before anything is decoded, and every
+exception of Pillow becomes one of those errors.
 """
 
 from __future__ import annotations
@@ -24,21 +23,26 @@ from digits.order import percentile
 
 Grey = NDArray[np.uint8]
 
-MAX_BYTES = 20 * 1024 * 1024
-MAX_PIXELS_JPEG = 50_000_000  # decoded at 1/2, 1/4 or 1/8 scale, so it never fills the memory
-MAX_PIXELS = 16_000_000  # of the formats that can only be decoded at full size
-MAX_SCANS = 100  # of a JPEG; encoders write a dozen, and each costs a pass over the whole picture
-MIN_SIDE = 8
-# A picture's long side stays at least this many pixels, so that a digit a fifteenth of it is still
-# as tall as the network's frame wants it.
+# Limits, chosen so that decoding any file takes less than 400 MB of memory, as tests measure.
+MAX_BYTES = 20 * 1024 * 1024  # of a file
+MAX_PIXELS_JPEG = 50_000_000  # of a JPEG, which can be decoded at 1/2, 1/4 or 1/8 scale
+MAX_PIXELS = 16_000_000  # of the other formats, which can only be decoded at full size
+MAX_SCANS = 100  # of a JPEG: each costs a pass over the whole image, and encoders write a dozen
+MIN_SIDE = 8  # pixels, shortest side of an image
+# Pixels, least longer side of a decoded picture. A digit of a fifteenth of it is 20 pixels tall, as
+# tall as a digit is in the classifier's frame.
 WORKING_SIDE = 300
-COARSE = 32  # pixels of the longer side; a larger picture that shows no more is an enlargement
-ENLARGEMENT = 0.11  # of the contrast: how far one is anywhere from the coarse picture, enlarged
-NEARBY = 0.55  # of the contrast around each pixel: how far it is at most
-ROUNDING = 3  # grey levels beyond that
-COLOURED = 40  # grey levels along the colours' first principal component, from which it shows ink
+# Detection of enlarged pictures. The limits undo the enlargement of UCI's 8x8 digits; photos differ
+# by at least four times `ENLARGEMENT`.
+COARSE = 32  # pixels, longer side to which a picture is reduced to find out whether it was enlarged
+ENLARGEMENT = 0.11  # largest difference to that picture, enlarged again; share of the contrast
+NEARBY = 0.55  # the same at each pixel, as a share of the contrast around the pixel
+ROUNDING = 3  # grey levels that are added to the limit of `NEARBY`
+# Range along the first principal component of the colours, in grey levels, from which colour can
+# show ink. Chosen by eye on development pictures.
+COLOURED = 40
 
-_TURNS = {
+_TURNS = {  # Exif's orientation: the operation that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -49,30 +53,31 @@ _TURNS = {
 }
 _QUARTER_TURNS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 _PLAIN_MODES = {"1": "L", "La": "LA", "P": "RGB", "PA": "RGBA", "RGBa": "RGBA"}
-# Full scale of deeper greys: unit floats, 8 bits, and the 10, 12, 14 and 16 of cameras.
+# White of greyscale images with deep pixels: floats of 0 to 1, and 8, 10, 12, 14 and 16 bits.
 _WHITES = (1.0, 255.0, 1_023.0, 4_095.0, 16_383.0, 65_535.0)
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of a TIFF
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-# A JPEG marker that a length follows, or the end; FF00, FF01 and FFD0 to FFD8 stand alone.
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9  # JPEG markers
+# A JPEG marker that is followed by a length, or the end of the image. FF00, FF01 and FFD0 to FFD8
+# have no length.
 _SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _END = b"\xff\xd9"
-_FILL = b"\x55" * 1024  # bits of both kinds, of which any code makes something but what was there
+_FILL = b"\x55" * 1024  # alternating bits, which every Huffman code decodes to changing pixels
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as the recogniser sees it.
+    """A decoded image.
 
     Attributes
     ----------
     grey : uint8 (h, w)
-        Luminance, upright, 0 black to 255 white; smaller than the image where that was large.
+        Luminance of the upright image, 0 black to 255 white; reduced if the image is large.
     width, height : int
         Pixels of the upright image at full size.
     format : str
-        The name of one of `digits.formats`, such as ``"PNG"``.
+        Name of the file's format in `digits.formats`, such as ``"PNG"``.
     data : bytes or None
-        The file, of which finer pictures can be decoded; None where `grey` is all there is.
+        The file, from which `finer` decodes more detail; None if `grey` has all of it.
     """
 
     grey: Grey
@@ -82,20 +87,20 @@ class Picture:
     data: bytes | None = field(default=None, repr=False, compare=False)
 
     def finer(self, side: int) -> Grey:
-        """The luminance with more detail, as `grey`: uint8 (h, w).
+        """Decode the image again with more detail, uint8 (h, w) as `grey`.
 
-        Its longer side has `side` to twice as many pixels, or all that the image has if those are
-        fewer.
+        Its longer side has at least `side` and less than twice as many pixels, or the image's full
+        resolution if that is less.
         """
         if self.data is None or max(self.grey.shape) >= min(side, max(self.width, self.height)):
             return self.grey
         return np.asarray(_decoded(self.data, self.format, side)[0])
 
     def by_colour(self) -> Picture | None:
-        """The picture in the shades in which its colours differ most, for ink as light as paper.
+        """Project the colours on their first principal component, for ink as light as the paper.
 
-        `grey` is the first principal component of the colours, in grey levels; None where that
-        differs too little to show ink, or where there is no file to decode.
+        Returns a picture whose `grey` is that component, in grey levels. Returns None if its range
+        is below `COLOURED`, if the image has no colours, or if there is no file to decode.
         """
         if self.data is None:
             return None
@@ -112,25 +117,26 @@ class Picture:
 
 
 def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
-    """Decode an image file: first frame, upright, alpha composited, grey, at a working size.
+    """Decode the first frame of an image file to greyscale, upright, at a reduced size.
 
-    Any bytes whatever give a picture or one of the errors below. Safe to call from many threads.
+    Transparency is composited on a background. For any bytes, it returns a picture or raises one of
+    the errors below. It is safe to call from several threads.
 
     Parameters
     ----------
     data
         The file's bytes.
     max_bytes
-        The most bytes that are looked at.
+        The largest file that is decoded.
 
     Raises
     ------
     TooLarge
-        More than `max_bytes`, or more pixels than its format may have.
+        If the file has more than `max_bytes`, or more pixels than allowed for its format.
     UnsupportedFormat
-        Not one of `digits.formats`, or one that this installation cannot decode.
+        If the format is not one of `digits.formats`, or this installation cannot decode it.
     UnreadableImage
-        Empty, broken, truncated, or smaller than 8 pixels on a side.
+        If the file is empty, corrupt or truncated, or a side has fewer than 8 pixels.
     """
     name = _checked_format(data, max_bytes)
     reduced, (width, height) = _decoded(data, name, WORKING_SIDE)
@@ -138,20 +144,22 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Picture:
 
 
 def in_colour(data: bytes, side: int) -> Image.Image:
-    """The upright picture for people, its longer side `side` to twice as many pixels.
+    """Decode an image file for display, upright.
 
-    In RGB, or in grey where it has no opaque colours. Raises what `decode` does.
+    The longer side has at least `side` and less than twice as many pixels, or the full resolution
+    if that is less. The result is RGB, or greyscale if the image has no colours or is transparent.
+    Raises as `decode`.
     """
     return _decoded(data, _checked_format(data, MAX_BYTES), side, "RGB")[0]
 
 
 def _checked_format(data: bytes, max_bytes: int) -> str:
-    """The name of the file's format, once its length is found to be right."""
+    """Check the file's size and return the name of its format."""
     if not data:
         raise UnreadableImage("The file is empty; send the bytes of an image.")
     if len(data) > max_bytes:
         raise TooLarge(
-            f"The file has {len(data):,} bytes, more than the {max_bytes:,} that are read here;"
+            f"The file has {len(data):,} bytes, more than the {max_bytes:,} that are allowed;"
             " make the image smaller."
         )
     name = formats.format_of(data)
@@ -163,18 +171,18 @@ def _checked_format(data: bytes, max_bytes: int) -> str:
 def _decoded(
     data: bytes, name: str, side: int, mode: Literal["L", "RGB"] = "L"
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode a file, upright, its longer side brought to `side` or up to twice that.
+    """Decode a file, upright, with a longer side of `side` to twice as many pixels.
 
-    To grey, or to colours where it has some. Gives the size of the upright image, too, and raises
-    what `decode` does.
+    Returns the image in `mode`, or in greyscale if it has no opaque colours, and the width and
+    height of the upright image at full size. Raises as `decode`.
     """
-    # Hostile files make Pillow raise nearly anything (OSError, ValueError, SyntaxError, EOFError,
-    # struct.error, KeyError, OverflowError, MemoryError, ...), and no list of them is complete.
+    # Malformed files make Pillow raise nearly any exception (OSError, ValueError, SyntaxError,
+    # EOFError, struct.error, KeyError, OverflowError, MemoryError, ...), so all are caught.
     try:
         bare = without_metadata(data, name)
-        versions = _with_an_end(bare.data) if name == "JPEG" else (bare.data,)
-        reduced, (width, height), turn = _upright_later(versions[0], name, side, mode)
-        if any(_upright_later(it, name, side, mode)[0] != reduced for it in versions[1:]):
+        versions = _with_end_marker(bare.data) if name == "JPEG" else (bare.data,)
+        reduced, (width, height), turn = _decode_unturned(versions[0], name, side, mode)
+        if any(_decode_unturned(it, name, side, mode)[0] != reduced for it in versions[1:]):
             raise UnreadableImage("The JPEG is cut short; save it again and send the new file.")
         if bare.orientation is not None:
             turn = _TURNS.get(bare.orientation)
@@ -195,40 +203,43 @@ def _decoded(
 
 
 def without_enlargement(picture: Picture) -> Picture:
-    """Undo an enlargement: its hard squares would pass for strokes, its blur for shadows.
+    """Undo an enlargement, whose square pixels look like strokes and whose blur like shadows.
 
-    Of squares it is undone whatever their size; smoothed, where a picture of `COARSE` pixels, once
-    enlarged, looks the same: everywhere, or faint writing beside a deep shadow would be lost.
+    An enlargement by repeated pixels is undone for every factor. A smooth enlargement is undone if
+    the picture, reduced to `COARSE` pixels and enlarged again, hardly changes at any pixel. The
+    criterion is the largest change, so that faint writing beside a dark shadow is not lost.
     """
-    grey = _without_squares(picture.grey)
+    grey = _without_repeated_pixels(picture.grey)
     scale = COARSE / max(grey.shape)
     if scale <= 0.5 and min(grey.shape) * scale >= MIN_SIDE:
         image = Image.fromarray(grey)
         size = (round(image.width * scale), round(image.height * scale))
         coarse = image.resize(size, Image.Resampling.BOX)
-        fine = image.reduce(max(1, max(grey.shape) // (4 * COARSE)))  # shows all that matters
+        # Four times the coarse size shows every loss, and takes less time than the full size.
+        fine = image.reduce(max(1, max(grey.shape) // (4 * COARSE)))
         again = np.asarray(coarse.resize(fine.size, Image.Resampling.BICUBIC), np.int16)
         lost = np.abs(again - np.asarray(fine))
         contrast = max(int(np.ptp(grey)), 1)
-        if lost.max() < ENLARGEMENT * contrast and (lost <= _spared(coarse, fine.size)).all():
+        if lost.max() < ENLARGEMENT * contrast and (lost <= _max_loss(coarse, fine.size)).all():
             grey = np.asarray(coarse)
     return picture if grey is picture.grey else replace(picture, grey=grey, data=None)
 
 
-def _spared(coarse: Image.Image, size: tuple[int, int]) -> NDArray[np.float64]:
-    """What an enlargement to `size` may lose at each pixel, by the contrast within 3×3 coarse ones.
+def _max_loss(coarse: Image.Image, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the change that an enlargement to `size` may show at each pixel.
 
-    Float64 (h, w), grey levels.
+    Float64 (h, w), grey levels; proportional to the contrast within 3×3 coarse pixels.
     """
     padded = np.pad(np.asarray(coarse), 1, mode="edge")
     contrast = Image.fromarray(extreme(padded, 3, np.maximum) - extreme(padded, 3, np.minimum))
     return NEARBY * np.asarray(contrast.resize(size, Image.Resampling.NEAREST)) + ROUNDING
 
 
-def _without_squares(grey: Grey) -> Grey:
+def _without_repeated_pixels(grey: Grey) -> Grey:
+    """Undo an enlargement by an integer factor that repeats pixels, along each axis."""
     for axis in (0, 1):
         turned = grey.swapaxes(0, axis)
-        # Of a photo the first rows differ, and nothing else need be looked at.
+        # In a photo the first four rows already differ, and the whole need not be compared.
         for seen in (turned[:4], turned):
             edges = np.flatnonzero((seen[1:] != seen[:-1]).any(axis=1)) + 1
             times = int(np.gcd.reduce(edges, initial=len(turned)))
@@ -239,10 +250,13 @@ def _without_squares(grey: Grey) -> Grey:
     return np.ascontiguousarray(grey)
 
 
-def _upright_later(
+def _decode_unturned(
     data: bytes, name: str, side: int, mode: Literal["L", "RGB"]
 ) -> tuple[Image.Image, tuple[int, int], Image.Transpose | None]:
-    """Decode to the size of `_decoded`; with the full size, and how both are to be turned."""
+    """Decode as `_decoded`, but do not turn the image upright.
+
+    Returns the image, its full width and height, and the operation that turns both upright.
+    """
     with formats.opener(name)(io.BytesIO(data)) as image:
         size = image.size
         _check_size(image, name)
@@ -253,8 +267,8 @@ def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise UnreadableImage(
-            f"The image is {width} by {height} pixels; no digit can be read with fewer than"
-            f" {MIN_SIDE} on a side."
+            f"The image has {width} by {height} pixels, and each side needs at least {MIN_SIDE};"
+            " send a larger image."
         )
     limit = _max_pixels(name, image.mode)
     if max(width * height, _tile_pixels(image)) > limit:
@@ -262,14 +276,15 @@ def _check_size(image: Image.Image, name: str) -> None:
 
 
 def _max_pixels(name: str, mode: str = "RGB") -> int:
-    # A JPEG of several scans keeps two bytes of every pixel and ink until the last, and the decoder
-    # of JPEG 2000 four: 300 MB of three inks at the limit, and no more of four.
+    # Until the last scan, the decoder of a progressive JPEG holds two bytes of each pixel and
+    # channel, and that of JPEG 2000 four: 300 MB for three channels at the limit. Of images with
+    # four channels fewer pixels are allowed, so that they do not need more.
     four = mode == "CMYK" or (name == "JPEG2000" and mode == "RGBA")
     return (MAX_PIXELS_JPEG if name == "JPEG" else MAX_PIXELS) * (3 if four else 4) // 4
 
 
 def _tile_pixels(image: Image.Image) -> int:
-    """Pixels of a TIFF's tile, which is decoded whole however little of it is in the picture."""
+    """Return the pixels of a TIFF's tile; a tile is decoded whole, even if it exceeds the image."""
     tags = getattr(image, "tag_v2", {})  # by name: importing the plugin would slow every start
     width, length = (int(tags.get(tag, 0)) for tag in (_TILE_WIDTH, _TILE_LENGTH))
     return width * length
@@ -277,18 +292,18 @@ def _tile_pixels(image: Image.Image) -> int:
 
 def _too_many_pixels(limit: int, name: str) -> TooLarge:
     return TooLarge(
-        f"The image has more than the {limit / 1_000_000:g} megapixels that are read of a"
-        f" {formats.label(name)};"
-        " make it smaller."
+        f"The image has more than {limit / 1_000_000:g} megapixels, the limit for"
+        f" {formats.label(name)}; make it smaller."
     )
 
 
-def _with_an_end(data: bytes) -> tuple[bytes, ...]:
-    """A JPEG with its end marker; or two that differ in what follows the bytes that are there.
+def _with_end_marker(data: bytes) -> tuple[bytes, ...]:
+    """Return a JPEG that has an end marker, or two completed versions of one that has none.
 
-    A decoder takes the end for the rest of pixels that are missing. If none are, what follows
-    changes nothing. Refused is a JPEG whose scans would keep the decoder busy for minutes: each
-    can be 70 bytes.
+    The two versions differ in the bytes that are appended. The decoder fills missing pixels from
+    those bytes, so the file is truncated if the two decode to different pixels, and complete if
+    not. A JPEG with more than `MAX_SCANS` scans is rejected: each scan can have as few as 70 bytes
+    and needs a pass over all pixels, which can take minutes.
     """
     scans, at, parts = 0, 0, 0
     while segment := _SEGMENT.search(data, at):
@@ -300,8 +315,7 @@ def _with_an_end(data: bytes) -> tuple[bytes, ...]:
             raise too_many_parts()
         if scans > MAX_SCANS:
             raise UnreadableImage(
-                f"The JPEG is made of more than {MAX_SCANS} scans; save it again and send the new"
-                " file."
+                f"The JPEG has more than {MAX_SCANS} scans; save it again and send the new file."
             )
         at = segment.end() + int.from_bytes(data[segment.end() : segment.end() + 2], "big")
     there = data.rstrip(b"\xff")
@@ -309,10 +323,10 @@ def _with_an_end(data: bytes) -> tuple[bytes, ...]:
 
 
 def _reduced(image: Image.Image, name: str, side: int, mode: Literal["L", "RGB"]) -> Image.Image:
-    """Decode to a mode, RGB where there are opaque colours alone, and to the size of `_decoded`.
+    """Decode the pixels at the size of `_decoded`: to RGB for opaque colour images in that mode.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 scale straight from its cosine coefficients, which costs a
-    fraction of the whole; what is left to reduce is averaged by boxes.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 scale from its DCT coefficients, which takes a fraction of
+    the time of a full decoding. The remaining reduction is by box averaging.
     """
     width, height = image.size
     factor = max(1, max(width, height) // side)
@@ -322,7 +336,7 @@ def _reduced(image: Image.Image, name: str, side: int, mode: Literal["L", "RGB"]
         factor //= scale
     image.load()
     image = _plain_mode(image)
-    if image.mode == "RGB" and mode == "L":  # one channel is averaged in a third of the time
+    if image.mode == "RGB" and mode == "L":  # averaging one channel takes a third of the time
         image = image.convert("L")
     if factor > 1:
         image = image.reduce(factor)
@@ -334,8 +348,8 @@ def _reduced(image: Image.Image, name: str, side: int, mode: Literal["L", "RGB"]
 
 
 def _plain_mode(image: Image.Image) -> Image.Image:
-    """Convert modes that cannot be averaged: palettes, bits, premultiplied and 16-bit ones."""
-    if image.mode.startswith("I"):  # before transparency, which Pillow cannot apply to these
+    """Convert modes that cannot be averaged: palette, 1-bit, premultiplied and 16-bit modes."""
+    if image.mode.startswith("I"):  # first, because Pillow cannot apply transparency to these
         return image.convert("I").convert("F")
     if image.mode == "LAB":
         return image.getchannel("L")
@@ -344,10 +358,10 @@ def _plain_mode(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Bring 16-bit, 32-bit or float values to 0..255.
+    """Scale 16-bit, 32-bit or float values to 0..255.
 
-    Full scale is the smallest usual one that holds every value, or else the largest value: these
-    files do not say what their white is.
+    Such files do not state their white level. White is taken to be the smallest of `_WHITES` that
+    no value exceeds, or the largest value if all are exceeded.
     """
     values = np.nan_to_num(np.asarray(image), posinf=0.0, neginf=0.0).clip(min=0)
     largest = float(values.max())
@@ -356,10 +370,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _composite(image: Image.Image) -> Image.Image:
-    """Lay a transparent picture on the background that its author saw ink contrast with.
+    """Composite a transparent picture on a background against which its ink has contrast.
 
-    Opaque pixels of one shade are bare ink, which gets the farther of black and white behind it.
-    Where they vary they hold ink and paper, and their median, the paper, is carried on.
+    If the opaque pixels have about one shade, they are ink without paper; the background is then
+    black or white, whichever is farther from that shade. Otherwise they show ink and paper, and the
+    background is their median, the paper's shade.
     """
     grey, alpha = (np.asarray(image.convert("LA"))[..., band] for band in (0, 1))
     opaque = grey[alpha > alpha.max() // 2]
@@ -373,13 +388,13 @@ def _composite(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How the decoder says to turn the picture upright; None where it is.
+    """Return the operation that turns a decoded image upright; None if it is upright.
 
-    Asked after decoding, because Pillow turns TIFF and HEIC itself and then drops the tag. Of
-    other formats `digits.metadata` has taken Exif away, but for AVIF's own property.
+    It must be called after decoding: Pillow turns TIFF and HEIC images while decoding and removes
+    the tag. From other formats, `digits.metadata` has removed Exif, except AVIF's own property.
     """
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         return _TURNS.get(orientation) if isinstance(orientation, int) else None
-    except Exception:  # garbage in EXIF raises as freely as garbage in pixels, and matters less
+    except Exception:  # malformed Exif raises nearly any exception; the pixels are still usable
         return None

@@ -1,7 +1,7 @@
-"""Grey picture to ink: what was written, whatever the paper, the pen and the light.
+"""Binarisation: find the ink of a picture by its darkness and width.
 
-No one way of telling ink from paper suits every picture, so there are several, the likeliest first;
-which of them shows digits is for the recogniser to say.
+No single binarisation suits every paper, pen and light. There are therefore several, the likeliest
+first; `digits.reading` chooses the one whose result is best.
 """
 
 from __future__ import annotations
@@ -22,44 +22,48 @@ from digits.order import percentile
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-ENLARGED = 64  # pixels of the longer side that a smaller picture is brought to
-TINY = 40  # pixels of the longer side below which a picture is a digit cut from a form
-BOLD_EDGE = 0.2  # darkness at which ink begins there: a stroke is a pixel or two, and none is clean
-# Windows of the closing, as shares of the longer side: any marker's stroke is narrower than the
-# first, a pen's than the second, and fewer shadows are.
+# All chosen by eye on development pictures.
+ENLARGED = 64  # pixels, longer side to which smaller pictures are enlarged
+TINY = 40  # pixels, longer side below which a picture is taken for a digit cut from a form
+# Darkness, share of the paper's brightness, from which a pixel of such a crop or of a bold stroke
+# is ink. It is low, because strokes of one or two pixels never have full contrast.
+BOLD_EDGE = 0.2
+# Windows of the closing, shares of the longer side: a marker's stroke is narrower than the first, a
+# pen's than the second. The narrower the window, the fewer shadows are taken for ink.
 WINDOWS = (1 / 4, 1 / 9)
-NEAR = 1 / 6  # the same window where it is known about where the ink is
-LIKELY = 0.35  # from which a pixel may be ink there
-MIN_CONTRAST = 0.06  # of ink, as a share of the paper's brightness
-NOISE_FACTOR = 4.5  # standard deviations of the paper's grain that ink must exceed
-EDGE = 0.34  # of its stroke's darkest: where the stroke ends
-WIDE = 0.1  # of a stroke, as a share of the longer side: fragments of it may pass for digits
-MAX_EDGE = 0.005  # of the picture: what may be left out as an edge without doubts
-MIN_APART = 0.7  # of a crop's ink and paper, as Otsu's eta
-CROP_CONTRAST = 0.25  # of a crop's ink, as a share of the paper's brightness
-SLOPES = 41  # of printed lines that are tried, from a tenth down to a tenth up
-MANY = 4  # lines of one slope, which may be shorter then
-MIN_SLOPE = 4 * 255  # at the edge of a stroke, grey levels over the picture's longer side
+NEAR = 1 / 6  # window of the closing if the probability of ink is known; share of the longer side
+LIKELY = 0.35  # least probability of ink, if that is known
+MIN_CONTRAST = 0.06  # least contrast of ink, share of the paper's brightness
+NOISE_FACTOR = 4.5  # least contrast of ink in standard deviations of the paper's grain
+EDGE = 0.34  # share of a component's greatest darkness from which a pixel is ink
+WIDE = 0.1  # width of a bold stroke, share of the longer side; its fragments may look like digits
+MAX_EDGE = 0.005  # share of the picture's pixels: more removed as edges makes a result uncertain
+MIN_APART = 0.7  # least separation of a crop's ink and paper, as Otsu's eta
+CROP_CONTRAST = 0.25  # least contrast of a crop's ink, share of the paper's brightness
+SLOPES = 41  # slopes of ruling lines that are tried, from -0.1 to 0.1
+MANY = 4  # lines of one slope from which they count with half of the length
+# Least gradient at the edge of a stroke: grey levels a pixel, times the longer side in pixels.
+MIN_SLOPE = 4 * 255
 
 
 @dataclass(frozen=True)
 class Ink:
-    """A picture's ink, told from paper in one way.
+    """A binarisation of a picture.
 
     Attributes
     ----------
     grey : uint8 (h, w)
-        The picture, inverted where ink is lighter than paper.
+        The picture, inverted if ink is lighter than paper.
     amount : float32 (h, w)
-        How much of the paper's light each pixel takes, 0 to 1.
+        Amount of ink: the share of the paper's brightness that each pixel lacks, 0 to 1.
     mask : bool (h, w)
-        Where that is enough to be ink.
+        The pixels that are ink.
     steep : bool (h, w)
         Where grey levels change as fast as at the edge of a stroke.
     tight : bool
         Whether the picture is taken for a tight crop, whose digit may touch its border.
     sure : bool
-        Whether no stroke can have been taken for a shadow, so that what was read can be trusted.
+        Whether the binarisation cannot have removed a stroke as a shadow.
     """
 
     grey: Grey
@@ -70,11 +74,11 @@ class Ink:
     sure: bool
 
 
-def readings(grey: Grey) -> Iterator[Iterator[Ink]]:
-    """Tell ink from paper in several ways, the likeliest first.
+def binarisations(grey: Grey) -> Iterator[Iterator[Ink]]:
+    """Yield the binarisations of a picture, the likeliest first, grouped by polarity.
 
-    As dark on light or light on dark, whichever there is more sign of, then the other way round;
-    each by wide strokes, by narrow ones, and as a tight crop on paper of one brightness.
+    The likelier polarity is first. For each, there is one with a window for wide strokes, one for
+    narrow strokes, and one of a tight crop on paper of uniform brightness; see `_by_polarity`.
     """
     tiny = max(grey.shape) < TINY
     grey = _enlarged(grey)
@@ -84,20 +88,20 @@ def readings(grey: Grey) -> Iterator[Iterator[Ink]]:
     dark = _dark_on_light(grey)
     for light in (not dark, dark):
         turn = np.invert if light else np.asarray
-        yield _ways(turn(grey), turn(smooth), turn(calm), steep, tiny=tiny)
+        yield _by_polarity(turn(grey), turn(smooth), turn(calm), steep, tiny=tiny)
 
 
-def where_likely(grey: Grey, likely: Plane) -> Ink:
-    """Tell ink from paper where it is known about where the ink is.
+def binarise_where(grey: Grey, likely: Plane) -> Ink:
+    """Binarise a picture where ink is likely.
 
-    Ink is what is darker there than the paper around it, or lighter, whichever most of it is.
+    The polarity is that of most of the likely pixels, compared with their surroundings.
 
     Parameters
     ----------
     grey : uint8 (h, w)
         The picture.
     likely : float32 (h, w)
-        How likely each pixel is ink, 0 to 1; somewhere it must be more than a half.
+        Probability of ink at each pixel, 0 to 1; above a half for at least one.
     """
     side = max(grey.shape)
     inked = likely > 0.5
@@ -113,7 +117,12 @@ def where_likely(grey: Grey, likely: Plane) -> Ink:
     return Ink(smooth, amount, mask, np.ones_like(mask), tight=False, sure=True)
 
 
-def _ways(grey: Grey, smooth: Grey, calm: Grey, steep: Mask, *, tiny: bool) -> Iterator[Ink]:
+def _by_polarity(grey: Grey, smooth: Grey, calm: Grey, steep: Mask, *, tiny: bool) -> Iterator[Ink]:
+    """Yield the binarisations of a picture with dark ink.
+
+    A tiny picture has one only, as a crop with bold strokes. A picture with wide dark areas also
+    starts with that one.
+    """
     if tiny:
         yield _on_crop(grey, steep, *_dark(grey, bold=True), sure=True)
         return
@@ -130,16 +139,17 @@ def _ways(grey: Grey, smooth: Grey, calm: Grey, steep: Mask, *, tiny: bool) -> I
 
 
 def _has_wide(mask: Mask, width: int) -> bool:
-    """Whether a square of `width` pixels fits into the ink."""
+    """Whether a square of `width` pixels fits into the mask."""
     if min(mask.shape) < width:
         return False
     return bool(extreme(mask, max(width, 2), np.logical_and).any())
 
 
 def _on_page(smooth: Grey, calm: Grey, steep: Mask, window: int, *, sure: bool) -> Ink:
-    """Ink as what is darker than the paper around it, narrower than a window, no printed line.
+    """Binarise by the darkness relative to the paper around, without ruling lines and edges.
 
-    It is not `sure` where much is left out as the edge of a page or shadow: writing may be in it.
+    Strokes are narrower than `window`. The result is not `sure` if more than `MAX_EDGE` is removed
+    as the edge of a page or of a shadow, because that may contain writing.
     """
     amount, floor = _darkness(smooth, _closing(smooth, calm, window))
     weak = _without_rules(amount > floor)
@@ -150,13 +160,17 @@ def _on_page(smooth: Grey, calm: Grey, steep: Mask, window: int, *, sure: bool) 
 
 
 def _on_crop(grey: Grey, steep: Mask, dark: Mask, paper: float, *, sure: bool) -> Ink:
-    """Ink as what is darker than paper of one brightness, as in digits cut from forms."""
+    """Binarise a tight crop on paper of uniform brightness, such as a digit cut from a form."""
     amount = np.clip(1 - grey / np.float32(paper), 0, 1)
     return Ink(grey, amount, _without_bands(dark), steep, tight=True, sure=sure)
 
 
 def _dark(grey: Grey, *, bold: bool) -> tuple[Mask, float]:
-    """What is darker than paper of one brightness, and that; nothing if they are not well apart."""
+    """Return the pixels darker than paper of uniform brightness, and that brightness.
+
+    The mask is empty if ink and paper are not well separated. With `bold`, the threshold is at
+    least `BOLD_EDGE` below the paper.
+    """
     sample = grey if grey.size < 10_000 else grey[::2, ::2]
     paper = max(float(percentile(sample, 95)), 32.0)
     threshold, apart, contrast = _otsu(sample)
@@ -167,13 +181,13 @@ def _dark(grey: Grey, *, bold: bool) -> tuple[Mask, float]:
 
 
 def _without_bands(mask: Mask) -> Mask:
-    """Take out the parts that touch most of one side of the picture: a band or a frame."""
+    """Remove the components that touch most of one side of the picture: bands and frames."""
     parts = connected(mask)
     return parts.where(~_along_a_side(parts))
 
 
 def _enlarged(grey: Grey) -> Grey:
-    """Enlarge a small picture, so that strokes are several pixels wide."""
+    """Enlarge a small picture to `ENLARGED`, so that strokes are several pixels wide."""
     factor = -(-ENLARGED // max(grey.shape))
     if factor <= 1:
         return grey
@@ -182,7 +196,7 @@ def _enlarged(grey: Grey) -> Grey:
 
 
 def _blurred(grey: Grey, radius: int) -> Grey:
-    """Mean of squares of 2 `radius` + 1 pixels: Pillow's `BoxBlur`, quicker for small ones."""
+    """Blur by squares of 2 `radius` + 1 pixels, as Pillow's `BoxBlur`, but faster if small."""
     size, (height, width) = 2 * radius + 1, grey.shape
     wide = np.empty((height + 2 * radius, width + 2 * radius), np.uint16)
     rows, columns = slice(radius, radius + height), slice(radius, radius + width)
@@ -195,11 +209,11 @@ def _blurred(grey: Grey, radius: int) -> Grey:
 
 
 def _dark_on_light(grey: Grey) -> bool:
-    """Whether ink seems darker than what it is on.
+    """Estimate whether ink is darker than the paper.
 
-    Narrow dark things are looked for and narrow light ones, and the stronger kind is ink; a shadow
-    is neither. Strokes too wide for that, or loops as narrow as strokes, leave it open: then ink is
-    the rarer extreme, which is the sign of the grey levels' skewness about their surroundings.
+    The response of narrow dark structures is compared with that of narrow light ones; shadows are
+    neither. If the two are similar, as for very wide strokes or narrow loops, ink is assumed to be
+    the rarer extreme: the sign of the skewness of the grey levels relative to their surroundings.
     """
     image = Image.fromarray(grey).reduce(max(1, max(grey.shape) // 128))
     small = np.asarray(image.filter(ImageFilter.BoxBlur(0.5)))
@@ -214,17 +228,17 @@ def _dark_on_light(grey: Grey) -> bool:
 
 
 def _cubes(values: NDArray[Any]) -> float:
-    """Sum of the third powers. By products: NumPy's own power takes ten times as long."""
+    """Return the sum of the third powers; as products, because `**` takes ten times as long."""
     values = values.astype(np.float32)
     return float((values * values * values).sum())
 
 
 def _closing(grey: Grey, calm: Grey, window: int) -> Grey:
-    """The paper under the ink: grey closing, uint8 (h, w), by a square of `window` pixels.
+    """Estimate the paper under the ink: grey closing by a square of `window` pixels, uint8 (h, w).
 
-    It keeps every shadow, fold or gradient that is wider than the window and covers what is
-    narrower (Serra, "Image Analysis and Mathematical Morphology", 1982). The picture goes on beyond
-    its border as the point reflection of `calm`, which is the picture without its grain.
+    It preserves shadows, folds and gradients that are wider than the window, and removes darker
+    structures that are narrower (Serra, "Image Analysis and Mathematical Morphology", 1982). Beyond
+    its border the picture is continued by the point reflection of `calm`, the smoothed picture.
     """
     size = window | 1
     margin = min(size, *grey.shape) - 1
@@ -236,7 +250,7 @@ def _closing(grey: Grey, calm: Grey, window: int) -> Grey:
 
 
 def _reflected(grey: Grey, margin: int) -> Grey:
-    """A plane and `margin` pixels beyond each border, as its point reflection there."""
+    """Pad a plane by `margin` pixels of its point reflection at each border."""
     height, width = grey.shape
     wide = np.empty((height + 2 * margin, width + 2 * margin), np.int16)
     wide[margin : margin + height, margin : margin + width] = grey
@@ -249,10 +263,11 @@ def _reflected(grey: Grey, margin: int) -> Grey:
 
 
 def _darkness(grey: Grey, paper: Grey) -> tuple[Plane, float]:
-    """How much of the paper's light each pixel takes, float32 (h, w) in 0..1, and its floor.
+    """Return the amount of ink at each pixel, float32 (h, w) in 0..1, and its least value for ink.
 
-    The floor is what the paper's own grain does not reach, told from the side on which there is no
-    ink. Grain also lifts a closing above the paper's mean; the median brings that back to zero.
+    The least value is above the paper's grain, whose standard deviation is estimated from the
+    pixels that are lighter than the median. Grain also raises a closing above the paper's mean;
+    subtracting the median corrects that.
     """
     share = (paper - grey) / np.maximum(paper, 32).astype(np.float32)
     sample = share[::4, ::4]
@@ -262,10 +277,10 @@ def _darkness(grey: Grey, paper: Grey) -> tuple[Plane, float]:
 
 
 def _strong(amount: Plane, weak: Mask, parts: Components, kept: Mask) -> Mask:
-    """What is ink: in each part of what is weak, what is at least `EDGE` of the darkest there.
+    """Threshold each kept component at the share `EDGE` of its greatest darkness.
 
-    Each part has a threshold of its own (a hysteresis, as Canny's edge detector has one, 1986), so
-    that faint writing survives beside dark, and what clings to dark writing does not.
+    Each component has its own threshold, similar to the hysteresis of Canny's edge detector (1986).
+    Faint writing is thus preserved, and the faint surroundings of dark writing are removed.
     """
     inside = np.flatnonzero(weak)
     owner, own = parts.labels.ravel()[inside], amount.ravel()[inside]
@@ -278,7 +293,7 @@ def _strong(amount: Plane, weak: Mask, parts: Components, kept: Mask) -> Mask:
 
 
 def _steep(grey: Grey) -> Mask:
-    """Where grey levels change as fast as at the edge of a stroke: a gradient's never do."""
+    """Return where grey levels change as fast as at the edge of a stroke; shadows change slower."""
     levels = grey.astype(np.int16)
     change = np.zeros(grey.shape, np.int16)
     change[1:-1] = np.abs(levels[2:] - levels[:-2])
@@ -287,11 +302,11 @@ def _steep(grey: Grey) -> Mask:
 
 
 def _otsu(grey: Grey) -> tuple[float, float, float]:
-    """The level that best parts the dark from the light, how well it does, and their distance.
+    """Return Otsu's threshold, its separation eta, and the distance of the two means.
 
-    Otsu, "A threshold selection method from gray-level histograms", 1979; how well is his eta, the
-    share of the variance that the parting explains: 0.75 for levels that are spread evenly, up to 1
-    for two groups. The distance is that of the means, in grey levels.
+    Otsu, "A threshold selection method from gray-level histograms", 1979. Eta is the share of the
+    variance between the two classes: 0.75 for evenly distributed levels, 1 for two distinct levels.
+    The distance is in grey levels.
     """
     count = np.bincount(grey.ravel(), minlength=256)
     level = np.arange(256)
@@ -308,9 +323,9 @@ def _otsu(grey: Grey) -> tuple[float, float, float]:
 
 
 def along_border(parts: Components, share: float) -> Mask:
-    """Which parts touch the border with more than a share of their longer side, (n,).
+    """Return which components touch the border with more than a share of their longer side, (n,).
 
-    The table beside the page, the rim of a shadow.
+    Such components are not writing, but the table beside the page or the edge of a shadow.
     """
     labels = parts.labels
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
@@ -320,7 +335,7 @@ def along_border(parts: Components, share: float) -> Mask:
 
 
 def _along_a_side(parts: Components) -> Mask:
-    """Which parts touch most of one side of the picture, (n,): a band or a frame, no digit."""
+    """Return which components touch most of one side of the picture, (n,): bands and frames."""
     labels = parts.labels
     sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
     touched = [np.bincount(side, minlength=len(parts) + 1)[1:] / len(side) for side in sides]
@@ -328,16 +343,17 @@ def _along_a_side(parts: Components) -> Mask:
 
 
 def _without_rules(mask: Mask) -> Mask:
-    """Take out printed lines and squares: thin, straight, and right across the picture."""
+    """Remove ruling lines, horizontal and vertical: thin, straight, and across the picture."""
     upright: Mask = _without_lines(_without_lines(mask).T).T
     return upright
 
 
 def _without_lines(mask: Mask) -> Mask:
-    """Take out near-horizontal lines as wide as half of the picture; or a quarter, if many are.
+    """Remove nearly horizontal lines longer than half of the picture's width.
 
-    A Hough transform over small slopes (Duda and Hart, 1972), on those pixels only whose stroke is
-    no thicker than a printed line, so that a digit's strokes survive where a line crosses them.
+    If at least `MANY` lines have one slope, a quarter of the width suffices. The lines are found by
+    a Hough transform over small slopes (Duda and Hart, 1972). Only pixels of thin strokes are used
+    and removed, so that a digit's strokes are preserved where a line crosses them.
     """
     height, width = mask.shape
     thickness = max(3, round(0.012 * max(height, width)))
@@ -348,10 +364,10 @@ def _without_lines(mask: Mask) -> Mask:
     if not width / 2 < len(thin) < mask.size // 5:
         return mask
     y, x = np.divmod(thin, width)
-    # How far a line of each slope is below its middle, at each column, in whole rows.
+    # For each slope and column: whole rows by which a line is below its middle.
     slopes = np.linspace(-0.1, 0.1, SLOPES)
     below = np.rint(np.outer(np.arange(width) - width / 2, slopes)).astype(np.intp)
-    # The row in which a line of each slope through each pixel crosses the middle column.
+    # For each pixel and slope: the row where the line through the pixel crosses the middle column.
     reach = width // 16 + 2
     rows = height + 2 * reach
     middle = (reach + rows * np.arange(SLOPES) - below)[x]
@@ -366,7 +382,7 @@ def _without_lines(mask: Mask) -> Mask:
 
 
 def _lines(count: NDArray[np.intp], width: int) -> Mask:
-    """Which rows of a Hough transform's `count`, (slopes, rows), are lines or beside one."""
+    """Return which cells of a Hough transform, (slopes, rows), are lines or adjacent to one."""
     full, several = count > width / 2, count > width / 4
     many = np.count_nonzero(several[:, 1:] & ~several[:, :-1], axis=1) >= MANY
     full |= several & many[:, None]

@@ -1,7 +1,7 @@
-"""What a caller in Python may give as a picture: bytes, a path, a file, a Pillow image, an array.
+"""The inputs of `Classifier.classify`: bytes, a path, a file, a Pillow image or a NumPy array.
 
-Pixels become a lossless PNG, and from there on they are as any other file: the same limits, the
-same way to grey.
+Pixels in memory are encoded as a lossless PNG and then decoded as any other file, so that the same
+limits and the same conversion to greyscale apply.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _ARRAYS = (
     "give (height, width), (height, width, 3) as RGB or (height, width, 4) as RGBA, of uint8 (0 to"
     " 255), uint16 (0 to 65,535), bool or float (0 to 1)"
 )
-# Of Pillow's modes those that PNG holds; the others are converted to RGB.
+# Pillow's modes that PNG can store; images of other modes are converted.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
 class WrongInput(BadRequest, TypeError):
-    """What was given is nothing that holds a picture; a `TypeError`, too, as callers expect."""
+    """The input's type, dtype, shape or range is not supported. Also a `TypeError`."""
 
 
 def picture_of(given: Input, *, max_bytes: int = image.MAX_BYTES) -> Picture:
-    """Decode whatever holds a picture; see `Classifier.classify`.
+    """Decode an input of `Classifier.classify`, which documents the types.
 
     Raises
     ------
     ImageError
-        As `image.decode` does.
+        As `image.decode`.
     WrongInput
-        If it is of another type, or an array of another dtype, range or shape.
+        If the input has an unsupported type, or an array an unsupported dtype, range or shape.
     OSError
-        If there is no such file, or it cannot be read.
+        If the file does not exist or cannot be read.
     """
     if isinstance(given, Image.Image):
         return _of_pixels(given)
@@ -69,19 +69,19 @@ def _bytes_of(given: Any, max_bytes: int) -> bytes:
     data = given.read(max_bytes + 1) if hasattr(given, "read") else None
     if not isinstance(data, bytes):
         what = "a file opened as text" if isinstance(data, str) else type(given).__name__
-        raise WrongInput(f"No picture can be read from {what}; {_TYPES}.")
+        raise WrongInput(f"No image can be read from {what}; {_TYPES}.")
     return data
 
 
 def _of_pixels(pixels: Image.Image) -> Picture:
-    """As a PNG, which keeps every pixel."""
-    from PIL import ImageOps  # noqa: PLC0415 - a start that is given bytes need not wait for it
+    """Encode pixels as a PNG, which is lossless, and decode that."""
+    from PIL import ImageOps  # noqa: PLC0415 - not needed for bytes, and slow to import
 
     width, height = pixels.size
-    if width * height > image.MAX_PIXELS:  # before it is packed
+    if width * height > image.MAX_PIXELS:  # checked before the encoding, which takes long
         raise TooLarge(
-            f"The picture has more than the {image.MAX_PIXELS // 1_000_000} megapixels that are"
-            " read of pixels in memory; make it smaller."
+            f"The image has more than {image.MAX_PIXELS // 1_000_000} megapixels, the limit for"
+            " pixels in memory; make it smaller."
         )
     packed = io.BytesIO()
     try:
@@ -96,16 +96,17 @@ def _of_pixels(pixels: Image.Image) -> Picture:
         pixels.save(packed, "PNG", compress_level=1)
     except (ImageError, BadRequest):
         raise
-    except Exception as error:  # a lazily loaded file breaks in as many ways as any
+    except Exception as error:  # Pillow decodes lazily, and a malformed file raises anything
         raise UnreadableImage(
-            "The Pillow image cannot be loaded: its file is broken or closed; load() it first."
+            "The Pillow image cannot be loaded: its file is broken or closed; call its load() while"
+            " the file is open."
         ) from error
     data = packed.getvalue()
     return image.decode(data, max_bytes=len(data))
 
 
 def _scaled(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Deep greys by the smallest usual full scale that holds them, as `image.decode` takes them."""
+    """Scale deep grey levels to 0..1 by the smallest usual white level, as `image.decode` does."""
     values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0).clip(min=0)
     largest = float(values.max(initial=0.0))
     return values / next((white for white in (1.0, 255.0, 65_535.0) if largest <= white), largest)
@@ -116,7 +117,7 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if not (array.ndim == 2 or is_colour) or array.size == 0:
-        raise WrongInput(f"An array of shape {array.shape} is no picture; {_ARRAYS}.")
+        raise WrongInput(f"An array of shape {array.shape} is not an image; {_ARRAYS}.")
     if array.dtype == np.bool_:
         values = array * np.float64(255)
     elif array.dtype == np.uint8:
@@ -128,5 +129,5 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
             raise WrongInput(f"An array of {array.dtype} has values outside 0 to 1; {_ARRAYS}.")
         values = array * np.float64(255)
     else:
-        raise WrongInput(f"An array of dtype {array.dtype} is no picture; {_ARRAYS}.")
+        raise WrongInput(f"An array of dtype {array.dtype} is not supported; {_ARRAYS}.")
     return Image.fromarray(np.round(values).astype(np.uint8))

@@ -1,7 +1,7 @@
-"""Ink to pieces in lines: what was written in one go, what stands beside what, where to cut.
+"""Glyph candidates of binarised ink: connected components, line grouping and cuts.
 
-A piece is not yet a digit: a digit may be several, and digits that touch are one until they are
-cut. `digits.reading` weighs the possibilities.
+A piece is a candidate: a digit can consist of several pieces, and touching digits are one piece
+until they are cut. `digits.reading` chooses the likeliest grouping.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from digits.components import Components, connected
 from digits.ink import Ink, Mask, along_border
 from digits.morphology import extreme, padded, running_sums
 
-OUTSIDE = (1, 3)  # how far from a stroke the paper beside it is looked at, pixels
-LOCAL = 6  # how far from there the stroke is looked at, pixels
-AROUND = 0.7  # how much of that must be lighter than the stroke
-APART = 0.14  # between two cuts, as a share of the height
-CROSSED = 3  # the most ink that a cut may cross, in widths of the pen
-BLOT = 0.5  # of a stroke, as a share of the piece's longer side: no digit is so bold
-WINDING = 5  # of a stroke's length, in longer sides of the piece: an 8 winds less, noise more
-CROPPED = 6  # the most pieces of what is taken for a tight crop
-MAX_PIECES = 200  # more than any page has digits; bounds the work on a picture of gravel
+# All chosen by eye on development pictures.
+OUTSIDE = (1, 3)  # pixels, range of distances from a stroke in which its paper is compared
+LOCAL = 6  # pixels, distance from there in which the stroke's brightness is measured
+AROUND = 0.7  # share of the paper around a stroke that must be lighter than the stroke
+APART = 0.14  # least distance of two cuts, share of the height
+CROSSED = 3  # most ink that a cut crosses, in stroke widths
+BLOT = 0.5  # largest stroke width of a digit, share of the piece's longer side
+WINDING = 5  # largest stroke length, in longer sides of the piece; less than in noise
+CROPPED = 6  # most pieces in a picture that is taken for a tight crop
+MAX_PIECES = 200  # of a picture; bounds the time, and is more than the digits of a page
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Ink that belongs together.
+    """A glyph candidate: a mask and its position.
 
     Attributes
     ----------
     left, top : int
-        Where the upper left corner of `mask` is in the picture.
+        Upper left corner of `mask` in the binarised picture, pixels.
     mask : bool (h, w)
-        The ink, touching all four sides.
+        The ink, cut to its bounding box.
     """
 
     left: int
@@ -46,32 +47,32 @@ class Piece:
 
     @property
     def right(self) -> int:
-        """Just outside."""
+        """Right side of the box, pixels; exclusive."""
         return self.left + self.width
 
     @property
     def bottom(self) -> int:
-        """Just outside."""
+        """Lower side of the box, pixels; exclusive."""
         return self.top + self.height
 
     @property
     def height(self) -> int:
-        """In pixels of the ink."""
+        """Height of the box, pixels."""
         return int(self.mask.shape[0])
 
     @property
     def width(self) -> int:
-        """In pixels of the ink."""
+        """Width of the box, pixels."""
         return int(self.mask.shape[1])
 
     @property
     def area(self) -> int:
-        """Pixels that are ink."""
+        """Number of ink pixels."""
         return int(np.count_nonzero(self.mask))
 
 
 def together(pieces: Sequence[Piece]) -> Piece:
-    """Several pieces as one."""
+    """Return the union of several pieces as one piece."""
     if len(pieces) == 1:
         return pieces[0]
     left, top = min(piece.left for piece in pieces), min(piece.top for piece in pieces)
@@ -85,7 +86,7 @@ def together(pieces: Sequence[Piece]) -> Piece:
 
 
 def shared(one: Piece, other: Piece) -> int:
-    """Pixels that two pieces have in common."""
+    """Return the number of pixels that two pieces have in common."""
     left, right = max(one.left, other.left), min(one.right, other.right)
     top, bottom = max(one.top, other.top), min(one.bottom, other.bottom)
     if left >= right or top >= bottom:
@@ -98,9 +99,10 @@ def shared(one: Piece, other: Piece) -> int:
 
 
 def pieces_of(ink: Ink) -> list[Piece]:
-    """The pieces of a picture, the largest first: no specks, no edges of page or shadow.
+    """Return the pieces of a binarisation, the largest first, without specks and edges.
 
-    What lies right above what, broken by a pen that skipped, is one piece.
+    Edges are those of the page and of shadows. Components that are stacked with a small gap, as by
+    a pen that skipped, are joined to one piece.
     """
     parts = connected(ink.mask)
     pieces = [_piece(parts, part) for part in _strokes(parts, ink)]
@@ -111,7 +113,7 @@ def pieces_of(ink: Ink) -> list[Piece]:
 
 
 def parts_of(mask: Mask) -> list[Piece]:
-    """The pieces of ink that is known to be ink, the largest first: all but specks."""
+    """Return the pieces of a mask of ink, the largest first, without specks."""
     parts = connected(mask)
     extent = np.maximum(parts.right - parts.left, parts.bottom - parts.top)
     chosen = _largest_first(parts, extent >= smallest(mask.shape))
@@ -119,15 +121,16 @@ def parts_of(mask: Mask) -> list[Piece]:
 
 
 def smallest(shape: tuple[int, ...]) -> float:
-    """The longer side of the smallest thing in a picture that is no speck, pixels."""
+    """Return the longer side below which a piece of a picture is a speck, pixels."""
     return max(5, 0.015 * max(shape))
 
 
 def lines_of(pieces: Sequence[Piece], height: int) -> list[list[Piece]]:
-    """Order pieces to lines, top to bottom, each left to right.
+    """Group pieces to text lines, from top to bottom, each from left to right.
 
-    From the left, each piece of at least half of `height` joins the line whose last one it is
-    beside; smaller ones join the line that they are nearest to, or none.
+    From left to right, each piece of about half of `height` or more joins the line whose last piece
+    it overlaps vertically, or starts a new line. Smaller pieces join the nearest line, or are left
+    out if none is near.
     """
     tall = [piece for piece in pieces if piece.height >= 0.45 * height]
     lines: list[list[Piece]] = []
@@ -151,18 +154,19 @@ def lines_of(pieces: Sequence[Piece], height: int) -> list[list[Piece]]:
 
 
 def cuts(piece: Piece, pen: float) -> list[Piece]:
-    """Cut a piece wherever digits may touch, from top to bottom, and give what is left to right.
+    """Cut a piece wherever digits may touch, and return the parts from left to right.
 
-    Each cut is a path down the piece that crosses little ink, by dynamic programming over its rows,
-    as seams are carved (Avidan and Shamir, "Seam Carving for Content-Aware Image Resizing",
-    SIGGRAPH 2007): of those that run through each tenth or so of the height, the cheapest.
+    A cut is a path from top to bottom that crosses little ink, found by dynamic programming over
+    the rows as in seam carving (Avidan and Shamir, "Seam Carving for Content-Aware Image Resizing",
+    SIGGRAPH 2007). There is at most one cut, the cheapest, in each interval of `APART` of the
+    height.
 
     Parameters
     ----------
     piece
-        What to cut.
+        The piece to cut.
     pen
-        The width of its strokes, pixels. A cut crosses at most thrice of that.
+        Width of its strokes, pixels. A cut crosses at most `CROSSED` times as much ink.
     """
     cost, place, step = _seams(piece.mask)
     apart = max(2, round(APART * piece.height))
@@ -181,9 +185,9 @@ def cuts(piece: Piece, pen: float) -> list[Piece]:
 
 
 def stroke_width(mask: Mask) -> float:
-    """Mean width of the strokes of a mask, pixels: twice the area over the outline's length.
+    """Return the mean stroke width of a mask, pixels: twice the area over the outline's length.
 
-    The outline is counted in pixel sides, which overstates a curve's by 4/pi on average.
+    The outline is counted in sides of pixels, which overestimates a curve's length by 4/pi.
     """
     wide = padded(mask, 1)
     across, down = wide[:, 1:] != wide[:, :-1], wide[1:] != wide[:-1]
@@ -192,7 +196,7 @@ def stroke_width(mask: Mask) -> float:
 
 
 def _may_be_penned(piece: Piece) -> bool:
-    """Whether a pen may have written a piece of a crop: no blot, nor noise, a tangle of grains."""
+    """Whether a piece of a crop can be a digit: neither as bold as a blot nor as long as noise."""
     pen, side = stroke_width(piece.mask), max(piece.mask.shape)
     return bool(pen <= BLOT * side and piece.area <= WINDING * side * pen)
 
@@ -204,7 +208,7 @@ def _piece(parts: Components, part: int) -> Piece:
 
 
 def _strokes(parts: Components, ink: Ink) -> list[int]:
-    """Choose the parts that may be strokes of digits: no specks, no edges of page or shadow."""
+    """Choose the components that can be strokes of digits: no specks, edges, lines or blurs."""
     if len(parts) == 0:
         return []
     height, width = ink.mask.shape
@@ -222,7 +226,7 @@ def _strokes(parts: Components, ink: Ink) -> list[int]:
 
 
 def _largest_first(parts: Components, possible: Mask) -> list[int]:
-    """The possible parts that are not tiny beside the largest of them, at most `MAX_PIECES`."""
+    """Return the possible components of at least 1 % of the largest area, up to `MAX_PIECES`."""
     if not possible.any():
         return []
     possible = possible & (parts.area > 0.01 * parts.area[possible].max())
@@ -231,10 +235,11 @@ def _largest_first(parts: Components, possible: Mask) -> list[int]:
 
 
 def _stands_out(piece: Piece, ink: Ink) -> bool:
-    """Whether the paper is lighter than a piece on all sides of it, as of a pen's stroke.
+    """Whether the paper is lighter than a piece on all sides of it, as around a stroke.
 
-    A shadow's edge has lighter paper on one side alone; beyond the picture's border there is none.
-    What is lighter is asked of each place beside the piece by itself, since light may fall on half.
+    At the edge of a shadow it is lighter on one side only. Pixels beyond the picture's border do
+    not count as lighter. Each pixel around the piece is compared with the part of the piece that is
+    near it, because a shadow may cover a part of both.
     """
     margin = OUTSIDE[1] + 1
     grey, there = _around(ink.grey, piece, margin)
@@ -250,7 +255,7 @@ def _stands_out(piece: Piece, ink: Ink) -> bool:
 
 
 def _around(plane: NDArray[Any], piece: Piece, margin: int) -> tuple[NDArray[np.float32], Mask]:
-    """A plane where a piece is and `margin` pixels beyond, and what of that the picture has."""
+    """Return the window of a plane around a piece, and which of its pixels are in the picture."""
     height, width = plane.shape
     top, left = piece.top - margin, piece.left - margin
     window = np.zeros((piece.height + 2 * margin, piece.width + 2 * margin), np.float32)
@@ -267,7 +272,7 @@ def _around(plane: NDArray[Any], piece: Piece, margin: int) -> tuple[NDArray[np.
 
 
 def _sums(values: NDArray[Any], reach: int) -> NDArray[np.float32]:
-    """Sums over squares of 2 `reach` + 1 pixels of planes, (n, h, w)."""
+    """Return sums over squares of 2 `reach` + 1 pixels of planes, (n, h, w)."""
     size, (count, height, width) = 2 * reach + 1, values.shape
     sums = np.zeros((count, height + size - 1, width + size - 1), np.float32)
     sums[:, reach : reach + height, reach : reach + width] = values
@@ -275,7 +280,7 @@ def _sums(values: NDArray[Any], reach: int) -> NDArray[np.float32]:
 
 
 def _stacked(pieces: list[Piece]) -> list[Piece]:
-    """Join each piece to a larger one that it lies right above or below, and nearly touches."""
+    """Join each piece to a larger one directly above or below it, if the gap is small."""
     groups: list[Piece] = []
     for piece in pieces:
         home = next((k for k, other in enumerate(groups) if _is_stacked(piece, other)), None)
@@ -297,13 +302,13 @@ def _is_stacked(piece: Piece, other: Piece) -> bool:
 
 
 def _overlap(one: Piece, other: Piece) -> float:
-    """How far two pieces share rows, as a share of the lower one's height; negative if apart."""
+    """Return the vertical overlap as a share of the lower piece's height; negative if apart."""
     shared = min(one.bottom, other.bottom) - max(one.top, other.top)
     return shared / min(one.height, other.height)
 
 
 def _distance(one: Piece, other: Piece) -> float:
-    """Between two boxes, pixels."""
+    """Return the distance of two boxes, pixels."""
     x = max(one.left, other.left) - min(one.right, other.right)
     y = max(one.top, other.top) - min(one.bottom, other.bottom)
     return float(np.hypot(max(x, 0), max(y, 0)))
@@ -312,10 +317,10 @@ def _distance(one: Piece, other: Piece) -> float:
 def _seams(
     mask: Mask,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
-    """The cheapest path down to each column: its cost, its mean column, (w,); its steps, (h, w).
+    """Find the cheapest path from the top to each column of the last row.
 
-    It costs the ink that it crosses. It moves at most one column a row, which costs a little, lest
-    it wander.
+    Returns the cost and the mean column of each path, (w,), and the steps, (h, w). The cost is the
+    ink that the path crosses, and a tenth of a pixel for each step to a neighbouring column.
     """
     height, width = mask.shape
     ink = mask.astype(np.float32)
@@ -324,16 +329,16 @@ def _seams(
     columns = np.arange(width)
     for row in range(1, height):
         wide = np.pad(cost, 1, constant_values=np.inf)
-        ways = np.stack([wide[1:-1], wide[:-2] + 0.1, wide[2:] + 0.1])
-        best = ways.argmin(axis=0)
+        costs = np.stack([wide[1:-1], wide[:-2] + 0.1, wide[2:] + 0.1])
+        best = costs.argmin(axis=0)
         step[row] = np.array([0, -1, 1])[best]
-        cost = ways[best, columns] + ink[row]
+        cost = costs[best, columns] + ink[row]
         place = place[columns + step[row]] + columns
     return cost, place / height, step
 
 
 def _path(step: NDArray[np.intp], end: int) -> NDArray[np.intp]:
-    """The column of a path in each row, (h,)."""
+    """Return the column of a path in each row, (h,), from the steps and its last column."""
     path = np.empty(len(step), np.intp)
     for row in range(len(step) - 1, -1, -1):
         path[row] = end
@@ -342,7 +347,7 @@ def _path(step: NDArray[np.intp], end: int) -> NDArray[np.intp]:
 
 
 def trimmed(piece: Piece, mask: Mask) -> Piece | None:
-    """The part of a piece that `mask`, as large as its own, leaves; None if that is none."""
+    """Return the part of a piece that is in `mask`, of the shape of its own; None if empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return None

@@ -1,8 +1,8 @@
-"""What stands beside the pixels of an image file: taken away before the file is decoded.
+"""Remove the metadata of an image file before it is decoded, and read the orientation from it.
 
-Comments, profiles, thumbnails and Exif change no pixel, yet a broken or hostile one would keep
-Pillow from the pixels, or keep it busy. So each format is brought to the parts that its decoder
-needs, and of the rest only the orientation is looked at. Nothing here decodes pixels.
+Comments, profiles, thumbnails and Exif do not change a pixel, but a broken or malicious one can
+make Pillow fail or take very long. Each file is therefore reduced to the parts that its decoder
+needs. This module does not decode pixels.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from digits.errors import UnreadableImage
 
-# Chunks, segments or blocks of a file, and markers of its scans; sound files have some thousands.
-MOST_PARTS = 50_000
-_MOST_EXIF = 1 << 20  # bytes that a compressed Exif block may unpack to
+# Limits on untrusted files, well above what valid files have.
+MOST_PARTS = 50_000  # chunks, segments, blocks and markers of a file; valid files have thousands
+_MOST_EXIF = 1 << 20  # bytes of a compressed Exif block, unpacked
 _MOST_DIRECTORY = 1 << 22  # bytes of all fields that describe a TIFF's pixels
 
 _ORIENTATION = 274  # tag of Exif and TIFF
@@ -31,9 +31,9 @@ class Bare:
     Attributes
     ----------
     data : bytes
-        The file, with the parts that its decoder needs.
+        The file, reduced to the parts that its decoder needs.
     orientation : int or None
-        Exif's, 1 to 8; None where the metadata says none that makes sense.
+        Exif's orientation, 1 to 8; None if the metadata has no valid one.
     """
 
     data: bytes
@@ -41,14 +41,15 @@ class Bare:
 
 
 def without_metadata(data: bytes, name: str) -> Bare:
-    """Bring a file of the format `name` to what its decoder needs.
+    """Reduce a file of the format `name` to the parts that its decoder needs.
 
-    What has no sound structure comes back as it is: the decoder finds out.
+    A file whose structure cannot be parsed is returned unchanged; the decoder reports the error.
 
     Raises
     ------
     UnreadableImage
-        If its metadata is in so many pieces, or so large, that looking at it would take long.
+        If the file has more than `MOST_PARTS` parts, or describes a TIFF's pixels at excessive
+        length.
     """
     try:
         return _STRIPPED[name](data) if name in _STRIPPED else Bare(data)
@@ -57,12 +58,13 @@ def without_metadata(data: bytes, name: str) -> Bare:
 
 
 class _Parts:
-    """Counts the parts of a file, and refuses it when they are too many."""
+    """Counts the parts of a file and raises `UnreadableImage` above `MOST_PARTS`."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def another(self) -> bool:
+        """Count one part and return True, for use in the condition of a loop."""
         self._count += 1
         if self._count > MOST_PARTS:
             raise too_many_parts()
@@ -70,16 +72,16 @@ class _Parts:
 
 
 def too_many_parts() -> UnreadableImage:
-    """The error for a file in more than `MOST_PARTS` parts."""
+    """Return the error for a file with more than `MOST_PARTS` parts."""
     return UnreadableImage(
-        f"The file is made of more than {MOST_PARTS:,} parts; save it again and send the new file."
+        f"The file has more than {MOST_PARTS:,} parts; save it again and send the new file."
     )
 
 
 # PNG, https://www.w3.org/TR/png-3/#5Chunk-layout
 
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE"})
-_PNG_NEXT = re.compile(rb"IDAT|PLTE|tRNS")  # where to go on after a chunk of a wrong length
+_PNG_NEXT = re.compile(rb"IDAT|PLTE|tRNS")  # chunks to resume at after a chunk of a wrong length
 _PNG_TRANSPARENCY = {0: range(2, 3), 2: range(6, 7), 3: range(1, 257)}  # bytes, by colour type
 _RAW_EXIF = re.compile(rb"Raw profile type (?:exif|APP1)\0\0")
 
@@ -93,7 +95,7 @@ def _png(data: bytes) -> Bare:
         if kind == b"IEND":
             break
         if kind == b"IDAT":
-            # Cut short, it is kept as far as it goes; its decoder knows whether that is enough.
+            # A truncated chunk is kept; the decoder finds out whether pixels are missing.
             whole = end <= len(data)
             kept.append(data[at:end] if whole else _chunk(kind, data[start:]))
         elif kind in _PNG_KEPT:
@@ -120,7 +122,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _is_chunk(data: bytes, at: int) -> bool:
-    """Whether a chunk may begin there, or the file ends."""
+    """Whether a chunk can begin at the offset `at`, or the file ends there."""
     if at + 8 > len(data):
         return at == len(data)
     length: int
@@ -130,7 +132,7 @@ def _is_chunk(data: bytes, at: int) -> bool:
 
 
 def _next_chunk(data: bytes, at: int) -> int:
-    """Where the pixels, or what they need, go on; the file's end where they do not."""
+    """Return the offset of the next chunk that decoding needs, or the file's length."""
     for found in _PNG_NEXT.finditer(data, at + 4):
         begin: int = found.start() - 4
         (length,) = struct.unpack_from(">I", data, begin)
@@ -140,7 +142,7 @@ def _next_chunk(data: bytes, at: int) -> int:
 
 
 def _raw_exif(compressed: bytes) -> bytes:
-    """The Exif that ImageMagick wrote as deflated text: a name, a length, hexadecimal digits."""
+    """Unpack Exif as ImageMagick writes it: deflated text of a name, a length and hex digits."""
     try:
         text = zlib.decompressobj().decompress(compressed, _MOST_EXIF)
         return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
@@ -152,12 +154,12 @@ def _raw_exif(compressed: bytes) -> bytes:
 
 _MARKER = re.compile(rb"\xff([^\0\xff])")
 _START_OF_SCAN, _END_OF_IMAGE, _COMMENT = 0xDA, 0xD9, 0xFE
-_LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # no length follows these
+_LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 _APPLICATION = range(0xE0, 0xF0)
-_APP0, _APP14 = 0xE0, 0xEE  # JFIF's and Adobe's, which say how the colours are coded
+_APP0, _APP14 = 0xE0, 0xEE  # segments of JFIF and Adobe, which define the colour coding
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"  # version 1.1, square pixels, no thumbnail
 _ADOBE_BYTES = 12
-# Tables and frames, or a thumbnail's beginning.
+# Start of a table or a frame, or of an embedded thumbnail.
 _JPEG_NEXT = re.compile(rb"\xff(?:([\xc0-\xcf\xda\xdb\xdd])|(\xd8\xff))")
 
 
@@ -191,7 +193,7 @@ def _jpeg(data: bytes) -> Bare:
 
 
 def _next_segment(data: bytes, at: int) -> int:
-    """Where the tables of the picture itself begin, after a segment of a wrong length."""
+    """Return where the image's own tables begin, after a segment of a wrong length."""
     last_end = data.rfind(b"\xff\xd9")
     while found := _JPEG_NEXT.search(data, at):
         begin = found.start()
@@ -256,7 +258,7 @@ def _gif(data: bytes) -> Bare:
 
 # TIFF 6.0, section 2, and BigTIFF, https://www.awaresystems.be/imaging/tiff/bigtiff.html
 
-# Everything that says how the pixels are stored, by tag.
+# Tags that define how the pixels are stored.
 _TIFF_KEPT = frozenset(
     {
         *(254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, _ORIENTATION, 273, 277, 278, 279),
@@ -265,6 +267,7 @@ _TIFF_KEPT = frozenset(
         *(529, 530, 531, 532, 32995, 32996, 32997, 32998, 34908, 34909, 34910),
     }
 )
+# Bytes of a value by its type.
 _TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 
 
@@ -287,8 +290,8 @@ def _tiff(data: bytes) -> Bare:
             total += values * _TIFF_BYTES.get(kind, 8)
     if total > _MOST_DIRECTORY:
         raise UnreadableImage(
-            "The TIFF describes its pixels in too many numbers; save it again and send the new"
-            " file."
+            f"The TIFF's tags have more than {_MOST_DIRECTORY:,} bytes; save it again and send the"
+            " new file."
         )
     directory = struct.pack(order + count_of, len(kept)) + b"".join(kept)
     following = data[end : end + struct.calcsize(order + where)]
@@ -302,11 +305,11 @@ def _tiff(data: bytes) -> Bare:
 _PNM_SPACE = re.compile(rb"[ \t\n\v\f\r]*")
 _PNM_COMMENT = re.compile(rb"#[^\r\n]*")
 _PNM_NUMBER = re.compile(rb"[0-9]+")
-_PNM_BITS = b"14"  # of these formats the header has no largest value
+_PNM_BITS = b"14"  # bitmaps, P1 and P4, whose header has no largest value
 
 
 def _pnm(data: bytes) -> Bare:
-    """With one space between the numbers of the header, in place of spaces and comments."""
+    """Replace white space and comments in the header by one space between numbers."""
     header, at, parts = [data[:2]], 2, _Parts()
     for _ in range(2 if data[1] in _PNM_BITS else 3):
         at = _end(_PNM_SPACE, data, at)
@@ -319,18 +322,18 @@ def _pnm(data: bytes) -> Bare:
 
 
 def _end(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
-    """Where what matches there ends; `at` if nothing does."""
+    """Return the end of the match at the offset `at`; `at` if the pattern does not match."""
     found = pattern.match(data, at)
     return found.end() if found else at
 
 
-# HEIF and AVIF: ISO/IEC 23008-12. Their orientation is a property of the picture, not of its Exif.
+# HEIF and AVIF: ISO/IEC 23008-12. Their orientation is a property of the image, not part of Exif.
 
 _EXIF_ITEM = re.compile(rb"(infe[\s\S]{8}|infe[\s\S]{10})Exif")
 
 
 def _iso(data: bytes) -> Bare:
-    """With an unknown kind of item in place of Exif, so that it is not even looked for."""
+    """Replace the item type Exif by an unknown one, so that the decoder ignores the item."""
     return Bare(_EXIF_ITEM.sub(rb"\1skip", data))
 
 
@@ -344,19 +347,19 @@ _J2K_COMMENT, _J2K_TILE = 0xFF64, 0xFF90
 def _jpeg2000(data: bytes) -> Bare:
     if data.startswith(b"\xff\x4f"):
         return Bare(_codestream(data))
-    kept, said, parts = [], b"", _Parts()
+    kept, declared, parts = [], b"", _Parts()
     for kind, start, end in _boxes(data, 0, len(data), parts):
         if kind == _JP2_HEADER:
             inner = {it: data[a:b] for it, a, b in _boxes(data, start, end, parts)}
-            said = inner.get(b"ihdr", b"")[:10]
+            declared = inner.get(b"ihdr", b"")[:10]
             content = b"".join(_box(it, inner[it]) for it in _JP2_KEPT if it in inner)
             kept.append(_box(kind, content))
         elif kind == _JP2_CODESTREAM:
             stream = _codestream(data[start:end])
-            if said != _size_of_codestream(stream):
+            if declared != _size_of_codestream(stream):
                 raise UnreadableImage(
-                    "The JPEG 2000 file says another size than its picture has; save it again and"
-                    " send the new file."
+                    "The size in the JPEG 2000 file's header is not the size of its image; save it"
+                    " again and send the new file."
                 )
             kept.append(_box(kind, stream))
             break
@@ -366,14 +369,14 @@ def _jpeg2000(data: bytes) -> Bare:
 
 
 def _size_of_codestream(data: bytes) -> bytes:
-    """Height, width and number of components, as an ``ihdr`` box begins."""
+    """Return height, width and number of components, encoded as at the start of an ``ihdr`` box."""
     right, low, left, top = struct.unpack_from(">4I", data, 8)
     (components,) = struct.unpack_from(">H", data, 40)
     return struct.pack(">IIH", max(low - top, 0), max(right - left, 0), components)
 
 
 def _boxes(data: bytes, at: int, end: int, parts: _Parts) -> Iterator[tuple[bytes, int, int]]:
-    """The kind, start and end of the content of each box."""
+    """Yield the type of each box, and the start and end of its content."""
     while at + 8 <= end and parts.another():
         length, kind = struct.unpack_from(">I4s", data, at)
         start = at + 8
@@ -392,7 +395,7 @@ def _box(kind: bytes, content: bytes) -> bytes:
 
 
 def _codestream(data: bytes) -> bytes:
-    """A codestream without the comments of its main header."""
+    """Return a codestream without the comments of its main header."""
     kept, at, parts = [data[:2]], 2, _Parts()
     while parts.another():
         marker, length = struct.unpack_from(">HH", data, at)
@@ -405,9 +408,10 @@ def _codestream(data: bytes) -> bytes:
 
 
 def _orientation(exif: bytes, xmp: bytes) -> int | None:
-    """Exif's orientation, or XMP's where that has none; written by hand, hostile files in mind.
+    """Return the orientation in Exif, or in XMP if Exif has none.
 
-    Pillow's own reader copies every field, and thousands of them may claim the same megabytes.
+    Pillow's Exif reader is not used: it copies every field, and in a malicious file thousands of
+    fields refer to the same megabytes.
     """
     try:
         found = _in_exif(exif.removeprefix(b"Exif\0").lstrip(b"\0"))
@@ -427,7 +431,7 @@ def _in_exif(tiff: bytes) -> int | None:
     for entry in range(at + 2, at + 2 + 12 * count, 12):
         tag, kind = struct.unpack_from(order + "HH", tiff, entry)
         if tag == _ORIENTATION:
-            code = {3: "H", 4: "I"}.get(kind)  # a short, as the standard has it, or a long
+            code = {3: "H", 4: "I"}.get(kind)  # a short, as the standard requires, or a long
             if code is None:
                 return None
             (value,) = struct.unpack_from(order + code, tiff, entry + 8)

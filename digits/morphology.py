@@ -1,4 +1,4 @@
-"""Running extremes of a plane, in NumPy: what morphology is made of, without SciPy's 40 MB."""
+"""Running maximum, minimum and sum in NumPy: morphology and box filters without SciPy's 40 MB."""
 
 from __future__ import annotations
 
@@ -18,9 +18,22 @@ def extreme(
     best: Callable[[NDArray[_Scalar], NDArray[_Scalar]], NDArray[_Scalar]],
     axes: tuple[int, ...] = (0, 1),
 ) -> NDArray[_Scalar]:
-    """Running maximum or minimum over `size` pixels along each axis; `size - 1` are lost of each.
+    """Compute the running maximum or minimum over `size` pixels along each axis.
 
-    The window is doubled until it is reached, so the cost grows with the logarithm of its size.
+    Parameters
+    ----------
+    values
+        The plane, of any shape.
+    size
+        Window, pixels. Each axis becomes `size - 1` shorter.
+    best
+        `numpy.maximum`, `numpy.minimum`, or for masks `numpy.logical_or` or `numpy.logical_and`.
+    axes
+        The axes.
+
+    Notes
+    -----
+    The window is doubled until it has `size` pixels, so the cost grows with its logarithm.
     """
     for axis in axes:
         values = values.swapaxes(0, axis)
@@ -36,10 +49,10 @@ def extreme(
 def running_sums(
     values: NDArray[_Number], size: int, axes: tuple[int, ...] = (0, 1)
 ) -> NDArray[_Number]:
-    """Running sum over `size` pixels along each axis; `size - 1` are lost of each.
+    """Compute the running sum over `size` pixels along each axis, which becomes `size - 1` shorter.
 
-    They are put together of sums over powers of two, each of two of the last: a few additions of
-    whole planes, which processors do in parallel, as they cannot the links of a cumulative sum.
+    The sum is composed of sums over powers of two. These are a few additions of whole planes, which
+    are vectorised, while the steps of a cumulative sum depend on each other.
     """
     for axis in axes:
         values = values.swapaxes(0, axis)
@@ -57,9 +70,10 @@ def running_sums(
 
 
 def padded(values: NDArray[_Scalar], rows: int, columns: int | None = None) -> NDArray[_Scalar]:
-    """A plane with zeros around it: so many rows above and below, and as many columns by default.
+    """Pad a plane with zeros: `rows` above and below, `columns` (default: `rows`) left and right.
 
-    `numpy.pad` does the same in ten times the calls, which on small planes is most of their cost.
+    `numpy.pad` gives the same result with ten times as many calls, which dominate its time on small
+    planes.
     """
     columns = rows if columns is None else columns
     height, width = values.shape

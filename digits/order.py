@@ -1,4 +1,4 @@
-"""Percentiles as NumPy's own to the last bit, without what NumPy imports for its."""
+"""Percentiles, bit for bit as `numpy.percentile`, without its slow imports."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 
 def percentile(values: NDArray[Any], share: float | np.float64) -> Any:
-    """The value below which a share of the values lies, by linear interpolation.
+    """Return a percentile of the values by linear interpolation.
 
-    `numpy.percentile` asks `numpy.unique` for places that are distinct, which imports the masked
-    arrays: a twentieth of a cold start. That is all that is left out here.
+    `numpy.percentile` calls `numpy.unique`, which imports `numpy.ma`: a twentieth of a cold start.
+    This function gives the same result without it.
 
     Parameters
     ----------
     values : uint8 or float32, not empty
-        In any shape.
+        The values, in any shape.
     share
-        In percent. The answer is of the values' own precision, unless this is a `float64`: then it
-        is one, too, as NumPy's are where it is asked for several shares.
+        The percentile, 0 to 100. The result has the precision of `values`; for a `float64` it is a
+        `float64`, as `numpy.percentile` returns for a list of percentiles.
     """
     place = (values.size - 1) * (share / 100)
     before = math.floor(place)
@@ -29,5 +29,5 @@ def percentile(values: NDArray[Any], share: float | np.float64) -> Any:
     ordered = np.partition(values.ravel(), (before, after))
     low, high = ordered[before], ordered[after]
     weight = place - before
-    # From the nearer side, so that it is never beyond either.
+    # Interpolate from the nearer value, as NumPy does; rounding then never exceeds either value.
     return high - (high - low) * (1 - weight) if weight >= 0.5 else low + (high - low) * weight

@@ -1,7 +1,7 @@
-"""Grey picture to MNIST-normal 28x28 frames with their boxes: the one preprocessing there is.
+"""The preprocessing: find the glyph candidates of a picture and normalise them to 28x28 frames.
 
-Training and serving agree on `config.PREPROCESSING`. This module finds and normalises marks;
-whether a mark is a digit, and which, is `digits.classifier`'s business.
+Training and serving share it; `config.PREPROCESSING` is its version. `digits.classifier` then
+decides whether a frame shows a digit, and which.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from PIL import Image
 
 from digits.finder import Segmenter
 from digits.image import Grey, Picture
-from digits.ink import Ink, Mask, Plane, readings
+from digits.ink import Ink, Mask, Plane, binarisations
 from digits.layout import Piece, pieces_of, stroke_width
 from digits.morphology import extreme, padded
 from digits.order import percentile
 
 Box = tuple[int, int, int, int]
 
-SIDE = 28  # of a frame, pixels
-FIT = 20  # the box inside it that a digit is scaled to, pixels
-MIN_STROKE = 1.8  # of a pen in the frame, pixels; nineteen in twenty of MNIST's are wider than 1.6
+SIDE = 28  # pixels, side of a frame
+FIT = 20  # pixels, side of the centred box that a glyph is scaled to; both as in MNIST
+# Pixels of a frame, least width of a stroke; thinner ones are thickened. The strokes of 95 % of
+# MNIST's digits are wider than 1.6.
+MIN_STROKE = 1.8
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One mark of a picture, normalised.
+    """A normalised glyph candidate.
 
     Attributes
     ----------
     frame : float32 (28, 28)
-        White ink on black in 0..1, its larger side 20 pixels, its centre of mass in the middle.
+        White ink on black in 0..1; the longer side is 20 pixels, the centre of mass in the middle.
     box : tuple of four int
         x, y, width and height in pixels of the upright full-size image.
     """
@@ -45,33 +47,33 @@ class Mark:
 
 @dataclass(frozen=True)
 class Page:
-    """A picture whose ink was told from its paper in one way.
+    """A picture with one binarisation, and the glyph candidates in it.
 
     Attributes
     ----------
     picture : Picture
-        As it was decoded.
+        The decoded picture.
     ink : Ink
-        What was written.
+        The binarisation.
     pieces : tuple of Piece
-        Its connected parts, the largest first.
-    things : tuple of Piece
-        What belongs together of it, the largest first, where that is known.
+        Connected components of the ink, the largest first.
+    instances : tuple of Piece
+        Glyph instances by the segmentation network, the largest first; empty without them.
     """
 
     picture: Picture
     ink: Ink
     pieces: tuple[Piece, ...]
-    things: tuple[Piece, ...] = ()
+    instances: tuple[Piece, ...] = ()
 
     @property
     def left_out(self) -> float:
-        """How much of the ink is in no piece, as a share of it, 0 to 1."""
+        """Share of the ink that is in no piece, 0 to 1."""
         kept = sum(piece.area for piece in self.pieces)
         return 1 - kept / max(int(np.count_nonzero(self.ink.mask)), 1)
 
     def mark(self, piece: Piece) -> Mark:
-        """Cut a piece out of the picture and make its frame."""
+        """Return the frame and the box of a piece."""
         left, top, right, bottom = piece.left, piece.top, piece.right, piece.bottom
         window = (slice(top, bottom), slice(left, right))
         foreign = self.ink.mask[window] & ~piece.mask
@@ -84,40 +86,41 @@ class Page:
 
 
 def pages(picture: Picture) -> Iterator[Iterator[Page]]:
-    """A picture's ink as told from its paper in several ways; see `ink.readings`."""
-    for ways in readings(picture.grey):
-        yield (Page(picture, ink, tuple(pieces_of(ink))) for ink in ways)
+    """Yield the pages of a picture, grouped by polarity: one for each of `ink.binarisations`."""
+    for polarity in binarisations(picture.grey):
+        yield (Page(picture, ink, tuple(pieces_of(ink))) for ink in polarity)
 
 
-def found(picture: Picture, segmenter: Segmenter) -> Iterator[Page]:
-    """A picture's ink as the segmentation network finds it; see `Segmenter.find`.
+def segmented_pages(picture: Picture, segmenter: Segmenter) -> Iterator[Page]:
+    """Yield the pages of a picture by the segmentation network; see `Segmenter.find`.
 
-    One page for each way by its glyph instances, then one by the connected components of the first.
+    There is one page for each segmentation with its glyph instances, then one with the connected
+    components of the first segmentation.
     """
-    ways = segmenter.find(picture.grey)
-    for seen in ways:
-        yield Page(picture, seen.ink, tuple(seen.parts), tuple(seen.things))
-    for seen in ways[:1]:
-        yield Page(picture, seen.ink, tuple(seen.parts))
+    segmentations = segmenter.find(picture.grey)
+    for one in segmentations:
+        yield Page(picture, one.ink, tuple(one.pieces), tuple(one.instances))
+    for one in segmentations[:1]:
+        yield Page(picture, one.ink, tuple(one.pieces))
 
 
 def largest(picture: Picture) -> Mark | None:
-    """The largest mark of a picture; None on a blank. For who has no network to ask."""
+    """Return the largest glyph of a picture without using a network; None if it is blank."""
     ready = already_normal(picture)
     if ready is not None:
         return ready
-    every = (page for ways in pages(picture) for page in ways)
+    every = (page for polarity in pages(picture) for page in polarity)
     inked = next((page for page in every if page.pieces), None)
     return inked.mark(inked.pieces[0]) if inked else None
 
 
 def frame_of(strokes: Plane) -> Plane:
-    """Make the frame of strokes that are at hand without a picture around them.
+    """Return the frame of strokes that are not part of a picture.
 
     Parameters
     ----------
     strokes : float32 (h, w)
-        Ink in 0..1, of any size, cut to what is written.
+        Ink in 0..1, cut to the strokes' bounding box; of any size.
 
     Returns
     -------
@@ -128,10 +131,11 @@ def frame_of(strokes: Plane) -> Plane:
 
 
 def already_normal(picture: Picture) -> Mark | None:
-    """Pass a picture through unchanged that is made as MNIST's are, in either polarity.
+    """Return the frame of a picture that is already normalised like MNIST's; None otherwise.
 
-    Normalising one again would only blur it. It is one if it has 28x28 pixels, a flat background,
-    full contrast, ink no larger than the 20x20 box and its centre of mass in the middle.
+    Normalising such a picture again would blur it. A picture is already normalised if it has 28x28
+    pixels, a uniform background, full contrast, ink of at most 20x20 pixels, and the ink's centre
+    of mass in the middle, in either polarity.
     """
     if (picture.height, picture.width) != (SIDE, SIDE):
         return None
@@ -148,10 +152,10 @@ def already_normal(picture: Picture) -> Mark | None:
 
 
 def _stroke_shape(amount: Plane, own: Mask, foreign: Mask) -> Plane:
-    """Strokes at full intensity with soft edges, thick enough for the frame, float32 in 0..1.
+    """Return strokes at full intensity with soft edges and a least width, float32 in 0..1.
 
-    Pencil and ballpoint thus look as MNIST's pens do. Soft edges reach one pixel of the frame
-    beyond the mask, but not into `foreign` marks.
+    Faint and thin strokes of pencils and ballpoint pens become like those of MNIST's pens. Soft
+    edges extend one pixel of the frame beyond the mask, but not into other ink, `foreign`.
     """
     pixel = max(own.shape) / FIT
     full = max(float(percentile(amount[own], 90)), 1e-6)
@@ -167,7 +171,7 @@ def _stroke_shape(amount: Plane, own: Mask, foreign: Mask) -> Plane:
 
 
 def _frame(stroke: Plane) -> Plane:
-    """Scale a glyph to 20x20 and centre its mass in 28x28, as MNIST's were.
+    """Scale a glyph to 20x20 and centre its mass in a 28x28 frame, as MNIST's were.
 
     LeCun et al., "Gradient-based learning applied to document recognition", 1998, section III.
     """
@@ -184,7 +188,7 @@ def _frame(stroke: Plane) -> Plane:
 
 
 def _centre_of_mass(levels: NDArray[np.float32] | Grey) -> tuple[float, float]:
-    """Column and row of the centre of mass."""
+    """Return column and row of the centre of mass."""
     columns, rows = levels.sum(axis=0, dtype=np.float64), levels.sum(axis=1, dtype=np.float64)
     total = float(columns.sum()) or 1.0
     x, y = columns @ np.arange(len(columns)), rows @ np.arange(len(rows))
@@ -192,6 +196,6 @@ def _centre_of_mass(levels: NDArray[np.float32] | Grey) -> tuple[float, float]:
 
 
 def _bounds(mask: Mask) -> tuple[int, int, int, int]:
-    """Left, top, and just outside them right and bottom of what is set."""
+    """Return left, top, and right and bottom (exclusive) of a mask's bounding box."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

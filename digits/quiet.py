@@ -1,4 +1,4 @@
-"""Keep libraries in C++ from talking to people: LiteRT and TensorFlow greet on standard error."""
+"""Suppress what C++ libraries such as LiteRT and TensorFlow write to standard error on loading."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Two blocks that overlap would each restore what the other had put in place.
+# Overlapping blocks in two threads would restore each other's redirection.
 _LOCK = threading.RLock()
 
 
 @contextmanager
 def nothing_on_stderr() -> Iterator[None]:
-    """Send what is written to standard error meanwhile nowhere, also what passes Python by.
+    """Discard everything written to standard error in the block, including output of C++ code.
 
-    For libraries that write to the descriptor itself and have no setting for it; what is wrong they
-    raise. The descriptor is the whole process's, so the block should be short.
+    For libraries that write to the file descriptor, cannot be configured otherwise, and report
+    errors by raising. The descriptor is shared by the whole process, so the block should be short.
     """
     with _LOCK:
         try:
             kept = os.dup(2)
-        except OSError:  # closed, as in a program without a console: there is nothing to keep out
+        except OSError:  # closed, as in a program without a console: there is nothing to discard
             yield
             return
         try:

@@ -1,7 +1,8 @@
-"""The result types that every interface returns: command line, HTTP, label objects and app.
+"""The result types that every interface returns: CLI, HTTP, S3 and app.
 
 The JSON form of these models is the project's public contract. Fields and reasons are added, never
-renamed: these models write only what they declare, and `read` takes what a later version adds.
+renamed. These models write only the fields that they declare; `read` accepts the additional fields
+of a later version.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Reason = Literal["blank", "not_a_digit", "low_confidence", "several_digits", "tu
 Mode = Literal["single", "multiple"]
 Explain = Literal["frame", "full"]
 Probability = Annotated[float, Field(ge=0, le=1)]
-# Left out of the JSON where it was not asked for; every other null is meant.
+# Omitted from the JSON if None: the request did not ask for it. Other fields are written as null.
 _OPTIONAL = Field(exclude_if=lambda value: value is None)
 # The validation context of `read`.
 _READING = {"reading": True}
@@ -33,21 +34,21 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read(model: type[Model], data: bytes | str) -> Model:
-    """Read JSON that another version of this program may have written.
+    """Parse JSON that a later version of this program may have written.
 
-    Fields that `model` does not declare are ignored, at every level, and what `when_written`
-    checks is taken as it is.
+    Fields that `model` does not declare are ignored at every level, and checks by `when_written`
+    are skipped.
 
     Raises
     ------
     ValidationError
-        If it is not JSON, or not such a document of any version.
+        If it is not valid JSON, or does not fit the model.
     """
     return model.model_validate_json(data, extra="ignore", context=_READING)
 
 
 def when_written(check: Callable[[str], str]) -> AfterValidator:
-    """Validate a text by `check`, except in `read`: later versions may allow more."""
+    """Return a validator that calls `check`, but not in `read`: later versions may allow more."""
 
     def validate(text: str, info: ValidationInfo) -> str:
         return text if info.context is _READING else check(text)
@@ -61,19 +62,19 @@ def _known(reason: str) -> str:
     return reason
 
 
-# Type of `reason` in a result: one of the reasons above when it is written, any when it is read.
+# The type of `reason` in a result. Written, it must be one of `Reason`; read, it can be any string.
 OpenReason = Annotated[
     str, when_written(_known), WithJsonSchema({"type": "string", "enum": [*get_args(Reason)]})
 ]
 
 
 class _Contract(BaseModel):
-    # Built when first needed: what an answer does not hold costs no start.
+    # Validators are built on first use, so that unused models do not slow the start.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class FeatureMaps(_Contract):
-    """What one layer made of the frame."""
+    """The feature maps of one layer."""
 
     layer: Annotated[str, Field(examples=["conv1"])]
     png: Annotated[
@@ -86,7 +87,7 @@ class FeatureMaps(_Contract):
 
 
 class Explanation(_Contract):
-    """Why one digit was read: the frame, and if it was asked for, what mattered in it."""
+    """The classifier's input for one digit and, if requested, its occlusion and feature maps."""
 
     frame: Annotated[str, Field(description="The 28×28 white-on-black frame: a PNG in base64.")]
     occlusion: Annotated[
@@ -106,7 +107,7 @@ class Explanation(_Contract):
 
 
 class Digit(_Contract):
-    """One mark of the picture and the digit read from it."""
+    """One glyph of the image, and the digit that it was read as."""
 
     digit: Annotated[int, Field(ge=0, le=9)]
     confidence: Annotated[Probability, Field(description="Calibrated probability of `digit`.")]
@@ -124,7 +125,7 @@ class Digit(_Contract):
 
 
 class ImageInfo(_Contract):
-    """The picture as it was given, turned upright."""
+    """The size of the upright image at full resolution, and its file format."""
 
     width: Annotated[int, Field(gt=0)]
     height: Annotated[int, Field(gt=0)]
@@ -132,7 +133,7 @@ class ImageInfo(_Contract):
 
 
 class ModelInfo(_Contract):
-    """Which model answered."""
+    """The model that produced the result."""
 
     version: str
     sha256: Annotated[str, Field(description="Of the .tflite file that is served.")]
@@ -140,7 +141,7 @@ class ModelInfo(_Contract):
 
 
 class Result(_Contract):
-    """What was read in one image."""
+    """The result of reading one image."""
 
     text: Annotated[
         str | None,
@@ -154,12 +155,12 @@ class Result(_Contract):
 
 
 class ErrorInfo(_Contract):
-    """Why one item of a list has no result."""
+    """The error of one item of a batch, in place of a result."""
 
     code: str
     message: str
 
     @classmethod
     def of(cls, error: DigitsError) -> ErrorInfo:
-        """Describe `error` by its stable code and its message."""
+        """Return the stable code and the message of `error`."""
         return cls(code=error.code, message=str(error))

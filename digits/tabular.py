@@ -1,8 +1,8 @@
-"""Tables as files: CSV and TSV that a spreadsheet opens safely, XLSX and Parquet.
+"""Write tables as CSV, TSV, XLSX and Parquet files.
 
-Cells come from strangers (file names, keys, messages). In CSV and TSV a cell that a spreadsheet
-would take for a formula starts with an apostrophe; XLSX and Parquet say of each cell what it is.
-The libraries that write these two are imported when such a file is written.
+Cells are untrusted (file names, keys, messages). In CSV and TSV, a cell that a spreadsheet would
+evaluate as a formula is prefixed with an apostrophe; in XLSX and Parquet each cell has a type. The
+libraries for these two formats are imported when such a file is written.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ Write = Callable[[Iterable[Row]], None]
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 ENDINGS = (*DELIMITERS, "xlsx", "parquet")
 
-_BATCH = 1_000  # rows of a Parquet row group that are kept in memory
-_XLSX_ROWS = 2**20  # of a sheet, the names of the columns among them
-# What spreadsheets take for the start of a formula, the full-width signs of East Asian ones too
-# (OWASP, "CSV Injection"). An apostrophe before it is escaped as well, so that `restored` can tell.
+_BATCH = 1_000  # rows of a Parquet row group, which is held in memory
+_XLSX_ROWS = 2**20  # rows of a sheet, including the header
+# The start of a formula in spreadsheets, including the full-width characters of East Asian input
+# (OWASP, "CSV Injection"). Cells with apostrophes before it are escaped too, so that `restored` can
+# undo the escape without ambiguity.
 _FORMULA = re.compile(r"'*(\s*[=+\-@＝＋－＠]|[\t\r\n])")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?|-?")
-_EXACT_DIGITS = 15  # significant ones that a spreadsheet's number keeps
+_EXACT_DIGITS = 15  # significant decimal digits that a spreadsheet's number stores
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ class Column:
     Attributes
     ----------
     name
-        What stands above it.
+        Its header.
     kind
-        Type of its cells: text; a reading, which is text that is mostly a number; a float; a bool.
-        None is an empty cell.
+        Type of its cells: ``"text"``; ``"reading"``, the text of a result, which usually is a
+        number; ``"number"``, float; ``"flag"``, bool. None is an empty cell.
     decimals
-        Of a float, as text.
+        Decimal places of a float in CSV and TSV.
     flags
-        False and true, as text.
+        Text of False and True in CSV and TSV.
     """
 
     name: str
@@ -56,22 +57,22 @@ class Column:
     decimals: int = 6
     flags: tuple[str, str] = ("false", "true")
 
-    def spelled(self, cell: Cell) -> str:
-        """The cell in CSV."""
+    def as_text(self, cell: Cell) -> str:
+        """Return the text of a cell in CSV and TSV."""
         if cell is None:
             return ""
         if isinstance(cell, bool):
             return self.flags[cell]
-        return f"{cell:.{self.decimals}f}" if isinstance(cell, float) else defused(cell)
+        return f"{cell:.{self.decimals}f}" if isinstance(cell, float) else escaped(cell)
 
 
-def defused(cell: str) -> str:
-    """The cell as a spreadsheet shows it and never evaluates it; a plain number stays one."""
+def escaped(cell: str) -> str:
+    """Return a cell that spreadsheets do not evaluate as a formula; numbers are unchanged."""
     return f"'{cell}" if _is_formula(cell) else cell
 
 
 def restored(cell: str) -> str:
-    """The cell before it was `defused`."""
+    """Undo `escaped`."""
     return cell[1:] if cell.startswith("'") and _is_formula(cell[1:]) else cell
 
 
@@ -83,23 +84,23 @@ def _is_formula(cell: str) -> bool:
 def writer(
     ending: str, stream: IO[bytes], columns: Sequence[Column], *, bom: bool = False
 ) -> Iterator[Write]:
-    """Write rows, some at a time, to a file of the kind that `ending` names.
+    """Return a context manager whose value writes rows to a file of the format `ending`.
 
     Parameters
     ----------
     ending
-        One of `ENDINGS`.
+        One of `ENDINGS`, the file's extension without the dot.
     stream
-        Of the file; it stays open. What is in it is whole at the end of the block.
+        The file, which stays open. It is complete at the end of the block.
     columns
         The columns, in the order of each row's cells.
     bom
-        Start CSV and TSV with a byte-order mark, by which Excel knows UTF-8.
+        Whether CSV and TSV start with a byte-order mark, by which Excel detects UTF-8.
 
     Raises
     ------
     BadRequest
-        If the library for the file is not installed, or an XLSX sheet is full.
+        If the library for the format is not installed, or the XLSX sheet is full.
     OSError
         If the file cannot be written.
     """
@@ -114,24 +115,27 @@ def writer(
 
 
 def delimited(stream: IO[str], columns: Sequence[Column], delimiter: str) -> Write:
-    """Write the columns' names to a stream of text; returns what writes rows below them."""
-    table = csv.writer(_Lines(stream), delimiter=delimiter)
+    """Write the header to a text stream, and return a function that writes rows below it."""
+    table = csv.writer(_UnixLines(stream), delimiter=delimiter)
     table.writerow(column.name for column in columns)
 
-    def spelled(row: Row) -> Iterator[str]:
-        return (column.spelled(cell) for column, cell in zip(columns, row, strict=True))
+    def as_text(row: Row) -> Iterator[str]:
+        return (column.as_text(cell) for column, cell in zip(columns, row, strict=True))
 
-    return lambda rows: table.writerows(map(spelled, rows))
+    return lambda rows: table.writerows(map(as_text, rows))
 
 
-class _Lines:
-    r"""Ends lines by \n; a `csv.writer` told to do so would leave a lone \r without quotes."""
+class _UnixLines:
+    r"""A stream for `csv.writer` that replaces the \r\n at the end of each line by \n.
+
+    With ``lineterminator="\n"`` the writer would not quote cells that contain a lone \r.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, line: str) -> int:
-        """Write one line that a `csv.writer` has ended."""
+        r"""Write one line that ends in \r\n."""
         return self._stream.write(line.removesuffix("\r\n") + "\n")
 
 
@@ -142,14 +146,15 @@ def _xlsx(stream: IO[bytes], columns: Sequence[Column]) -> Iterator[Write]:
         from xlsxwriter.exceptions import FileCreateError  # noqa: PLC0415
     except ImportError as error:
         raise _missing("XLSX", "xlsxwriter") from error
-    # Rows go to a temporary file at once; in memory is what is packed, some 50 bytes a row. Packing
-    # to the stream itself would leave an open archive behind when the disk is full.
+    # Rows are written to a temporary file. The compressed workbook is built in memory, some 50
+    # bytes a row: if it were written to the stream directly, a full disk would leave an unclosed
+    # archive, which raises again when it is collected.
     packed = io.BytesIO()
     book = xlsxwriter.Workbook(packed, {"constant_memory": True})
     sheet = book.add_worksheet("digits")
     bold, text = book.add_format({"bold": True}), book.add_format({"num_format": "@"})
     sheet.freeze_panes(1, 0)
-    # Readings that are text on purpose; Excel would mark each with a green corner.
+    # Some readings are text on purpose; Excel would mark each of them with a warning.
     sheet.ignore_errors({"number_stored_as_text": f"A1:XFD{_XLSX_ROWS}"})
     for place, column in enumerate(columns):
         sheet.set_column(place, place, 30 if place == 0 else 14)
@@ -161,7 +166,7 @@ def _xlsx(stream: IO[bytes], columns: Sequence[Column]) -> Iterator[Write]:
         for row in rows:
             if used == _XLSX_ROWS:
                 raise BadRequest(
-                    f"An XLSX sheet has room for {_XLSX_ROWS - 1:,} rows; write a .csv file."
+                    f"An XLSX sheet has at most {_XLSX_ROWS - 1:,} rows; write a .csv file."
                 )
             for place, (column, cell) in enumerate(zip(columns, row, strict=True)):
                 if cell is None or cell == "":
@@ -180,14 +185,14 @@ def _xlsx(stream: IO[bytes], columns: Sequence[Column]) -> Iterator[Write]:
         yield write
     finally:
         try:
-            book.close()  # which removes the temporary file, too
-        except FileCreateError as error:  # how it calls any OSError
+            book.close()  # also removes the temporary file
+        except FileCreateError as error:  # xlsxwriter's wrapper of any OSError
             raise (error.args[0] if isinstance(error.args[0], OSError) else OSError()) from error
     stream.write(packed.getbuffer())
 
 
 def _is_kept_by_a_number(text: str) -> bool:
-    """Whether a spreadsheet's number shows every digit of it: no leading zero, 15 at the most."""
+    """Whether a spreadsheet's number preserves the text: no leading zero, at most 15 digits."""
     if not re.fullmatch(r"0|-?[1-9][0-9]*|-?[0-9]+[.][0-9]+", text):
         return False
     return sum(map(str.isdigit, text)) <= _EXACT_DIGITS and f"{float(text):.15g}" == text
@@ -210,12 +215,12 @@ def _parquet(stream: IO[bytes], columns: Sequence[Column]) -> Iterator[Write]:
 
 
 def pyarrow() -> tuple[Any, Any]:
-    """The modules `pyarrow` and `pyarrow.parquet`.
+    """Import the modules `pyarrow` and `pyarrow.parquet`.
 
     Raises
     ------
     BadRequest
-        If they are not installed.
+        If pyarrow is not installed.
     """
     try:
         import pyarrow  # noqa: PLC0415 - large, and for Parquet only

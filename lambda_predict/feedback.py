@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_va
 
 from digits.image import Picture
 from digits.labels import corrections
-from digits.labels.feedback import IMAGE, PREFIX, RECORD, Correction
+from digits.labels.feedback import IMAGE, PREFIX, RECORD, Feedback
 from lambda_predict.schemas import (
     BASE64,
     EXAMPLE_KEY,
@@ -104,7 +104,7 @@ class FeedbackKept(Body):
     id: str
 
 
-def keep(s3: S3Client, bucket: str, given: FeedbackRequest, picture: Picture) -> Correction:
+def keep(s3: S3Client, bucket: str, given: FeedbackRequest, picture: Picture) -> Feedback:
     """Store a correction and its image; no function is triggered by it.
 
     The image is stored as a PNG of the grey pixels that the recogniser reads, without metadata such
@@ -117,7 +117,7 @@ def keep(s3: S3Client, bucket: str, given: FeedbackRequest, picture: Picture) ->
         If S3 does not answer, or refuses.
     """
     now = datetime.now(timezone.utc)
-    correction = Correction(
+    record = Feedback(
         id=secrets.token_urlsafe(16),
         received_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         truth=given.truth,
@@ -127,13 +127,11 @@ def keep(s3: S3Client, bucket: str, given: FeedbackRequest, picture: Picture) ->
     )
     png = io.BytesIO()
     Image.fromarray(picture.grey).save(png, "PNG")
-    folder = f"{PREFIX}{now:%Y-%m-%d}/{correction.id}/"
-    record = correction.model_dump_json().encode()
+    folder = f"{PREFIX}{now:%Y-%m-%d}/{record.id}/"
+    body = record.model_dump_json().encode()
     with storage():
         s3.put_object(
             Bucket=bucket, Key=folder + IMAGE, Body=png.getvalue(), ContentType="image/png"
         )
-        s3.put_object(
-            Bucket=bucket, Key=folder + RECORD, Body=record, ContentType="application/json"
-        )
-    return correction
+        s3.put_object(Bucket=bucket, Key=folder + RECORD, Body=body, ContentType="application/json")
+    return record

@@ -19,7 +19,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from digits import image
 from digits.errors import BadRequest, DigitsError, ImageError, StorageUnavailable
 from digits.results import ErrorInfo, Explain, Mode, Result
-from lambda_predict import http_event, observability, serving, started
+from lambda_predict import classification, http_event, serving, started
 from lambda_predict.config import settings
 from lambda_predict.encoded import decoded
 from lambda_predict.http_request import (
@@ -105,7 +105,7 @@ def classify() -> Response[str]:
     classifier = models.classifier()
 
     def read(data: bytes) -> Result:
-        return observability.classify(
+        return classification.classify(
             classifier, data, mode=mode, explain=explain, max_bytes=MAX_RAW_BYTES
         )
 

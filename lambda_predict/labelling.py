@@ -33,7 +33,8 @@ from digits.image import MAX_BYTES
 from digits.labels.label import Label, Source, Tombstone, error_label, label
 from digits.labels.store import LabelStore
 from digits.results import Mode
-from lambda_predict.observability import classify, logger
+from lambda_predict.classification import classify
+from lambda_predict.observability import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -3,20 +3,29 @@
 A log line holds the request's id, the outcome and the duration, and never the image.
 Traces come from Lambda's active tracing; each log line carries its trace id, so no SDK is needed.
 Service and namespace are Powertools' own environment variables, set in `template.yaml`.
+
+===============  ======================================================================
+Images           classified or refused
+Errors           refused images, in total and (in a second dimension) by error code
+NeedsReview      results that a person should review
+Confidence       of the least certain digit, 0 to 1
+Digit0 … Digit9  digits of each kind in results that need no review;
+                 only with ``DIGITS_DIGIT_METRICS``
+DecodeTime       milliseconds from bytes to pixels
+InferenceTime    milliseconds from pixels to result
+ModelAge         seconds since the model in service was created
+===============  ======================================================================
 """
 
 from __future__ import annotations
 
 import threading
-import time
 
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from digits import image
-from digits.classifier import Classifier
 from digits.errors import DigitsError
-from digits.results import Explain, Mode, Result
+from digits.results import Result
 from lambda_predict.config import settings
 
 logger = Logger()
@@ -24,43 +33,21 @@ metrics = Metrics()
 _counting = threading.Lock()  # Powertools is not thread-safe, and a backfill has several threads
 
 
-def classify(
-    classifier: Classifier,
-    data: bytes,
-    *,
-    mode: Mode,
-    explain: Explain | None = None,
-    max_bytes: int = image.MAX_BYTES,
-) -> Result:
-    """Call `Classifier.classify`; log and count the outcome, errors included.
+def classified(result: Result, *, decode: float, inference: float, model_age: float) -> None:
+    """Log and count one classified image. Safe to call from several threads.
 
-    ===============  ======================================================================
-    Images           classified or refused
-    Errors           refused images, in total and (in a second dimension) by error code
-    NeedsReview      results that a person should review
-    Confidence       of the least certain digit, 0 to 1
-    Digit0 … Digit9  digits of each kind in results that need no review;
-                     only with ``DIGITS_DIGIT_METRICS``
-    DecodeTime       milliseconds from bytes to pixels
-    InferenceTime    milliseconds from pixels to result
-    ModelAge         seconds since the model in service was created
-    ===============  ======================================================================
+    Parameters
+    ----------
+    result
+        What the classifier returned.
+    decode, inference
+        Seconds from the file's bytes to pixels, and from pixels to the result.
+    model_age
+        Seconds since the model in service was created.
     """
-    age = classifier.manifest.age.total_seconds()
-    started = time.perf_counter()
-    try:
-        picture = image.decode(data, max_bytes=max_bytes)
-    except DigitsError as error:
-        with _counting:
-            _count_image(age)
-            _count_refusal(error)
-        raise
-    decoded = time.perf_counter()
-    result = classifier.read(picture, mode=mode, explain=explain)
-    answered = time.perf_counter()
-    decode_ms, inference_ms = _milliseconds(started, decoded), _milliseconds(decoded, answered)
+    decode_ms, inference_ms = round(decode * 1000, 2), round(inference * 1000, 2)
     with _counting:
-        _count_image(age)
+        _count_image(model_age)
         metrics.add_metric("DecodeTime", MetricUnit.Milliseconds, decode_ms)
         metrics.add_metric("InferenceTime", MetricUnit.Milliseconds, inference_ms)
         _count_answer(result)
@@ -71,7 +58,13 @@ def classify(
         model=result.model.version,
         milliseconds=round(decode_ms + inference_ms, 2),
     )
-    return result
+
+
+def refused(error: DigitsError, *, model_age: float) -> None:
+    """Log and count one image that could not be decoded; otherwise as `classified`."""
+    with _counting:
+        _count_image(model_age)
+        _count_refusal(error)
 
 
 def _count_image(model_age: float) -> None:
@@ -98,7 +91,3 @@ def _count_answer(result: Result) -> None:
     for digit in result.digits:
         if not digit.needs_review:
             metrics.add_metric(f"Digit{digit.digit}", MetricUnit.Count, 1)
-
-
-def _milliseconds(since: float, until: float) -> float:
-    return round((until - since) * 1000, 2)

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from digits.errors import Archived, NotFound, StorageUnavailable, TooLarge
 from digits.image import MAX_BYTES
 from digits.labels.label import Written, label_key
-from digits.registry.object_store import PATIENCE
+from digits.registry.object_store import S3_CLIENT_CONFIG
 from lambda_predict.labelling import MODE_METADATA
 from lambda_predict.observability import logger
 from lambda_predict.schemas import UPLOAD_KEY, Upload, UploadRequest
@@ -42,7 +42,7 @@ def s3_client() -> S3Client:
     another region, and adds checksums that the client would have to compute.
     """
     config = Config(
-        **PATIENCE,
+        **S3_CLIENT_CONFIG,
         signature_version="s3v4",
         s3={"addressing_style": "virtual"},
         request_checksum_calculation="when_required",

@@ -44,7 +44,8 @@ def shown(reading: Reading, layers: Sequence[Mapping[str, Any]]) -> str:
     ]
     if not explained:
         return ""
-    flows = "".join(_flow(*pair, reading.picture, result.image, layers) for pair in explained)
+    picture = Image.open(io.BytesIO(base64.b64decode(reading.picture.partition(",")[2])))
+    flows = "".join(_flow(*pair, picture, result.image, layers) for pair in explained)
     return (
         '<section class="inside" aria-label="Inside the network">'
         f"{_what_mattered(reading, explained, result.image)}{flows}</section>"
@@ -73,7 +74,7 @@ def _what_mattered(
 def _flow(
     digit: Digit,
     explanation: Explanation,
-    picture: str,
+    picture: Image.Image,
     info: ImageInfo,
     layers: Sequence[Mapping[str, Any]],
 ) -> str:
@@ -132,17 +133,16 @@ def _deeper(layers: Sequence[Mapping[str, Any]], seen: int) -> str:
     return f'<div class="deeper">{rows}</div>' if rows else ""
 
 
-def _cut_out(digit: Digit, picture: str, info: ImageInfo) -> str:
+def _cut_out(digit: Digit, picture: Image.Image, info: ImageInfo) -> str:
     """Crop the digit with a margin from the small picture of a reading."""
-    whole = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
-    across, down = whole.width / info.width, whole.height / info.height
+    across, down = picture.width / info.width, picture.height / info.height
     x, y, width, height = digit.box
     half = (0.5 + _MARGIN) * max(width * across, height * down, 1)
     middle = (x + width / 2) * across, (y + height / 2) * down
     left, top = (max(0, int(at - half)) for at in middle)
-    right = min(whole.width, round(middle[0] + half))
-    bottom = min(whole.height, round(middle[1] + half))
-    return preview.png_uri(whole.crop((left, top, max(right, left + 1), max(bottom, top + 1))))
+    right = min(picture.width, round(middle[0] + half))
+    bottom = min(picture.height, round(middle[1] + half))
+    return preview.png_uri(picture.crop((left, top, max(right, left + 1), max(bottom, top + 1))))
 
 
 def _glow(occlusion: str) -> Image.Image:

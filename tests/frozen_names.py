@@ -27,7 +27,7 @@ from digits.cli.labels import collected
 from digits.labels import feedback, label
 from digits.registry import gate, registry
 from digits.registry.bundle import CONFIG, MANIFEST, REPORT, SEGMENTER, TFLITE
-from digits.registry.runs import Run
+from digits.registry.runs import TrainingRun
 from digits.results import Explain, Mode, Reason
 from infra import destroy
 from infra import training as training_stack
@@ -123,9 +123,9 @@ def _fields() -> Iterator[str]:
     documents: dict[str, type[BaseModel]] = {
         "tombstone": label.Tombstone,
         "correction": label.Correction,
-        "feedback": feedback.Correction,
+        "feedback": feedback.Feedback,
         "pointer": registry.Pointer,
-        "run": Run,
+        "run": TrainingRun,
         "report": gate.Report,
     }
     for name, model in documents.items():
@@ -151,8 +151,8 @@ def _api() -> Iterator[str]:
             yield f"api {name} operation {call['operationId']}"
             yield from (f"api {name} {it['in']} {it['name']}" for it in call.get("parameters", []))
             bodies = {"request": call.get("requestBody", {}), **call["responses"]}
-            for body, told in bodies.items():
-                for kind, content in told.get("content", {}).items():
+            for body, described in bodies.items():
+                for kind, content in described.get("content", {}).items():
                     what = "problem" if "problem" in kind else f"{name} {body}"
                     for field in _paths(content["schema"], definitions):
                         yield f"field {what} {field}"

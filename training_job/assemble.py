@@ -21,12 +21,11 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from digits.classifier import Network, NetworkJudge
 from digits.config import PREPROCESSING, RecognitionConfig
 from digits.errors import DigitsError
 from digits.finder import Segmenter
 from digits.quiet import nothing_on_stderr
-from digits.reading import Judge
+from digits.recognition.classification import ClassifyFrames, FrameClassifier, Network
 from digits.registry import bundle
 from digits.registry.bundle import CONFIG, REPORT, SEGMENTER, TFLITE, Manifest
 from training_job import data, evaluate, report, segmentation
@@ -87,20 +86,24 @@ def _figures(folder: Path, original: Manifest, config: RecognitionConfig) -> dic
     from training_job.train import recognition_figures  # noqa: PLC0415 - as in `assemble`
 
     network = Network((folder / TFLITE).read_bytes())
-    judge = NetworkJudge(network, original.decision, config)
+    classify_frames = FrameClassifier(network, original.decision, config)
     segmenter = Segmenter((folder / SEGMENTER).read_bytes(), config.segmentation)
     mnist = data.load(str(data.BUNDLED))
     return {
-        "test": _report(judge, mnist.test),
-        "held_out": _report(judge, mnist.held_out),
-        **recognition_figures(mnist, judge, segmenter, original.recipe, folder / "images"),
+        "test": _report(classify_frames, mnist.test),
+        "held_out": _report(classify_frames, mnist.held_out),
+        **recognition_figures(
+            mnist, classify_frames, segmenter, original.recipe, folder / "images"
+        ),
     }
 
 
-def _report(judge: Judge, split: Split) -> dict[str, Any]:
+def _report(classify_frames: ClassifyFrames, split: Split) -> dict[str, Any]:
     """Evaluate the classifier on the frames of a split."""
     frames = split.x[..., 0]
-    judged = [judge(frames[start : start + _BATCH]) for start in range(0, len(frames), _BATCH)]
+    judged = [
+        classify_frames(frames[start : start + _BATCH]) for start in range(0, len(frames), _BATCH)
+    ]
     probabilities = np.concatenate([part.probabilities for part in judged])
     accepted = np.concatenate([part.accepted for part in judged])
     return evaluate.report(probabilities, split.y, accepted)

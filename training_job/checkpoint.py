@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from digits.registry.object_store import Store, read_if_there
+from digits.registry.object_store import Store, read_or_none
 
 Arrays = Sequence[NDArray[Any]]
 
@@ -65,7 +65,7 @@ class Checkpoint:
             about=np.frombuffer(json.dumps(about).encode(), np.uint8),
             **{f"v{number}": array for number, array in enumerate(arrays)},  # type: ignore[arg-type]
         )
-        found = read_if_there(self.store, self.key)
+        found = read_or_none(self.store, self.key)
         self.store.swap(self.key, buffer.getvalue(), expected=found.etag if found else None)
 
     def load(self) -> State | None:
@@ -76,7 +76,7 @@ class Checkpoint:
         StoreUnreachable
             If the store does not answer. Starting anew would overwrite an existing checkpoint.
         """
-        blob = read_if_there(self.store, self.key)
+        blob = read_or_none(self.store, self.key)
         if blob is None:
             return None
         try:

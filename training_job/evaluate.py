@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from digits.classifier import softmax
+from digits.recognition.classification import softmax
 
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.uint8]

@@ -21,14 +21,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from digits.classifier import Network, softmax
+from digits.config import Decision
+from digits.recognition.classification import Network, softmax
 from digits.registry import bundle
 from digits.registry.bundle import (
     MANIFEST,
     SCHEMA,
     TFLITE,
     Data,
-    Decision,
     FileInfo,
     Input,
     Manifest,

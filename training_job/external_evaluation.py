@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from digits import image, reading
 from digits.finder import Segmenter
-from digits.reading import Judge
+from digits.recognition.classification import ClassifyFrames
 from training_job import synthetic_photos
 from training_job.data import HELD_OUT_IMAGES, Mnist
 from training_job.evaluate import Labels, Probabilities
@@ -53,16 +53,20 @@ class ExternalSet:
 
 
 def sets(
-    mnist: Mnist, judge: Judge, segmenter: Segmenter, photos_per_level: int
+    mnist: Mnist, classify_frames: ClassifyFrames, segmenter: Segmenter, photos_per_level: int
 ) -> dict[str, ExternalSet]:
     """Recognise ``photos easy``, ``photos medium``, ``photos hard`` and ``uci 8x8``.
 
     The images are the same in each call. `photos_per_level` is at most 5,000, the number of
     held-out digits.
     """
-    found = {f"photos {level}": _read(_photos(mnist, level, photos_per_level), judge, segmenter)
-             for level in LEVELS}  # fmt: skip
-    return found | {UCI: _read(_uci(), judge, segmenter)}
+    found = {
+        f"photos {level}": _read(
+            _photos(mnist, level, photos_per_level), classify_frames, segmenter
+        )
+        for level in LEVELS
+    }
+    return found | {UCI: _read(_uci(), classify_frames, segmenter)}
 
 
 def _photos(mnist: Mnist, level: synthetic_photos.Level, count: int) -> Iterator[tuple[bytes, int]]:
@@ -82,12 +86,14 @@ def _uci() -> Iterator[tuple[bytes, int]]:
         yield buffer.getvalue(), int(truth)
 
 
-def _read(pictures: Iterator[tuple[bytes, int]], judge: Judge, segmenter: Segmenter) -> ExternalSet:
+def _read(
+    pictures: Iterator[tuple[bytes, int]], classify_frames: ClassifyFrames, segmenter: Segmenter
+) -> ExternalSet:
     rows, truths, accepted, count, digest = [], [], [], 0, hashlib.sha256()
     for data, truth in pictures:
         count += 1
         digest.update(data)
-        lines, several = reading.main(reading.read(image.decode(data), judge, segmenter))
+        lines, several = reading.main(reading.read(image.decode(data), classify_frames, segmenter))
         for found in (one for line in lines for one in line):
             rows.append(found.probabilities)
             truths.append(truth)

@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from digits.config import RecognitionConfig
-from digits.registry.bundle import Decision, Training
+from digits.config import Decision, RecognitionConfig
+from digits.registry.bundle import Training
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -73,7 +73,8 @@ def write(
         "<p>Calibration error: expected calibration error over 15 bins of equal mass. Accepted:"
         f" the confidence is at least {decision.threshold:.1%}, calibrated with temperature"
         f" {decision.temperature:.3f}, and the probability of a digit is at least"
-        f" {decision.sure_digit(config):.1%}. Selective accuracy: accuracy of the accepted answers."
+        f" {decision.review_threshold(config):.1%}. Selective accuracy: accuracy of the accepted"
+        " answers."
         " An image in which no digit is found counts as an error.</p>",
         "<h2>Rejection of negatives</h2>",
         _table(

@@ -140,7 +140,7 @@ def _segmented(segmenter: Segmenter, page: RenderedPage) -> tuple[Mask, Sequence
     if not results:
         return np.zeros(page.grey.shape, np.bool_), []
     instances = []
-    for piece in results[0].things:
+    for piece in results[0].instances:
         mask = np.zeros(page.grey.shape, np.bool_)
         mask[piece.top : piece.bottom, piece.left : piece.right] = piece.mask
         instances.append(mask)

@@ -17,11 +17,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from digits.classifier import Network, NetworkJudge, softmax
+from digits.config import Decision, Rejector
 from digits.finder import Segmenter
-from digits.reading import Judge
+from digits.recognition.classification import ClassifyFrames, FrameClassifier, Network, softmax
 from digits.registry import bundle, gate, object_store, registry, runs
-from digits.registry.bundle import CONFIG, SEGMENTER, TFLITE, Decision, Manifest, Rejector, Training
+from digits.registry.bundle import CONFIG, SEGMENTER, TFLITE, Manifest, Training
 from digits.registry.object_store import Store
 from training_job import (
     data,
@@ -119,7 +119,7 @@ def resolve_recipe(job: Job) -> Recipe:
     epochs = base.epochs if job.epochs is None else job.epochs
     batch_size = base.batch_size if job.batch_size is None else job.batch_size
     if epochs < 1:
-        raise TrainingError("--epochs must be at ood_threshold 1.")
+        raise TrainingError("--epochs must be at least 1.")
     if not 1 <= batch_size <= data.TRAINING_IMAGES:
         raise TrainingError(f"--batch-size must be from 1 to {data.TRAINING_IMAGES}.")
     if not 0 <= job.seed < 2**32:
@@ -167,12 +167,12 @@ def _build_bundle(
     )
     logits, digit = _predict(served, mnist.test)
     probabilities = softmax(logits, temperature)
-    judge = NetworkJudge(Network((folder / TFLITE).read_bytes()), decision, config)
-    ood_threshold = decision.sure_digit(config)
+    classify_frames = FrameClassifier(Network((folder / TFLITE).read_bytes()), decision, config)
+    ood_threshold = decision.review_threshold(config)
     figures: dict[str, Any] = {
         "test": _report(probabilities, digit, mnist.test, decision, ood_threshold),
         "held_out": _report(calibrated, held_out_digit, mnist.held_out, decision, ood_threshold),
-        **recognition_figures(mnist, judge, segmenter, job.recipe, folder / "images"),
+        **recognition_figures(mnist, classify_frames, segmenter, job.recipe, folder / "images"),
         "layers": described(network),
     }
 
@@ -223,7 +223,7 @@ def _report(
 
 
 def recognition_figures(
-    mnist: Mnist, judge: Judge, segmenter: Segmenter, recipe: str, images: Path
+    mnist: Mnist, classify_frames: ClassifyFrames, segmenter: Segmenter, recipe: str, images: Path
 ) -> dict[str, Any]:
     """Measure both LiteRT networks on external sets, negatives and rendered pages.
 
@@ -234,7 +234,9 @@ def recognition_figures(
     dict
         The figures `outside`, `outliers` and `segmentation` of `report.json`.
     """
-    external = external_evaluation.sets(mnist, judge, segmenter, _PHOTOS_PER_LEVEL[recipe])
+    external = external_evaluation.sets(
+        mnist, classify_frames, segmenter, _PHOTOS_PER_LEVEL[recipe]
+    )
     _draw_photo_reliability(external, images)
     with auxiliary.workers(segmenter) as pool:
         segmented = segmentation.figures(segmenter, segmentation.PAGES, pool)
@@ -242,7 +244,7 @@ def recognition_figures(
         "outside": {
             name: _external_figures(external_set) for name, external_set in external.items()
         },
-        "outliers": negatives.rejection_rates(judge, mnist, _NEGATIVES[recipe]),
+        "outliers": negatives.rejection_rates(classify_frames, mnist, _NEGATIVES[recipe]),
         "segmentation": segmented,
     }
 
@@ -365,7 +367,7 @@ def _versions() -> dict[str, str]:
 def _open_store(address: str) -> Store:
     """Open the registry's store and read its pointer, so that a wrong address fails early."""
     target = object_store.open_store(address)
-    registry.look(target)
+    registry.pointer_state(target)
     return target
 
 

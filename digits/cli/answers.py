@@ -126,4 +126,4 @@ def _table(page: Iterable[Answer]) -> Table:
 
 
 def _shown(column: tabular.Column, cell: tabular.Cell) -> str:
-    return cell if isinstance(cell, str) else column.spelled(cell)
+    return cell if isinstance(cell, str) else column.as_text(cell)

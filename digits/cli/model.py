@@ -61,7 +61,7 @@ def verify(address: Address = None, version: Version = None) -> None:
 
     model = models.find(address, version)
     manifest = bundle.verify(model.read_file)
-    problem = bundle.unservable(manifest)
+    problem = bundle.serving_problem(manifest)
     if problem is None:
         models.load_classifier(bundle.read(model.read_file))
     typer.echo(

@@ -12,7 +12,7 @@ from digits.registry import bundle, gate, object_store, registry, runs
 from digits.registry.bundle import MANIFEST, VERSION, Bundle, Manifest, ReadFile
 from digits.registry.gate import Promotion
 from digits.registry.object_store import NotInStore
-from digits.registry.registry import Pointer, Stored
+from digits.registry.registry import Pointer, StoredVersion
 
 if TYPE_CHECKING:
     from digits.classifier import Classifier
@@ -36,7 +36,7 @@ class Model:
 class Row:
     """A version in a registry, and its role in the pointer: in service, previous or neither."""
 
-    stored: Stored
+    stored: StoredVersion
     in_service: bool
     previous: bool
 
@@ -118,7 +118,7 @@ def listed(address: str) -> list[Row]:
         If the registry does not answer, or refuses.
     """
     models = object_store.open_store(address)
-    pointer = registry.look(models).pointer
+    pointer = registry.pointer_state(models).pointer
     now, before = (pointer.version, pointer.previous) if pointer else (None, None)
     found = registry.versions(models)
     if not found:

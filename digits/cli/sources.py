@@ -15,7 +15,7 @@ from digits.clutter import is_clutter
 from digits.errors import BadRequest, UnreadableImage
 from digits.formats import SUFFIXES
 from digits.image import MAX_BYTES
-from digits.registry.object_store import PATIENCE
+from digits.registry.object_store import S3_CLIENT_CONFIG
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _in_s3(address: str, skipped: Skipped) -> Sources:
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     if not bucket:
         raise BadRequest(f"{address} names no bucket: give s3://bucket/prefix.")
-    s3 = boto3.client("s3", config=Config(**PATIENCE))
+    s3 = boto3.client("s3", config=Config(**S3_CLIENT_CONFIG))
 
     def source(key: str) -> Source:
         def read() -> bytes:

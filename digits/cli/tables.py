@@ -108,7 +108,7 @@ def model(found: Model) -> Table:
 
 
 def _not_served(manifest: Manifest) -> str | None:
-    if bundle.unservable(manifest) is None:
+    if bundle.serving_problem(manifest) is None:
         return None
     old = manifest.schema_ != bundle.SCHEMA
     what = f"schema {manifest.schema_}" if old else f"preprocessing {manifest.input.preprocessing}"

@@ -1,1 +1,1 @@
-"""Labels of images, and what people correct in them."""
+"""Labels of images, their corrections, and feedback sent through the API."""

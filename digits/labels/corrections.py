@@ -1,29 +1,31 @@
-"""What a person may say is in an image: the correction of a label, or feedback through the API.
+"""The text of a correction: of a label, or of a result by feedback through the API.
 
-A correction says what the `text` of results says. One line for each line of writing, joined by
-newlines; pages joined by form feeds; of an image without digits and signs, nothing.
+It has the form of the `text` of results: one line for each text line, separated by newlines, pages
+separated by form feeds, and the empty string for an image without digits and signs.
 """
 
 from __future__ import annotations
 
 SIGNS = ".,-+/:()=×÷%"
-MAX_CHARACTERS = 4096  # more than a page of handwriting holds; a JSON body has room for it
-# For JSON Schema, which also needs `MAX_CHARACTERS`. The hyphen is last, where it is itself.
+MAX_CHARACTERS = 4096  # more than a handwritten page has, and small enough for a JSON request
+# The allowed characters as a JSON Schema pattern; a schema also needs `MAX_CHARACTERS`. The hyphen
+# is last in the class, where it is not a range.
 PATTERN = r"^[0-9?.,+/:()=×÷%\n\f-]*$"
 
 _DIGITS = "0123456789"
-MARKS = f"{_DIGITS}{SIGNS}?"  # whatever a line may hold
+MARKS = f"{_DIGITS}{SIGNS}?"  # the characters that a line may contain
 _ALLOWED = frozenset(f"{MARKS}\n\f")
-_QUOTED = 40  # characters of a refused correction that its error message repeats
+_QUOTED = 40  # characters of an invalid correction that its error message quotes at most
 
 
 def valid(written: str) -> str:
-    """Return the correction that was written, without its blank lines.
+    """Validate a correction and return it without blank lines.
 
     Raises
     ------
     ValueError
-        If it is too long, or says what results cannot say. The message is fit to show to a person.
+        If it has more than `MAX_CHARACTERS` or other characters than results have. The message can
+        be shown to users.
     """
     if len(written) > MAX_CHARACTERS:
         raise ValueError(
@@ -41,5 +43,5 @@ def valid(written: str) -> str:
 
 
 def is_digit(correction: str) -> bool:
-    """Whether a correction is one digit, which is what training learns from."""
+    """Whether a correction is a single digit, and so can be a training label."""
     return len(correction) == 1 and correction in _DIGITS

@@ -1,6 +1,7 @@
-"""Corrections that users sent: what is kept of one, and how those of a bucket become a folder.
+"""Feedback sent through the API: its record, and collecting the records of a bucket in a folder.
 
-The HTTP API writes them; a person looks through the folder before it is trained on.
+The HTTP API stores feedback. It is untrusted: a person reviews the collected folder before it is
+used for training.
 """
 
 from __future__ import annotations
@@ -20,10 +21,21 @@ RECORD = "feedback.json"
 COLUMNS = ("file", "truth", "answer", "model", "received_at")  # of labels.csv
 
 
-class Correction(BaseModel):
-    """What a user says is in a picture, beside it under ``feedback/<utc date>/<id>/``.
+class Feedback(BaseModel):
+    """The record of one feedback, stored beside its image in ``feedback/<utc date>/<id>/``.
 
-    `truth` is a valid correction (see `corrections.valid`): the API checks it before it is kept.
+    Attributes
+    ----------
+    id, received_at : str
+        Its identifier, and the time when the API received it.
+    truth : str
+        The correction; valid by `corrections.valid`, which the API checks before storing it.
+    answer : str or None
+        The text that the model had read.
+    model : str
+        Version of that model.
+    key : str or None
+        Key of the image in the images bucket, if it was uploaded there.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,36 +49,40 @@ class Correction(BaseModel):
 
 
 def collect(store: Store, folder: Path) -> tuple[int, int]:
-    """Copy the corrections of one digit into `folder`, with a ``labels.csv`` that names them.
+    """Copy the images whose correction is one digit to `folder`, and list them in ``labels.csv``.
 
-    Only a picture whose correction is one digit can be trained on beside MNIST; the others stay
-    where they are. Nothing here is believed: `labels.csv` is for a person to look through first.
+    Only such images can be trained on together with MNIST; the others are skipped. A person must
+    review `labels.csv` before training, because anybody can send feedback.
 
     Parameters
     ----------
     store
         The labels bucket.
     folder
-        Where to; made if need be.
+        The folder to write to; created if it does not exist.
 
     Returns
     -------
-    Corrections that were copied, and those that were left.
+    int
+        Number of images copied.
+    int
+        Number of records skipped.
 
     Raises
     ------
     BadRequest
-        If the folder has a table already, which somebody may have worked on, or cannot be written.
+        If the folder already has a ``labels.csv``, which may have been edited, or cannot be
+        written.
     ModelUnavailable
         If the store cannot be read.
     """
     labels = folder / "labels.csv"
     try:
         if labels.exists():
-            raise BadRequest(f"{labels} is there already; collect into another folder.")
+            raise BadRequest(f"{labels} already exists; collect into another folder.")
         folder.mkdir(parents=True, exist_ok=True)
         rows, left = _copy(store, folder)
-        # Last, so that what was cut off can be done again in the same folder.
+        # Written last, so that an interrupted run can be repeated in the same folder.
         with labels.open("x", newline="", encoding="utf-8") as stream:
             tabular.delimited(stream, [*map(tabular.Column, COLUMNS)], ",")(rows)
     except OSError as error:
@@ -77,7 +93,7 @@ def collect(store: Store, folder: Path) -> tuple[int, int]:
 
 
 def _copy(store: Store, folder: Path) -> tuple[list[tuple[str, ...]], int]:
-    """Copy the pictures; a row for each that was, and how many were left."""
+    """Copy the images; return a row for each one copied, and the number of records skipped."""
     rows: list[tuple[str, ...]] = []
     left = 0
     for key in store.keys(PREFIX):
@@ -90,18 +106,18 @@ def _copy(store: Store, folder: Path) -> tuple[list[tuple[str, ...]], int]:
             continue
         file = "-".join((*place.split("/")[-2:], IMAGE))
         picture = store.read(f"{place}/{IMAGE}")
-        assert picture is not None  # noqa: S101 - only a conditional read gives none
+        assert picture is not None  # noqa: S101 - only a conditional read returns None
         (folder / file).write_bytes(picture.data)
         answer = " ".join((correction.answer or "").split())
         rows.append((file, correction.truth, answer, correction.model, correction.received_at))
     return rows, left
 
 
-def _read(store: Store, key: str) -> Correction | None:
-    """The record at `key`; None where somebody else wrote it."""
+def _read(store: Store, key: str) -> Feedback | None:
+    """Read the record at `key`; None if the object is not one."""
     record = store.read(key)
     assert record is not None  # noqa: S101
     try:
-        return Correction.model_validate_json(record.data)
+        return Feedback.model_validate_json(record.data)
     except ValidationError:
         return None

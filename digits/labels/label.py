@@ -1,7 +1,7 @@
-"""Label objects: what is kept in the labels bucket for each image, and under which key.
+"""Label objects: the content of the labels bucket for each image, and its keys.
 
-A label's key is a pure function of its image's key, so labelling twice writes the same place. What
-a person says is in an image is kept beside its label, where no labelling ever writes.
+A label's key is a pure function of its image's key, so labelling an image again replaces its label.
+Corrections have keys of their own, which labelling never writes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from digits.results import ErrorInfo, Mode, ModelInfo, Result, when_written
 
 PREFIX = "labels/"
 CORRECTIONS = "corrections/"
-# A prefix of its own for images whose label key would be longer than S3 allows.
+# Prefix for images whose label key would exceed S3's limit on the length of keys.
 _LONG = ".long/"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 _MAX_KEY_BYTES = 1024
 
 
 class Source(BaseModel):
-    """The version of the image that a label speaks of."""
+    """The version of the image that a label belongs to."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +38,7 @@ class Source(BaseModel):
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is what S3's console makes for a folder: no image, and has no label."""
+        """Whether it is the empty object that S3's console creates for a folder; has no label."""
         return self.size == 0 and self.key.endswith("/")
 
 
@@ -50,13 +50,13 @@ class _Label(BaseModel):
 
 
 class ImageLabel(Result, _Label):
-    """The result for an image that could be read."""
+    """The label of an image that was read: its result."""
 
     mode: Mode
 
 
 class ErrorLabel(_Label):
-    """The answer for an image that can never be read: it takes the place of a result."""
+    """The label of an image that can never be read: the error in place of a result."""
 
     text: None = None
     needs_review: Literal[True] = True
@@ -68,19 +68,23 @@ class ErrorLabel(_Label):
 
 
 class Tombstone(_Label):
-    """The image is gone. Kept, because only a write can lose to a later one, and a gap cannot."""
+    """The label of a deleted image.
+
+    It is stored in place of deleting the label: conditional writes can then detect that a delayed
+    event of the image is older than the deletion.
+    """
 
     deleted: Literal[True] = True
 
 
 class KeptLabel(_Label):
-    """A label from before, whatever a later version of this program wrote in it, dated anew."""
+    """An existing label to be stored again with a new date; unknown fields are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     @classmethod
     def of(cls, image: Source, data: bytes) -> KeptLabel | None:
-        """The label in an object's bytes; None if it tells nothing of that version of the image."""
+        """Parse an object's bytes; None if it is not a label of this version of the image."""
         found = Written.read(data)
         if not found.is_of(image) or found.is_archived:
             return None
@@ -103,9 +107,10 @@ class _Digit(BaseModel):
 
 
 class Written(BaseModel):
-    """What a label says, whichever kind it is; all of it may be missing in what others wrote.
+    """The fields of a stored label of any kind.
 
-    Newer versions of this program may say more.
+    Every field is optional, because other programs can write to the bucket. Fields that a later
+    version added are ignored.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -122,7 +127,7 @@ class Written(BaseModel):
 
     @classmethod
     def read(cls, data: bytes) -> Written:
-        """The label in an object's bytes; an empty one where they are no label."""
+        """Parse an object's bytes; return an instance without values if they are not a label."""
         try:
             return cls.model_validate_json(data)
         except ValidationError:
@@ -130,15 +135,15 @@ class Written(BaseModel):
 
     @property
     def is_archived(self) -> bool:
-        """Whether it says no more than that the image cannot be read until it is restored."""
+        """Whether its error is that the image is archived and must be restored before reading."""
         return self.error is not None and self.error.code == Archived.code
 
     def is_of(self, image: Source) -> bool:
-        """Whether this is a label of that version of the image.
+        """Whether this is the label of that version of the image.
 
-        One without a tag is a deletion, whose label is a tombstone; so is a folder's, which had one
-        before. A listing calls the version "null" that has no id, or tells none at all; then tag
-        and size have to do.
+        An image without an ETag is a deletion, whose label is a tombstone; so is the label of a
+        folder. S3 lists the version id of unversioned objects as "null", or not at all; then the
+        ETag and the size are compared.
         """
         if image.etag is None or image.is_folder:
             return self.deleted
@@ -149,7 +154,7 @@ class Written(BaseModel):
 
 
 class Correction(BaseModel):
-    """What a person says is in an image, whatever any model said of it."""
+    """A person's correction of the label of an image."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -158,21 +163,21 @@ class Correction(BaseModel):
     corrected_at: str = Field(default_factory=lambda: _now())  # noqa: PLW0108 - defined below
 
     def is_of(self, image: Source) -> bool:
-        """Whether it speaks of the picture that is in the image now, by its bytes."""
+        """Whether it belongs to the image's current content, by ETag and size."""
         return (self.source.etag, self.source.size) == (image.etag, image.size)
 
 
 def label_key(image_key: str) -> str:
-    """The key of the label of `image_key`: ``labels/<image key>.json``.
+    """Return the key of an image's label: ``labels/<image key>.json``.
 
-    A key too long for that becomes ``labels/.long/<SHA-256 of the image key>.json``. So does one
-    that itself starts with ``.long/``: else it could be made to share a label with a long one.
+    If that key would be too long, it is ``labels/.long/<SHA-256 of the image key>.json``. The same
+    holds for image keys that start with ``.long/``, which could otherwise collide with those.
     """
     return _key(PREFIX, image_key)
 
 
 def correction_key(image_key: str) -> str:
-    """The key of a person's correction: as `label_key`, with ``corrections/`` for ``labels/``."""
+    """Return the key of a correction: as `label_key`, with ``corrections/`` for ``labels/``."""
     return _key(CORRECTIONS, image_key)
 
 
@@ -184,7 +189,7 @@ def _key(prefix: str, image_key: str) -> str:
 
 
 def label(result: Result, source: Source, mode: Mode) -> ImageLabel:
-    """The label of an image that was read in `mode`."""
+    """Return the label of an image that was read in `mode`."""
     return ImageLabel(
         **{name: getattr(result, name) for name in Result.model_fields}, source=source, mode=mode
     )
@@ -193,10 +198,10 @@ def label(result: Result, source: Source, mode: Mode) -> ImageLabel:
 def error_label(
     error: DigitsError, source: Source, mode: Mode | None, model: ModelInfo
 ) -> ErrorLabel:
-    """The label of an image that can never be read, and why."""
+    """Return the label of an image that can never be read because of `error`."""
     return ErrorLabel(error=ErrorInfo.of(error), source=source, mode=mode, model=model)
 
 
 def _now() -> str:
-    """UTC to the microsecond: two labels of one image never have the same bytes."""
+    """Return the time in UTC to the microsecond, so that labels of an image differ in bytes."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")

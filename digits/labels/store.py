@@ -1,7 +1,7 @@
-"""The labels bucket: the one place that reads and writes labels and corrections in S3.
+"""The label store: read and write labels and corrections in the labels bucket.
 
-The caller passes the client, so this module does not import boto3. Errors of S3 are raised as
-botocore's `ClientError` or `BotoCoreError`; each interface turns them into messages of its own.
+The caller passes the client, so this module does not import boto3. S3's errors are raised as
+botocore's `ClientError` or `BotoCoreError`; each interface turns them into its own messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from digits.results import read
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# S3's error codes for a conditional write if another one came first, or the object was deleted.
+# S3's error codes for a conditional write that failed: the object was changed or deleted before.
 _LOST = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 

@@ -1,7 +1,7 @@
-"""The configuration of the page reader in development: every threshold of it.
+"""The configuration of the page reader in development: its thresholds and weights.
 
-`training_job/data/tile_segmenter.json` holds values that were chosen by eye from the open
-development pictures; they are yet to be fitted, and to take the place of `digits.config`.
+`training_job/data/tile_segmenter.json` holds the values. They were chosen by eye on development
+pictures and are not fitted yet. This configuration will replace `digits.config`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from digits.config import Probability
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Part(BaseModel):
+class _ConfigSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class SegmentationConfig(_Part):
+class SegmentationConfig(_ConfigSection):
     """Thresholds on the outputs of the segmentation network. Lengths are pixels of a level.
 
     Attributes
@@ -27,22 +27,24 @@ class SegmentationConfig(_Part):
     ink : float
         Probability of handwriting from which a pixel is ink.
     faint : float
-        Probability of handwriting, or of print, from which an area is looked at closer, and from
-        which a pixel may be the edge of a glyph; at most `ink`.
+        Probability of handwriting or of printed text from which an area is segmented again on the
+        next level, and from which a pixel may belong to the edge of a glyph; at most `ink`.
     centre : float
         Value of the centre heat map from which a local maximum is the centre of a glyph.
     stray : float
-        Share of a glyph's size by which a pixel's vote may miss the glyph's centre.
+        Largest distance between a pixel's vote and the glyph's centre, as a share of the glyph's
+        size.
     small : float
-        Longer side below which a glyph is deferred to the next, finer level.
+        Longer side below which a glyph is left to the next, finer level.
     large : float
         Longer side above which a glyph is left to a coarser level.
     repeated : float
-        Share of a glyph's ink in other glyphs from which it is one of them again.
+        Share of a glyph's ink in glyphs found before, from which it is discarded as a duplicate.
     trusted : float
-        Quality from which a glyph is not looked at closer; see `pipeline.Recogniser`.
+        Quality from which a glyph is final and not segmented again on the next level; see
+        `lattice.Candidate.quality`.
     kept : float
-        Quality below which a glyph is dropped even where nothing better is found.
+        Quality below which a glyph is dropped even if the next levels find none in its place.
     """
 
     ink: Probability
@@ -62,42 +64,45 @@ class SegmentationConfig(_Part):
         return self
 
 
-class LatticeConfig(_Part):
-    """Weights of the segmentation lattice. Lengths are in heights of a digit of the line.
+class LatticeConfig(_ConfigSection):
+    """Weights of the segmentation lattice. Lengths are in heights of the text line's digits.
 
     Attributes
     ----------
     by_classifier, by_segmenter, by_ink, bias : float
-        Weights of the log-odds of a digit by the two networks and of the log-odds of its pixels
-        being handwriting, and what is added to their sum: a logistic regression.
+        Coefficients of the logistic regression that estimates the probability of a digit: for the
+        log-odds of a digit by the classifier and by the segmentation network, for the log-odds of
+        the pixels being handwriting, and the intercept.
     likely : float
-        Probability of a digit from which a candidate counts for the height of the line's digits.
+        Probability of a digit from which a candidate's height is used to estimate the height of
+        the line's digits.
     other : float
-        Log-likelihood that is added where a candidate is read as no digit.
+        Log-likelihood that is added if a candidate is not a digit.
     join : float
-        Log-likelihood of one more tall part in a digit.
+        Log-likelihood of each tall part of a digit after the first.
     tall : float
         Height from which a part is tall.
     flat : float
-        Of its width: the height that a flat candidate counts as.
+        Share of a candidate's width that is the least height it is counted with.
     smaller, larger : float
-        Standard deviation of the logarithm of the size of digits that are smaller and larger than
-        the line's.
+        Standard deviations of the logarithm of a digit's size relative to the line's digits, for
+        smaller and for larger digits.
     widest, tallest : float
-        Of a digit of several parts.
+        Largest width and height of a digit of several parts.
     gap : float
-        Between two parts of a digit, at most.
+        Largest horizontal gap between two parts of a digit.
     most_parts : int
-        Of a digit.
+        Largest number of parts of a digit.
     speck, ink_of_speck : float
-        Size below which what is no digit is left out, if it is less surely handwriting than
-        `ink_of_speck`, 0 to 1.
+        A candidate that is not a digit is a speck and left out if its size is below `speck` and its
+        probability of handwriting, 0 to 1, is below `ink_of_speck`.
     stray : float
-        Size below which a mark that is no digit is left out of a line without digits.
+        A text line without digits is left out if all its glyphs are smaller than this.
     accepted : float
         Probability of a digit below which a digit is marked for review.
     contrast : float
-        Of a digit to its paper's grain, standard deviations, below which it is marked for review.
+        Contrast to the paper, in standard deviations of the paper's grain, below which a digit is
+        marked for review.
     """
 
     by_classifier: float
@@ -122,13 +127,13 @@ class LatticeConfig(_Part):
     contrast: Positive
 
     @property
-    def of_evidence(self) -> tuple[float, float, float]:
-        """The weights of `digits.recognition.pipeline.evidence`."""
+    def log_odds_weights(self) -> tuple[float, float, float]:
+        """The coefficients of the columns of `digits.recognition.pipeline.digit_log_odds`."""
         return self.by_classifier, self.by_segmenter, self.by_ink
 
 
-class PageConfig(_Part):
-    """All of it."""
+class PageConfig(_ConfigSection):
+    """The whole configuration: segmentation and lattice."""
 
     segmentation: SegmentationConfig
     lattice: LatticeConfig

@@ -1,7 +1,7 @@
-"""Glyph candidates: what the segmentation network shows on one level of the image pyramid.
+"""Glyph candidates: instance segmentation on one level of the image pyramid.
 
-Each pixel with ink votes for a centre; the votes for one are a glyph. Connected components are a
-second opinion, where the votes for one digit are split.
+Each pixel with ink votes for a glyph's centre, and the pixels that vote for the same centre form a
+glyph. Connected components are an alternative, for digits whose votes are split.
 
 Part of the page reader in development; not in service.
 """
@@ -24,34 +24,39 @@ Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Window = tuple[slice, slice]  # rows and columns
 
-# Of the probability of print, summed over a stroke: from it on the stroke is handwriting. Straight
-# strokes look like ruling lines in parts.
-BY_HAND = 0.4
-JOINED_SIDE = 140  # pixels; larger components are forms and tables, with what touches them
-LEAST = 4  # pixels; a glyph whose longer side is shorter is a speck
-MOST_GLYPHS = 2_000  # of one level: a dense sheet of A4 has about a thousand
-_LEAST_REACH = 16.0  # pixels; smaller glyphs' votes may miss as far as those of glyphs of that size
-_AT_ONCE = 2_000  # votes whose distances to all centres are held at once: 32 MB at most
-_REACH = 16  # cells of the heat map; of further centres all are compared, which is slower
+# A component is handwriting if its summed probability of handwriting exceeds this share of its
+# summed probability of print. Below 1, because parts of straight strokes look like ruling lines.
+# Chosen by eye on development pictures.
+HANDWRITING_RATIO = 0.4
+# Pixels, longer side of a component that is reclassified at most; larger ones are forms and tables
+# with touching handwriting. Chosen by eye on development pictures.
+MAX_STROKE_SIDE = 140
+MIN_SIDE = 4  # pixels; a glyph with a shorter longer side is a speck
+MAX_GLYPHS = 2_000  # of one level; a dense A4 sheet has about a thousand
+_LEAST_REACH = 16.0  # pixels, least glyph size from which the tolerance of votes is computed
+_AT_ONCE = 2_000  # votes whose distances to all centres are computed at once, in up to 32 MB
+# Cells of the heat map: centres within this distance are searched first, which is faster; a vote
+# without one is compared with all centres.
+_REACH = 16
 
 
 @dataclass(frozen=True)
 class Level:
-    """A level of the image pyramid, and the network's outputs there.
+    """A level of the image pyramid with the segmentation network's outputs.
 
     Its sides are padded to multiples of 16 with copies of the last row and column.
 
     Attributes
     ----------
     grey : uint8 (h, w)
-        The picture.
+        The picture at the level's scale.
     scale : float
-        Pixels of the level in one of the picture.
+        Pixels of the level for one pixel of the full-size picture.
     handwriting, digit, printed, background : uint8 (h, w)
-        Probability of each at each pixel, 255 is 1; 0 in the padding and where the network did not
-        look. Digits are handwriting, too.
+        Probability of each kind at each pixel, where 255 is 1; 0 in the padding and where the
+        network was not run. Handwriting includes digits.
     owner : int16 (h, w)
-        Number of the glyph that a pixel belongs to if it is handwriting; -1 elsewhere.
+        Number of the glyph that each pixel of handwriting belongs to; -1 elsewhere.
     """
 
     grey: Grey
@@ -65,22 +70,23 @@ class Level:
 
 @dataclass(frozen=True)
 class Glyph:
-    """A glyph candidate: the ink of one mark on the level that shows it best.
+    """A glyph candidate: the ink of one glyph on the level that resolves it best.
 
     Attributes
     ----------
     level : Level
-        Where it was found.
+        The level on which it was found.
     left, top : int
-        Upper left corner of `mask` on the level.
+        Upper left corner of `mask` on the level, pixels.
     mask : bool (h, w)
-        Its ink, touching all four sides.
+        Its ink, cut to the bounding box.
     numbers : tuple of int
-        The owners of that ink on the level.
+        The values of `level.owner` on its ink.
     score : float
-        Mean probability of its ink being handwriting, 0 to 1.
+        Mean probability of handwriting on its ink, 0 to 1.
     digit : float
-        Probability that it is a digit and not another mark, by the segmentation network, 0 to 1.
+        Probability that it is a digit and not other handwriting, by the segmentation network, 0 to
+        1.
     """
 
     level: Level
@@ -93,7 +99,7 @@ class Glyph:
 
     @classmethod
     def union(cls, glyphs: Sequence[Glyph]) -> Glyph:
-        """Several glyphs of one level as one."""
+        """Return the union of several glyphs of one level as one glyph."""
         if len(glyphs) == 1:
             return glyphs[0]
         left, top = min(one.left for one in glyphs), min(one.top for one in glyphs)
@@ -121,21 +127,42 @@ class Glyph:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom in pixels of the picture."""
+        """Left, top, right and bottom in pixels of the full-size picture."""
         scale = self.level.scale
         height, width = self.mask.shape
         left, top = self.left / scale, self.top / scale
         return left, top, left + width / scale, top + height / scale
 
 
-def by_votes(
+def glyphs_by_votes(
     level: Level, config: SegmentationConfig, heat: Plane, offsets: Plane, sizes: Plane, *,
     first: bool = False, last: bool = False,
 ) -> tuple[list[Glyph], Mask]:  # fmt: skip
-    """Gather the glyphs of a level, and note each pixel's owner in it.
+    """Group the ink of a level to glyphs by its votes, and store each pixel's owner in the level.
 
-    Gives the glyphs that the level shows well, and where there are others that are too small for
-    it; on the last level small ones are glyphs, too.
+    Parameters
+    ----------
+    level
+        The level; its `owner` is overwritten.
+    config
+        Thresholds.
+    heat : float32 (h/4, w/4)
+        Centre heat map.
+    offsets : float32 (h/2, w/2, 2)
+        Offset field: x and y from each pixel to its glyph's centre, pixels.
+    sizes : float32 (h/2, w/2)
+        Longer side of each pixel's glyph, pixels.
+    first
+        Whether this is the coarsest level, on which glyphs above `config.large` are returned too.
+    last
+        Whether this is the finest level, on which glyphs below `config.small` are returned too.
+
+    Returns
+    -------
+    list of Glyph
+        The glyphs of a size that the level resolves.
+    bool (h, w)
+        Where there is ink of smaller glyphs, for which the next level is needed.
     """
     rows, columns = _peaks(heat, config.centre)
     faint = level.handwriting > int(255 * config.faint)
@@ -153,13 +180,13 @@ def by_votes(
             continue
         if max(size[number], side) < config.small and not last:
             small[y, x] = True
-        elif side >= LEAST:
+        elif side >= MIN_SIDE:
             found.append(_glyph(level, left, top, mask, (number,)))
     return found, small
 
 
-def by_connection(level: Level, config: SegmentationConfig) -> list[Glyph]:
-    """The connected components of a level's ink that are as large as glyphs there."""
+def glyphs_by_components(level: Level, config: SegmentationConfig) -> list[Glyph]:
+    """Return the connected components of a level's ink between `small` and `large` in size."""
     parts = connected(level.handwriting > int(255 * config.ink))
     side = np.maximum(parts.right - parts.left, parts.bottom - parts.top)
     found = []
@@ -173,18 +200,19 @@ def by_connection(level: Level, config: SegmentationConfig) -> list[Glyph]:
 
 
 def join_strokes(level: Level) -> None:
-    """Take whole strokes for handwriting of which the network takes a part for print.
+    """Reclassify print as handwriting in strokes of which a part was classified as handwriting.
 
-    Of each connected component of ink of both kinds that is no larger than a glyph, the kind is
-    that of most of its pixels.
+    For each connected component of ink of both kinds of at most `MAX_STROKE_SIDE`, the summed
+    probabilities are compared by `HANDWRITING_RATIO`. In components of handwriting, the probability
+    of print is added to that of handwriting.
     """
     both = level.handwriting.astype(np.int16) + level.printed
     parts = connected(both > 127)
     labels = parts.labels
     by_hand = np.bincount(labels.ravel(), level.handwriting.ravel(), minlength=len(parts) + 1)[1:]
     printed = np.bincount(labels.ravel(), level.printed.ravel(), minlength=len(parts) + 1)[1:]
-    chosen = (by_hand > BY_HAND * printed) & (printed > 0)
-    chosen &= np.maximum(parts.right - parts.left, parts.bottom - parts.top) <= JOINED_SIDE
+    chosen = (by_hand > HANDWRITING_RATIO * printed) & (printed > 0)
+    chosen &= np.maximum(parts.right - parts.left, parts.bottom - parts.top) <= MAX_STROKE_SIDE
     mask = parts.where(chosen)
     share = level.digit[mask] / np.maximum(level.handwriting[mask], 1)
     level.handwriting[mask] = both[mask].clip(0, 255)
@@ -204,10 +232,10 @@ def _up(plane: Plane) -> Plane:
 
 
 def _peaks(heat: Plane, least: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of the glyphs' centres on the heat map, the `MOST_GLYPHS` highest."""
+    """Return rows and columns of the local maxima above `least`; the `MAX_GLYPHS` highest."""
     peaks = (heat > least) & (heat >= extreme(padded(heat, 1), 3, np.maximum))
     rows, columns = np.nonzero(peaks)
-    highest = np.argsort(-heat[rows, columns], kind="stable")[:MOST_GLYPHS]
+    highest = np.argsort(-heat[rows, columns], kind="stable")[:MAX_GLYPHS]
     return rows[highest], columns[highest]
 
 
@@ -215,9 +243,10 @@ def _owned(
     level: Level, stray: float, faint: Mask, rows: NDArray[np.intp], columns: NDArray[np.intp],
     offsets: Plane, sizes: Plane,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Give each pixel with handwriting to the centre that its offset points to.
+    """Assign each pixel of handwriting to the centre nearest to its vote, in `level.owner`.
 
-    Gives each glyph's size, the geometric mean of what its pixels say, pixels.
+    A vote that misses the centre by more than `stray` of the glyph's size is dropped. Returns each
+    glyph's size in pixels: the geometric mean of its pixels' sizes.
     """
     height, width = offsets.shape[:2]
     blocks = faint.reshape(height, HALF, width, HALF)
@@ -244,9 +273,10 @@ def _nearest(
     votes: Plane, rows: NDArray[np.intp], columns: NDArray[np.intp],
     shape: tuple[int, ...],
 ) -> NDArray[np.intp]:  # fmt: skip
-    """Number of the centre nearest to each vote, (n, 2) of y and x in pixels.
+    """Return the number of the centre nearest to each vote, intp (n,).
 
-    Votes are rounded to cells of the heat map. `shape` is that of the offset field.
+    `votes` is (n, 2) of y and x in pixels and rounded to cells of the heat map; `shape` is the
+    shape of the offset field.
     """
     height, width = (side * HALF // CELL for side in shape)
     cells = np.round((votes - (CELL - 1) / 2) / CELL).astype(np.int32)
@@ -255,7 +285,7 @@ def _nearest(
     nearest = np.empty(len(places), np.intp)
     for start in range(0, len(places), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        y, x = np.divmod(places[part], width)  # in the order of rows
+        y, x = np.divmod(places[part], width)  # sorted by row
         close = np.flatnonzero((rows >= y[0] - _REACH) & (rows <= y[-1] + _REACH))
         far = (y[:, None] - rows[close]) ** 2 + (x[:, None] - columns[close]) ** 2
         lost = far.min(1, initial=_REACH**2 + 1) > _REACH**2  # another may be closer
@@ -269,7 +299,7 @@ def _nearest(
 def _ink_by_owner(
     level: Level, least: float, count: int
 ) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.int32]]]:
-    """Each glyph that has ink: its number, and rows and columns of that ink."""
+    """Yield the number of each glyph that has ink, and the rows and columns of its ink."""
     ink = np.flatnonzero(level.handwriting > int(255 * least)).astype(np.int32)
     owner = level.owner.ravel()[ink]
     ink = ink[np.argsort(owner, kind="stable")]

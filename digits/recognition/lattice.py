@@ -1,7 +1,8 @@
-"""The segmentation lattice: the likeliest way to group the glyph candidates of a line to digits.
+"""The segmentation lattice: find the likeliest grouping of a line's glyph candidates to digits.
 
-As in LeCun et al., "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 1998,
-section V: a graph of all groups of neighbours, and the best path through it.
+The lattice is a graph of all groups of adjacent candidates; its best path is found by dynamic
+programming, as in LeCun et al., "Gradient-Based Learning Applied to Document Recognition", Proc.
+IEEE 1998, section V.
 
 Part of the page reader in development; not in service.
 """
@@ -17,27 +18,31 @@ from numpy.typing import NDArray
 from digits.recognition.config import LatticeConfig
 from digits.recognition.glyphs import Glyph, Plane
 
-_LEAST = 1e-6  # of a probability whose logarithm is taken
+_LEAST = 1e-6  # least probability, so that its logarithm is finite
+# Longer side of the union of several glyphs, pixels of the level; coarser levels show larger ones.
+# Lines of paper grain may be as tall as the page: without the limit, one development picture took
+# 50 s.
+_MAX_SIDE = 280
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A glyph candidate and what the two networks give for it.
+    """A glyph candidate with the outputs of both networks.
 
     Attributes
     ----------
     glyph : Glyph
-        One that was found, or the union of several.
+        A glyph, or the union of several.
     frame : float32 (28, 28)
-        What the classifier was shown.
+        Its normalised frame, the classifier's input.
     probabilities : float64 (10,)
-        Of each digit, if it is a digit; calibrated.
+        Calibrated probability of each digit, given that it is a digit.
     digit : float
-        Probability that it is a digit at all, by both networks, 0 to 1.
+        Probability that it is a digit, by both networks, 0 to 1.
     sure : bool
-        Whether the classifier is sure enough which one to need no review.
+        Whether the classifier's confidence and the contrast are high enough to need no review.
     contrast : float
-        How far it stands out of its paper's grain, in standard deviations of that.
+        Contrast to the paper, in standard deviations of the paper's grain.
     """
 
     glyph: Glyph
@@ -49,10 +54,11 @@ class Candidate:
 
     @property
     def quality(self) -> float:
-        """Probability that it is one digit, and which, or one other mark: 0 to 1.
+        """Probability that it is exactly one digit or one other glyph, 0 to 1.
 
-        Low where the networks disagree: a union of several digits is made of digits' pixels for
-        the segmentation network, and no digit for the classifier.
+        It is low if the networks disagree. Several digits taken for one glyph have the pixels of
+        digits according to the segmentation network, but are not a digit according to the
+        classifier.
         """
         one_digit = self.digit * float(self.probabilities.max())
         return max(one_digit, (1 - self.digit) * (1 - min(self.glyph.digit, 1.0)))
@@ -62,11 +68,17 @@ Evaluate = Callable[[Sequence[Glyph]], Sequence[Candidate]]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a candidate on the best path was read as: the likeliest digit, or no digit.
+class PathSegment:
+    """A segment of the best path: a candidate, and whether it is read as a digit.
 
-    `parts` are the glyphs that the mark is made of: the candidate's, and those of what stands above
-    or below it and belongs to the same sign.
+    Attributes
+    ----------
+    candidate : Candidate
+        The candidate.
+    is_digit : bool
+        Whether it is read as its likeliest digit, or as other handwriting.
+    parts : tuple of Glyph
+        The candidate's glyph, and the glyphs above or below it that belong to the same sign.
     """
 
     candidate: Candidate
@@ -75,26 +87,28 @@ class Reading:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of all parts in pixels of the picture."""
+        """Left, top, right and bottom of all parts in pixels of the full-size picture."""
         left, top, right, bottom = zip(*(part.box for part in self.parts), strict=True)
         return min(left), min(top), max(right), max(bottom)
 
     @property
     def height(self) -> float:
-        """Longer side, pixels of the picture."""
+        """Longer side in pixels of the full-size picture."""
         left, top, right, bottom = self.box
         return max(right - left, bottom - top)
 
 
 class Lattice:
-    """Finds best paths, and evaluates each candidate of a page once.
+    """Finds the best path of each text line of a page.
+
+    Candidates are evaluated in batches, and each only once.
 
     Parameters
     ----------
     evaluate
-        What both networks give for glyph candidates; called with many at a time.
+        Runs both networks on glyphs and returns a candidate for each.
     config
-        Its weights.
+        Weights and thresholds.
     """
 
     def __init__(self, evaluate: Evaluate, config: LatticeConfig) -> None:
@@ -102,15 +116,15 @@ class Lattice:
         self._known: dict[tuple[int, ...], Candidate] = {}
 
     def candidates(self, groups: Sequence[Sequence[Glyph]]) -> list[Candidate]:
-        """The candidate of each group of glyphs."""
+        """Return the candidate of each group of glyphs, evaluating those that are new."""
         new = {key: group for group in groups if (key := _key(group)) not in self._known}
         if new:
             found = self._evaluate([Glyph.union(group) for group in new.values()])
             self._known |= dict(zip(new, found, strict=True))
         return [self._known[_key(group)] for group in groups]
 
-    def best_path(self, line: Sequence[Glyph]) -> list[Reading]:
-        """Read a line of glyphs, left to right; specks are left out."""
+    def best_path(self, line: Sequence[Glyph]) -> list[PathSegment]:
+        """Return the best path through the glyphs of a line, left to right, without specks."""
         alone = self.candidates([[glyph] for glyph in line])
         boxes = np.array([glyph.box for glyph in line])
         height = self._height(alone, boxes)
@@ -118,7 +132,7 @@ class Lattice:
         candidates = self.candidates([line[start:stop] for start, stop in spans])
         values = np.full(len(line) + 1, -np.inf)
         values[0] = 0.0
-        paths: list[list[Reading]] = [[] for _ in values]
+        paths: list[list[PathSegment]] = [[] for _ in values]
         for (start, stop), candidate in zip(spans, candidates, strict=True):
             size = _size(boxes[start:stop]) / height
             parts = boxes[start:stop, 3] - boxes[start:stop, 1] > self._config.tall * height
@@ -130,18 +144,18 @@ class Lattice:
             if value > values[stop]:
                 values[stop] = value
                 is_digit = bool(as_digit >= as_other)
-                read = [Reading(candidate, is_digit, (candidate.glyph,))]
+                read = [PathSegment(candidate, is_digit, (candidate.glyph,))]
                 left_out = not is_digit and self._is_speck(candidate, size)
                 paths[stop] = paths[start] if left_out else [*paths[start], *read]
-        return _signs_joined(paths[-1])
+        return _join_stacked_signs(paths[-1])
 
     def _is_speck(self, candidate: Candidate, size: float) -> bool:
-        """Whether what is no digit is dirt or grain of the paper, and no sign."""
+        """Whether a candidate that is not a digit is dirt or paper grain, and not a sign."""
         vague = candidate.glyph.score < self._config.ink_of_speck
         return (size < self._config.speck and vague) or candidate.contrast < self._config.contrast
 
     def _height(self, alone: Sequence[Candidate], boxes: NDArray[np.float64]) -> float:
-        """How tall the line's digits are, pixels: the median of what are digits, or the tallest."""
+        """Return the height of the line's digits: their median, or the greatest without digits."""
         heights = np.maximum(
             boxes[:, 3] - boxes[:, 1], self._config.flat * (boxes[:, 2] - boxes[:, 0])
         )
@@ -151,17 +165,19 @@ class Lattice:
     def _spans(
         self, line: Sequence[Glyph], boxes: NDArray[np.float64], height: float
     ) -> Iterator[tuple[int, int]]:
-        """The groups of neighbours that may be one digit: start and stop of each."""
+        """Yield start and stop of each group of adjacent glyphs that may be one digit."""
         for stop in range(1, len(line) + 1):
             for start in range(max(0, stop - self._config.most_parts), stop):
                 if stop == start + 1 or self._compact(line[start:stop], boxes[start:stop], height):
                     yield start, stop
 
     def _compact(self, group: Sequence[Glyph], boxes: NDArray[np.float64], height: float) -> bool:
-        """Whether a group is found on one level, no larger than a digit, and close together."""
+        """Whether a group is on one level, not larger than a digit, and without wide gaps."""
         if any(glyph.level is not group[0].level for glyph in group):
             return False
         size = boxes[:, 2:].max(0) - boxes[:, :2].min(0)
+        if size.max() * group[0].level.scale > _MAX_SIDE:
+            return False
         if size[0] > self._config.widest * height or size[1] > self._config.tallest * height:
             return False
         ordered = boxes[np.argsort(boxes[:, 0])]
@@ -169,37 +185,40 @@ class Lattice:
         return bool((gaps <= self._config.gap * height).all())
 
     def _as_digit(self, candidate: Candidate, size: float) -> float:
-        """Log-likelihood of a candidate as the likeliest digit; `size` in heights of the line."""
+        """Return the log-likelihood of the likeliest digit; `size` in heights of the digits."""
         spread = self._config.smaller if size < 1 else self._config.larger
         odd = -0.5 * float(np.log(size) / spread) ** 2
         return _log(candidate.digit) + _log(float(candidate.probabilities.max())) + odd
 
     def _as_other(self, candidate: Candidate, size: float) -> float:
-        """Log-likelihood of a candidate as no digit; of a small one it counts less."""
+        """Return the log-likelihood of not being a digit, scaled down for small candidates."""
         return (_log(1 - candidate.digit) + self._config.other) * min(1.0, size)
 
 
-def _signs_joined(path: list[Reading]) -> list[Reading]:
-    """Join what is no digit and stands above each other: the parts of a plus, a colon, a divide."""
-    joined: list[Reading] = []
+def _join_stacked_signs(path: list[PathSegment]) -> list[PathSegment]:
+    """Join stacked segments that are not digits: the parts of a colon, a plus or a division sign.
+
+    The joined segment has the candidate of the larger one.
+    """
+    joined: list[PathSegment] = []
     for one in path:
         before = joined[-1] if joined else None
         if before is None or before.is_digit or one.is_digit or not _stacked(before.box, one.box):
             joined.append(one)
             continue
         larger = max(before, one, key=lambda reading: reading.height)
-        joined[-1] = Reading(larger.candidate, False, (*before.parts, *one.parts))
+        joined[-1] = PathSegment(larger.candidate, False, (*before.parts, *one.parts))
     return joined
 
 
 def _stacked(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether two boxes share half of the narrower one's width."""
+    """Whether two boxes overlap horizontally by more than half of the narrower one's width."""
     shared = min(one[2], other[2]) - max(one[0], other[0])
     return shared > 0.5 * min(one[2] - one[0], other[2] - other[0])
 
 
 def _size(boxes: NDArray[np.float64]) -> float:
-    """The longer side of boxes together, pixels."""
+    """Return the longer side of the boxes' bounding box, pixels."""
     return float((boxes[:, 2:].max(0) - boxes[:, :2].min(0)).max())
 
 

@@ -1,4 +1,4 @@
-"""Glyph candidates to text lines, in reading order.
+"""Line grouping: arrange glyph candidates in text lines, in reading order.
 
 Part of the page reader in development; not in service.
 """
@@ -14,29 +14,29 @@ from digits.recognition.glyphs import Glyph
 
 Boxes = NDArray[np.float64]
 
-# All chosen by eye from the development pictures; lengths in heights of a digit.
-_FLAT = 0.6  # of its width: the height that a flat glyph counts as
-_TALL = 0.5  # from it on a glyph has a place in a line of its own
-_BESIDE = 0.3  # of the lower of two glyphs that they share: they stand in one line
-_LAST = 3  # glyphs at a line's end that the next may stand beside
-_NEAR = 1.2  # from a line: a small glyph that is farther from every one is in none of them
-_ALIKE = 0.4  # difference of the logarithms of two heights: they are of one size
-_NEXT = 4.0  # to the right, and `_FLAT` up or down: neighbours in a line
+# All chosen by eye on development pictures. Lengths are in heights of a digit.
+_FLAT = 0.6  # share of a glyph's width that is the least height it is counted with
+_TALL = 0.5  # height from which a glyph can start a line; smaller ones are signs
+_BESIDE = 0.3  # vertical overlap, share of the lower glyph's height: the two are in one line
+_LAST = 3  # glyphs at the end of a line with which the next glyph's overlap is compared
+_NEAR = 1.2  # distance from a line up to which a small glyph joins it
+_ALIKE = 0.4  # difference of the logarithms of two heights up to which they are of equal size
+_NEXT = 4.0  # horizontal distance of neighbours in a line at most; vertically it is `_FLAT`
 
 
 def text_lines(glyphs: Sequence[Glyph], sure: Sequence[bool]) -> list[list[Glyph]]:
-    """Group glyphs to lines, top to bottom, each left to right.
+    """Group glyphs to text lines, from top to bottom, each from left to right.
 
-    Lines may slant. From the left, each tall glyph joins the line at whose end it shares the most
-    of its height; a small one then joins the line that is nearest, as a sign. Small ones far from
-    every line have lines of their own.
+    Lines may slant. From left to right, each tall glyph joins the line whose last glyphs it
+    overlaps most vertically, or starts a new one. Each small glyph then joins the nearest line, as
+    a sign. Small glyphs that are far from every line form lines among themselves.
 
     Parameters
     ----------
     glyphs
         The candidates, in any order.
     sure
-        Of which the size is known to be that of a digit.
+        Whether each one is likely a digit; these determine the height of a digit.
     """
     if not glyphs:
         return []
@@ -82,7 +82,7 @@ def text_lines(glyphs: Sequence[Glyph], sure: Sequence[bool]) -> list[list[Glyph
 
 
 def _slant(middle: Boxes, height: NDArray[np.float64]) -> float:
-    """The median direction from glyphs to their right neighbours of like size, radians."""
+    """Return the median direction from glyphs to right neighbours of equal size, radians."""
     angles = []
     for (x, y), own in zip(middle, height, strict=True):
         across, down = middle[:, 0] - x, middle[:, 1] - y
@@ -95,7 +95,10 @@ def _slant(middle: Boxes, height: NDArray[np.float64]) -> float:
 
 
 def _shared(one: float, other: float, tall: float, other_tall: float) -> float:
-    """How much of the lower of two glyphs they share, by their middles and heights."""
+    """Return the vertical overlap of two glyphs as a share of the lower one's height.
+
+    `one` and `other` are the centres' y, `tall` and `other_tall` the heights; negative if apart.
+    """
     lower, upper = (
         min(one + tall / 2, other + other_tall / 2),
         max(one - tall / 2, other - other_tall / 2),
@@ -104,6 +107,6 @@ def _shared(one: float, other: float, tall: float, other_tall: float) -> float:
 
 
 def _distance(one: Boxes, size: Boxes, others: Boxes, sizes: Boxes) -> NDArray[np.float64]:
-    """Between a glyph's box and each of the others', pixels."""
+    """Return the distance between a glyph's box and each of the other boxes, pixels."""
     gaps = np.maximum(np.abs(others - one) - (sizes + size) / 2, 0)
     return np.asarray(np.hypot(gaps[:, 0], gaps[:, 1]))

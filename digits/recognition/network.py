@@ -1,4 +1,4 @@
-"""The segmentation network in LiteRT.
+"""Run the segmentation network in LiteRT.
 
 Part of the page reader in development; not in service.
 """
@@ -14,18 +14,18 @@ from digits.recognition.config import SegmentationConfig
 from digits.recognition.glyphs import Grey, Plane
 from digits.recognition.outputs import KINDS, UNIT
 
-_OCTAVES = 4  # that a size may be above or below `UNIT`; keeps a wrong output finite
+_OCTAVES = 4  # octaves to which a size is clipped, above and below `UNIT`; keeps it finite
 
 
 class Segmenter:
-    """The segmentation network. Safe to share between threads.
+    """The segmentation network with its thresholds. Thread-safe.
 
-    A pickled segmenter carries the network's bytes and loads them again in the other process.
+    A pickled segmenter contains the network's bytes; unpickling loads them into LiteRT again.
 
     Parameters
     ----------
     tflite
-        The bytes of the network's file.
+        The bytes of the network's LiteRT file.
     config
         Thresholds on its outputs.
 
@@ -36,7 +36,7 @@ class Segmenter:
     """
 
     def __init__(self, tflite: bytes, config: SegmentationConfig) -> None:
-        # Here, so that what names this type alone does without LiteRT.
+        # Imported here, so that modules that need only this class's type do not load LiteRT.
         from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
         self._tflite, self.config = tflite, config
@@ -76,13 +76,13 @@ class Segmenter:
         Returns
         -------
         float32 (h, w, 5)
-            Probability of each kind.
+            Probability of each kind, in the order of `outputs`.
         float32 (h/4, w/4)
-            The centre heat map, 0 to 1.
+            Centre heat map, 0 to 1.
         float32 (h/2, w/2, 2)
-            The offset field: x and y from a pixel to its glyph's centre, pixels.
+            Offset field: x and y from each pixel to its glyph's centre, pixels.
         float32 (h/2, w/2)
-            The longer side of the pixel's glyph, pixels.
+            Longer side of each pixel's glyph, pixels.
         """
         batch = grey.astype(np.float32)[None, ..., None] / 255
         with self._lock:

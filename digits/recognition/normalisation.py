@@ -1,7 +1,7 @@
-"""Normalisation: a glyph to its frame, as MNIST's digits are normalised.
+"""Normalisation: turn a glyph into a 28x28 frame as MNIST's digits are normalised.
 
-What makes the frames has a version, `config.PREPROCESSING`: a classifier is served only with the
-frames that it was trained on.
+The preprocessing has a version, `config.PREPROCESSING`: a classifier is served only with the
+version that it was trained on.
 
 Part of the page reader in development; not in service.
 """
@@ -17,37 +17,39 @@ from digits.morphology import extreme, padded, running_sums
 from digits.order import percentile
 from digits.recognition.glyphs import Glyph, Grey, Mask, Plane
 
-SIDE = 28  # pixels, of a frame
-FIT = 20  # pixels, the box inside it that a glyph is scaled to
-MIN_STROKE = 1.8  # pixels of a frame, of a pen; nineteen in twenty of MNIST's are wider than 1.6
+SIDE = 28  # pixels, side of a frame
+FIT = 20  # pixels, side of the centred box that a glyph is scaled to; both as in MNIST
+# Pixels of a frame, least width of a stroke; thinner ones are thickened. The strokes of 95 % of
+# MNIST's digits are wider than 1.6.
+MIN_STROKE = 1.8
 
-# All chosen by eye from the development pictures.
-_MARGIN = 0.3  # of a glyph's longer side: how far around it the paper is looked at
+# All chosen by eye on development pictures.
+_MARGIN = 0.3  # share of a glyph's longer side: width of the surroundings whose paper is measured
 _PAPER = 25, 60  # of 255, probabilities of handwriting and of print below which a pixel is paper
-_NEAR = 0.15  # of a glyph's longer side: how near to a pixel the paper is that it is compared with
-_STROKE = 0.3  # of a glyph's darkness: where its strokes end
-_EDGE = 0.5  # of a glyph's darkness: where its box ends
-_FULL = 90  # of 255, probability of handwriting from which a pixel's darkness counts whole
-_SAMPLE = 400  # pixels of paper that the plane of its brightness is fitted to
-_MEDIAN_OF_NORMAL = 0.6745  # median of a normal deviation, in standard deviations
-_DARKEST = 32  # of 255: paper counts as at least so bright
-_FEW = 8  # pixels; from fewer the paper's brightness cannot be told
+_NEAR = 0.15  # share of a glyph's longer side: radius in which a pixel's paper is averaged
+_STROKE = 0.3  # share of a glyph's darkness from which a pixel is part of its strokes
+_EDGE = 0.5  # share of a glyph's darkness from which a pixel is inside its box
+_FULL = 90  # of 255, probability of handwriting from which a pixel's darkness is not reduced
+_SAMPLE = 400  # pixels of paper to which the plane of its brightness is fitted, about
+_MEDIAN_OF_NORMAL = 0.6745  # median of the absolute value of a standard normal variable
+_DARKEST = 32  # of 255, least brightness that the paper is assumed to have
+_FEW = 8  # pixels of paper; from fewer its brightness is not estimated
 
 
 def frame_of(glyph: Glyph) -> Plane:
-    """The frame of a glyph: float32 (28, 28), white ink on black in 0..1.
+    """Return the frame of a glyph: float32 (28, 28), white ink on black in 0..1.
 
-    Darkness is measured against the brightness of the paper around each pixel. Other glyphs and
-    print are left out.
+    Ink is measured relative to the brightness of the paper around each pixel. Other glyphs and
+    print are removed.
     """
     return frame_and_contrast(glyph)[0]
 
 
 def frame_and_contrast(glyph: Glyph) -> tuple[Plane, float]:
-    """As `frame_of`, and how far the glyph stands out of the grain of its paper.
+    """Return the frame of a glyph as `frame_of`, and the glyph's contrast to its paper.
 
-    The contrast is in standard deviations of that grain. A digit may be seen in noise; its darkness
-    then is that of the paper's darkest grains.
+    The contrast is the mean difference in grey levels, in standard deviations of the paper's grain.
+    It is low for digits that the networks detect in noise, because these are made of grain.
     """
     level = glyph.level
     window, own = _surroundings(glyph)
@@ -55,7 +57,7 @@ def frame_and_contrast(glyph: Glyph) -> tuple[Plane, float]:
     grey = level.grey[window].astype(np.float32)
     paper, blank = _paper_around(glyph, window, own)
     darkness = paper - grey
-    # The median, for at the edge of a shadow the paper is not what its surroundings are.
+    # By the median, because at the edge of a shadow a few pixels differ much from the estimate.
     grain = float(np.median(np.abs(darkness[blank]))) / _MEDIAN_OF_NORMAL
     mean = float(darkness[own].mean())
     amount = _share(darkness, paper, dark=mean > 0)
@@ -71,16 +73,21 @@ def frame_and_contrast(glyph: Glyph) -> tuple[Plane, float]:
 
 
 def box_of(glyph: Glyph, grey: Grey, scale: float) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a glyph's ink in pixels of the picture, by a finer view of it.
+    """Return the bounding box of a glyph's ink, refined on a picture of higher resolution.
 
     Parameters
     ----------
     glyph
-        The glyph; one that is on a level finer than `grey` has the box of its mask.
+        The glyph. If its level is finer than `grey`, its own box is returned.
     grey : uint8 (h, w)
         The picture.
     scale
-        Pixels of `grey` in one of the picture.
+        Pixels of `grey` for one pixel of the full-size picture.
+
+    Returns
+    -------
+    tuple of four float
+        Left, top, right and bottom in pixels of the full-size picture.
     """
     times = scale / glyph.level.scale
     if times <= 1:
@@ -115,7 +122,7 @@ def box_of(glyph: Glyph, grey: Grey, scale: float) -> tuple[float, float, float,
 
 
 def _paper_around(glyph: Glyph, window: tuple[slice, slice], own: Mask) -> tuple[Plane, Mask]:
-    """The brightness of the paper in a window around a glyph, and which pixels are paper."""
+    """Return the paper's brightness at each pixel of a window, and the mask of paper pixels."""
     level = glyph.level
     blank = (level.handwriting[window] < _PAPER[0]) & (level.printed[window] < _PAPER[1])
     if np.count_nonzero(blank) < _FEW:
@@ -125,49 +132,51 @@ def _paper_around(glyph: Glyph, window: tuple[slice, slice], own: Mask) -> tuple
 
 
 def _share(darkness: Plane, paper: Plane, *, dark: bool) -> Plane:
-    """Share of the light that ink takes, 0 to 1; or of what the paper lacks to white, if lighter.
+    """Return the amount of ink at each pixel, 0 to 1.
 
-    The light on the paper may differ: half of it may be in the shade.
+    Dark ink is measured as the share of the paper's brightness that it absorbs, which does not
+    depend on shadows on the paper. Light ink is measured as the increase, as a share of white.
     """
     share = darkness / paper.clip(_DARKEST) if dark else -darkness / 255
     return np.asarray(np.clip(share, 0, 1), np.float32)
 
 
 def frame_of_strokes(strokes: Plane) -> Plane:
-    """The frame of strokes without a picture around them, as `frame_of`.
+    """Return the frame of strokes that are not part of a picture, as `frame_of`.
 
     Parameters
     ----------
     strokes : float32 (h, w)
-        Ink in 0..1, of any size, cut to what is written.
+        Ink in 0..1, cut to the strokes' bounding box; of any size.
     """
     own = strokes > 0.45
     return frame_of_ink(strokes, own, np.zeros_like(own))
 
 
 def frame_of_ink(amount: Plane, own: Mask, others: Mask) -> Plane:
-    """The frame of ink that is cut out, as `frame_of`.
+    """Return the frame of ink that is cut out of a picture, as `frame_of`.
 
     Parameters
     ----------
     amount : float32 (h, w)
-        How much of the paper's light each pixel takes, 0 to 1.
+        Amount of ink at each pixel, 0 to 1.
     own, others : bool (h, w)
-        The pixels of the glyph, which touch all four sides, and those of other ink.
+        The pixels of the glyph, whose bounding box is the whole window, and those of other ink.
     """
     return _framed(_stroke_shape(amount, own, others))
 
 
 def already_normal(grey: Grey) -> tuple[Plane, tuple[int, int, int, int]] | None:
-    """The frame, and the ink's box, of a picture made as MNIST's are; None of any other.
+    """Return the frame and the box of a picture that is already normalised like MNIST's.
 
-    Normalising one again would only blur it. It is one if it has 28 by 28 pixels, a flat
-    background, full contrast, ink no larger than the 20 by 20 box and its centre of mass in the
-    middle, in either polarity.
+    Normalising such a picture again would blur it. A picture is already normalised if it has 28 by
+    28 pixels, a uniform background, full contrast, ink of at most 20 by 20 pixels, and the ink's
+    centre of mass in the middle, in either polarity.
 
     Parameters
     ----------
     grey : uint8 (h, w)
+        The picture.
 
     Returns
     -------
@@ -175,6 +184,8 @@ def already_normal(grey: Grey) -> tuple[Plane, tuple[int, int, int, int]] | None
         As `frame_of`.
     box : tuple of four int
         x, y, width and height of the ink, pixels.
+    None
+        If the picture is not normalised.
     """
     if grey.shape != (SIDE, SIDE):
         return None
@@ -192,7 +203,7 @@ def already_normal(grey: Grey) -> tuple[Plane, tuple[int, int, int, int]] | None
 
 
 def _framed(stroke: Plane) -> Plane:
-    """Scale strokes, float32 (h, w) in 0..1, to 20x20 and centre their mass in 28x28.
+    """Scale strokes, float32 (h, w) in 0..1, to 20x20 and centre their mass in a 28x28 frame.
 
     LeCun et al., "Gradient-based learning applied to document recognition", 1998, section III.
     """
@@ -209,7 +220,7 @@ def _framed(stroke: Plane) -> Plane:
 
 
 def _surroundings(glyph: Glyph) -> tuple[tuple[slice, slice], Mask]:
-    """A window of the glyph's level around it, and the glyph's own pixels there."""
+    """Return a window of the level around a glyph, and the mask of the glyph's pixels in it."""
     height, width = glyph.mask.shape
     margin = max(3, round(_MARGIN * max(height, width)))
     top, left = max(0, glyph.top - margin), max(0, glyph.left - margin)
@@ -222,10 +233,10 @@ def _surroundings(glyph: Glyph) -> tuple[tuple[slice, slice], Mask]:
 
 
 def _paper(grey: Plane, blank: Mask, side: int) -> Plane:
-    """The brightness that the paper has at each pixel, float32 (h, w).
+    """Estimate the paper's brightness at each pixel, float32 (h, w).
 
-    The mean of the blank pixels near it, so that the edge of a shadow does not pass for ink; where
-    there are none, a plane through all of them by least squares.
+    It is the mean of the blank pixels within `_NEAR`, so that the edge of a shadow is not taken for
+    ink. Where there are few or none, it approaches a plane fitted to all blank pixels.
     """
     y, x = np.nonzero(blank)
     step = max(1, len(y) // _SAMPLE)
@@ -242,10 +253,10 @@ def _paper(grey: Plane, blank: Mask, side: int) -> Plane:
 
 
 def _stroke_shape(amount: Plane, own: Mask, others: Mask) -> Plane:
-    """Strokes at full intensity with soft edges, thick enough for the frame, float32 in 0..1.
+    """Return strokes at full intensity with soft edges and a least width, float32 in 0..1.
 
-    Pencil and ballpoint thus look as MNIST's pens do. Soft edges reach one pixel of the frame
-    beyond the mask, but not into `others`.
+    Faint and thin strokes of pencils and ballpoint pens become like those of MNIST's pens. Soft
+    edges extend one pixel of the frame beyond the mask, but not into `others`.
     """
     pixel = max(own.shape) / FIT
     full = max(float(percentile(amount[own], 90)), 1e-6)
@@ -261,7 +272,7 @@ def _stroke_shape(amount: Plane, own: Mask, others: Mask) -> Plane:
 
 
 def _centre_of_mass(levels: NDArray[np.float32] | Grey) -> tuple[float, float]:
-    """Column and row of the centre of mass."""
+    """Return column and row of the centre of mass."""
     columns, rows = levels.sum(axis=0, dtype=np.float64), levels.sum(axis=1, dtype=np.float64)
     total = float(columns.sum()) or 1.0
     x, y = columns @ np.arange(len(columns)), rows @ np.arange(len(rows))

@@ -1,4 +1,4 @@
-"""Recognition, in the order that a picture goes through it: glyphs, lines, lattice, decision.
+"""The recognition pipeline: segment glyphs, group lines, find best paths, decide.
 
 Part of the page reader in development; not in service.
 """
@@ -12,39 +12,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits.image import Picture, without_enlargement
-from digits.reading import Judge
 from digits.recognition import normalisation
+from digits.recognition.classification import ClassifyFrames
 from digits.recognition.config import PageConfig
 from digits.recognition.glyphs import Glyph, Plane
-from digits.recognition.lattice import Candidate, Lattice, Reading
+from digits.recognition.lattice import Candidate, Lattice, PathSegment
 from digits.recognition.lines import text_lines
 from digits.recognition.network import Segmenter
-from digits.recognition.segmentation import segment, standing_alone
+from digits.recognition.plain import standing_alone
+from digits.recognition.segmentation import segment
 
 Box = tuple[int, int, int, int]
 Frames = NDArray[np.float32]
 
-_BORDER = 0.01  # of the picture's longer side: a mark that is nearer to the border touches it
-_BESIDE = 0.5  # of the digit's height: what is taller beside it counts
-_CERTAIN = 1e-4  # how far from 0 and 1 probabilities are kept, so that their log-odds are finite
+# Both chosen by eye on development pictures.
+_BORDER = (
+    0.01  # share of the picture's longer side: distance up to which a glyph touches the border
+)
+_BESIDE = 0.5  # share of the largest digit's height above which another glyph is taken into account
+_CERTAIN = 1e-4  # distance from 0 and 1 to which probabilities are clipped, for finite log-odds
 
 
 @dataclass(frozen=True)
-class Mark:
-    """One mark of a picture as it was read.
+class RecognisedGlyph:
+    """One glyph of a picture as it was read.
 
     Attributes
     ----------
     frame : float32 (28, 28)
-        What the classifier was shown: white ink on black in 0..1.
+        The classifier's input: white ink on black in 0..1.
     box : tuple of four int
         x, y, width and height in pixels of the upright full-size image.
     probabilities : float64 (10,)
-        Of each digit, if it is a digit; calibrated.
+        Calibrated probability of each digit, given that it is a digit.
     is_digit : bool
-        Whether it was read as one.
+        Whether it was read as a digit, and not as other handwriting.
     accepted : bool
-        Whether that needs no review.
+        Whether the digit needs no review.
     """
 
     frame: Plane
@@ -54,65 +58,57 @@ class Mark:
     accepted: bool
 
 
-Lines = tuple[tuple[Mark, ...], ...]
+Lines = tuple[tuple[RecognisedGlyph, ...], ...]
+"""Text lines from top to bottom, each from left to right."""
 
 
 class Recogniser:
-    """Reads pictures with both networks of a bundle. Safe to share between threads.
+    """Reads pictures with a classifier and a segmentation network. Thread-safe.
 
     Parameters
     ----------
-    judge
+    classify_frames
         The classifier.
     segmenter
         The segmentation network.
     config
-        The thresholds of both.
+        Thresholds and weights.
     """
 
-    def __init__(self, judge: Judge, segmenter: Segmenter, config: PageConfig) -> None:
-        self.judge, self.segmenter, self.config = judge, segmenter, config
+    def __init__(
+        self, classify_frames: ClassifyFrames, segmenter: Segmenter, config: PageConfig
+    ) -> None:
+        self.classify_frames, self.segmenter, self.config = classify_frames, segmenter, config
 
-    def read(self, picture: Picture, *, single: bool = False) -> Lines:
-        """Read the marks of a picture: lines top to bottom, each left to right; none of a blank.
+    def read(self, picture: Picture) -> Lines:
+        """Read the glyphs of a picture; empty for a blank picture."""
+        return self.read_all([picture])[0]
 
-        With `single`, a sure digit that plainly stands alone is found by a coarse look.
-        """
-        return self.read_all([picture], single=single)[0]
-
-    def read_all(self, pictures: Sequence[Picture], *, single: bool = False) -> list[Lines]:
-        """As `read`, for each of many; those made as MNIST's are classified at once."""
+    def read_all(self, pictures: Sequence[Picture]) -> list[Lines]:
+        """Read several pictures as `read`; those normalised like MNIST's are classified at once."""
         ready = [normalisation.already_normal(picture.grey) for picture in pictures]
-        normal = iter(self._normal([one for one in ready if one is not None]))
+        normal = iter(self._classify_frames([one for one in ready if one is not None]))
         return [
-            self._read(picture, single=single) if frame is None else ((next(normal),),)
+            self._read(picture) if frame is None else ((next(normal),),)
             for picture, frame in zip(pictures, ready, strict=True)
         ]
 
-    def _read(self, given: Picture, *, single: bool) -> Lines:
+    def _read(self, given: Picture) -> Lines:
         picture = without_enlargement(given)
-        if single:
-            mark = self._alone(picture)
-            if mark is not None and mark.accepted:
-                return ((mark,),)
+        if (plain := standing_alone(picture)) is not None:
+            (only,) = self._classify_frames([plain])
+            if only.accepted:
+                return ((only,),)
         lines = self._read_page(picture)
         if not lines and (coloured := given.by_colour()) is not None:
             lines = self._read_page(coloured)
         return lines
 
-    def _alone(self, picture: Picture) -> Mark | None:
-        """The digit of a picture that is plain but for it."""
-        glyph = standing_alone(picture, self.segmenter)
-        if glyph is None:
-            return None
-        (candidate,) = self._evaluate([glyph])
-        return self._mark(Reading(candidate, True, (candidate.glyph,)), picture)
-
     def _read_page(self, picture: Picture) -> Lines:
         lattice = Lattice(self._evaluate, self.config.lattice)
 
         def quality(glyphs: Sequence[Glyph]) -> list[float]:
-            """What hardly stands out is looked at closer."""
+            """Return the candidates' quality, lowered for a contrast below the threshold."""
             least = self.config.lattice.contrast
             return [
                 one.quality * min(1.0, one.contrast / least)
@@ -126,21 +122,21 @@ class Recogniser:
         ]
         paths = [lattice.best_path(line) for line in text_lines(glyphs, sure)]
         return tuple(
-            tuple(self._mark(one, picture) for one in path)
+            tuple(self._recognised(one, picture) for one in path)
             for path in _without_specks(paths, self.config.lattice.stray)
         )
 
     def _evaluate(self, glyphs: Sequence[Glyph]) -> list[Candidate]:
-        """What both networks give for glyph candidates."""
+        """Classify glyphs, and combine the outputs of both networks."""
         frames, contrasts = zip(*map(normalisation.frame_and_contrast, glyphs), strict=True)
-        given = self.judge(np.stack(frames))
+        given = self.classify_frames(np.stack(frames))
         weights = self.config.lattice
-        speaks = evidence(
+        log_odds = digit_log_odds(
             given.digit,
             np.array([glyph.digit for glyph in glyphs]),
             np.array([glyph.score for glyph in glyphs]),
         )
-        digit = 1 / (1 + np.exp(-(speaks @ weights.of_evidence + weights.bias)))
+        digit = 1 / (1 + np.exp(-(log_odds @ weights.log_odds_weights + weights.bias)))
         sure = given.accepted & (np.array(contrasts) >= weights.contrast)
         return [
             Candidate(glyph, frame, row, float(one), bool(is_sure), contrast)
@@ -149,39 +145,39 @@ class Recogniser:
             )
         ]
 
-    def _mark(self, reading: Reading, picture: Picture) -> Mark:
-        candidate = reading.candidate
+    def _recognised(self, segment: PathSegment, picture: Picture) -> RecognisedGlyph:
+        candidate = segment.candidate
         scale = max(picture.grey.shape) / max(picture.width, picture.height)
-        boxes = [normalisation.box_of(glyph, picture.grey, scale) for glyph in reading.parts]
+        boxes = [normalisation.box_of(glyph, picture.grey, scale) for glyph in segment.parts]
         (left, top), (right, bottom) = np.min(boxes, 0)[:2], np.max(boxes, 0)[2:]
         x, y = max(0, int(left)), max(0, int(top))
         width = min(picture.width, int(np.ceil(right))) - x
         height = min(picture.height, int(np.ceil(bottom))) - y
-        return Mark(
+        return RecognisedGlyph(
             candidate.frame,
             (x, y, width, height),
             candidate.probabilities,
-            reading.is_digit,
-            reading.is_digit and candidate.sure and candidate.digit >= self.config.lattice.accepted,
+            segment.is_digit,
+            segment.is_digit and candidate.sure and candidate.digit >= self.config.lattice.accepted,
         )
 
-    def _normal(self, ready: Sequence[tuple[Plane, Box]]) -> list[Mark]:
-        """Marks of frames that need no normalisation."""
+    def _classify_frames(self, ready: Sequence[tuple[Plane, Box]]) -> list[RecognisedGlyph]:
+        """Classify frames that need no normalisation."""
         if not ready:
             return []
-        given = self.judge(np.stack([frame for frame, _ in ready]))
+        given = self.classify_frames(np.stack([frame for frame, _ in ready]))
         return [
-            Mark(frame, box, row, bool(is_digit), bool(accepted))
+            RecognisedGlyph(frame, box, row, bool(is_digit), bool(accepted))
             for (frame, box), row, is_digit, accepted in zip(
                 ready, given.probabilities, given.is_digit, given.accepted, strict=True
             )
         ]
 
 
-def _without_specks(paths: list[list[Reading]], stray: float) -> list[list[Reading]]:
-    """Leave out lines without a digit whose marks are all smaller than `stray` of a digit's height.
+def _without_specks(paths: list[list[PathSegment]], stray: float) -> list[list[PathSegment]]:
+    """Leave out lines without digits whose glyphs are all smaller than `stray`.
 
-    Of a picture without a digit none is left out.
+    `stray` is a share of the digits' median height. In a picture without digits, all are kept.
     """
     heights = [one.height for path in paths for one in path if one.is_digit]
     least = stray * float(np.median(heights)) if heights else 0.0
@@ -189,42 +185,45 @@ def _without_specks(paths: list[list[Reading]], stray: float) -> list[list[Readi
 
 
 @dataclass(frozen=True)
-class Only:
-    """The one digit that a picture is asked for.
+class SingleDigit:
+    """The digit of a picture that should have only one.
 
     Attributes
     ----------
-    mark : Mark or None
-        The largest digit; the largest mark where no digit is accepted; None of a blank.
+    mark : RecognisedGlyph or None
+        The largest accepted digit, or the largest glyph if no digit is accepted; None if the
+        picture is blank.
     several : bool
-        Whether there plainly are more.
+        Whether the picture has several accepted digits of at least half its height.
     unread : bool
-        Whether something half as tall stands beside it that was not read: it may be a part of that.
+        Whether it is accepted, but another glyph of at least half its height is not. The digit may
+        be a part of that glyph.
     """
 
-    mark: Mark | None
+    mark: RecognisedGlyph | None
     several: bool
     unread: bool
 
 
-def only_digit(lines: Lines, picture: Picture) -> Only:
-    """The one digit among the marks of a picture.
+def single_digit(lines: Lines, picture: Picture) -> SingleDigit:
+    """Select the digit of a picture that should have only one.
 
-    What is cut by the border is a neighbour's, and is left aside if anything else is there.
+    Glyphs that touch the border and are not accepted are taken for parts of neighbours, and ignored
+    if there are other glyphs.
     """
     marks = [mark for line in lines for mark in line]
     marks = [mark for mark in marks if mark.accepted or not _is_cut(mark, picture)] or marks
     if not marks:
-        return Only(None, several=False, unread=False)
+        return SingleDigit(None, several=False, unread=False)
     some = [mark for mark in marks if mark.accepted] or marks
     largest = max(some, key=lambda mark: mark.box[2] * mark.box[3])
     beside = [mark for mark in marks if mark.box[3] > _BESIDE * largest.box[3]]
     accepted = [mark.accepted for mark in beside]
-    return Only(largest, sum(accepted) > 1, unread=largest.accepted and not all(accepted))
+    return SingleDigit(largest, sum(accepted) > 1, unread=largest.accepted and not all(accepted))
 
 
-def _is_cut(mark: Mark, picture: Picture) -> bool:
-    """Whether a mark touches the picture's border."""
+def _is_cut(mark: RecognisedGlyph, picture: Picture) -> bool:
+    """Whether a glyph touches the picture's border."""
     x, y, width, height = mark.box
     margin = _BORDER * max(picture.width, picture.height)
     return (
@@ -234,11 +233,14 @@ def _is_cut(mark: Mark, picture: Picture) -> bool:
     )
 
 
-def evidence(*probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What speaks for each of n glyphs being a digit, as log-odds, float64 (n, 3).
+def digit_log_odds(*probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the features of the regression for the probability of a digit: log-odds (n, 3).
 
-    Of the probabilities that it is a digit by the classifier and by the segmentation network, and
-    that its pixels are handwriting at all, each float64 (n,).
+    Parameters
+    ----------
+    *probabilities : float64 (n,), three times
+        Of being a digit by the classifier, of being a digit by the segmentation network, and of the
+        pixels being handwriting.
     """
     return np.stack([_log_odds(one) for one in probabilities], axis=1)
 

@@ -1,4 +1,4 @@
-"""The image pyramid: a picture at doubling sizes, each shown to the network tile by tile.
+"""The image pyramid: a picture at doubling sizes, on each of which the network is run in tiles.
 
 Part of the page reader in development; not in service.
 """
@@ -15,44 +15,61 @@ from digits.recognition.glyphs import Grey, Level, Mask, Plane, Window
 from digits.recognition.network import Segmenter
 from digits.recognition.outputs import BACKGROUND, CELL, DIGIT, HALF, MARK, PRINT
 
-_ALIGNED = 16  # pixels, the network's deepest stride: sides of what it is shown are multiples of it
+_ALIGNED = 16  # pixels, the network's deepest stride; the sides of its input are multiples of it
 
-# The sides are powers of two times 56, so that each level doubles the one before and all but the
-# first fit `_ALIGNED`.
+# The sides are 56 times powers of two, so that each level doubles the one before, and all but the
+# first are multiples of `_ALIGNED`.
 FIRST_SIDE = 56  # pixels, longer side of the coarsest level
-LAST_SIDE = 3584  # pixels, of the finest; bounds the memory
-ENLARGED = 2.2  # times its own resolution at which a picture is looked at, at most
-TINY = 64  # pixels, longer side to which a smaller picture is enlarged even so
+LAST_SIDE = 3584  # pixels, longer side of the finest level; bounds the memory
+MAX_ENLARGEMENT = 2.2  # largest scale of a level relative to the full-size picture
+TINY = 64  # pixels, longer side to which smaller pictures are enlarged regardless of that
 
-TILE = 512  # pixels, side of a tile; 640 with its context take 90 ms of a core
-CONTEXT = 64  # pixels around a tile that the network sees and whose outputs are dropped
-BLOCK = 32  # pixels, side of the blocks by which areas are chosen to be looked at closer
+TILE = 512  # pixels, side of a tile; with its context, 640 pixels, it takes 90 ms of a core
+CONTEXT = 64  # pixels around a tile that are input to the network, and whose outputs are discarded
+BLOCK = 32  # pixels, side of the blocks in which areas for the next level are selected
 
 
 def sides(longer: int) -> Iterator[int]:
-    """Longer sides of the pyramid's levels for a picture whose own is `longer`, pixels."""
+    """Yield the longer sides of the levels for a picture of longer side `longer`, pixels."""
     side = FIRST_SIDE
     yield side
-    while 2 * side <= min(LAST_SIDE, ENLARGED * longer):
+    while 2 * side <= min(LAST_SIDE, MAX_ENLARGEMENT * longer):
         side *= 2
         yield side
 
 
 def cost(shape: tuple[int, ...], side: int, closer: Mask | None) -> int:
-    """Pixels that the network is shown of a level."""
+    """Return the number of input pixels of the network on a level; parameters as `run_level`."""
     around = (outer for _, outer in _tiles(*_shape(shape, side), closer))
     return sum(
         (rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in around
     )
 
 
-def look(
+def run_level(
     grey: Grey, shape: tuple[int, int], side: int, closer: Mask | None, segmenter: Segmenter
 ) -> tuple[Level, Plane, Plane, Plane]:
-    """Run the network over a level tile by tile; over all of it, or where `closer` says so.
+    """Run the network on the tiles of a level.
 
-    Beside the level it gives the centre heat map, the offset field and the sizes, 0 where the
-    network did not look. `shape` is that of the picture, of which `grey` may have fewer pixels.
+    Parameters
+    ----------
+    grey : uint8 (h, w)
+        The picture, at full size or reduced.
+    shape
+        Height and width of the full-size picture.
+    side
+        Longer side of the level, pixels.
+    closer : bool or None
+        The blocks of the coarser level whose tiles are run, from `blocks`; None for all tiles.
+    segmenter
+        The network.
+
+    Returns
+    -------
+    Level
+        The level with the probability of each kind; its owners are -1.
+    float32 (h/4, w/4), float32 (h/2, w/2, 2), float32 (h/2, w/2)
+        Centre heat map, offset field and sizes; 0 where the network was not run.
     """
     scale, (height, width) = _scale(shape, side), _shape(shape, side)
     rows, columns = (max(1, round(own * scale)) for own in shape)
@@ -86,7 +103,7 @@ def look(
 
 
 def blocks(mask: Mask) -> Mask:
-    """Which blocks of a mask hold anything, or have a neighbour that does."""
+    """Return which blocks of a mask have pixels set, or a neighbouring block that has."""
     height, width = (-(-side // BLOCK) for side in mask.shape)
     whole = np.zeros((height * BLOCK, width * BLOCK), np.bool_)
     whole[: mask.shape[0], : mask.shape[1]] = mask
@@ -95,20 +112,20 @@ def blocks(mask: Mask) -> Mask:
 
 
 def _scale(shape: tuple[int, ...], side: int) -> float:
-    return min(side / max(shape), max(ENLARGED, TINY / max(shape)))
+    return min(side / max(shape), max(MAX_ENLARGEMENT, TINY / max(shape)))
 
 
 def _shape(shape: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Height and width of the level of a picture of `shape`, padding included."""
+    """Return height and width of a level for a picture of `shape`, including padding."""
     scale = _scale(shape, side)
     height, width = (-(-max(1, round(own * scale)) // _ALIGNED) * _ALIGNED for own in shape)
     return height, width
 
 
 def _tiles(height: int, width: int, closer: Mask | None) -> Iterator[tuple[Window, Window]]:
-    """The tiles of a level that are looked at: each one's window, and the same with its context.
+    """Yield the window of each tile that is run, and the window including its context.
 
-    `closer` has a place for each block of the level before, which is half as large.
+    `closer` has one element for each block of the coarser level, which is half as large.
     """
     step = 2 * BLOCK
     for top in range(0, height, TILE):
@@ -126,6 +143,6 @@ def _tiles(height: int, width: int, closer: Mask | None) -> Iterator[tuple[Windo
 
 
 def _every(window: Window, stride: int) -> Window:
-    """A window of pixels on an output with a stride."""
+    """Convert a window of pixels to a window of an output with a stride."""
     rows, columns = (slice(own.start // stride, own.stop // stride) for own in window)
     return rows, columns

@@ -1,1 +1,1 @@
-"""Model bundles, and the registry that keeps them and says which one is in service."""
+"""Model bundles, the registry that stores and promotes them, and the promotion gate."""

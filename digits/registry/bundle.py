@@ -1,11 +1,12 @@
-"""The model bundle: its manifest, its files and their digests, and loading one from a folder.
+"""The model bundle: parse its manifest, verify its files' digests, and load it from a folder.
 
 A bundle is a folder that `training_job` writes and every interface serves from. It holds the
 classifier, the segmentation network and the configuration for both. `manifest.json` is written
-last, so a folder without it is not a bundle yet. `registry` keeps bundles.
+last, so a folder without it is an incomplete bundle. `registry` stores and promotes bundles.
 
 Bundles of schema 1, which version 0.1.0 wrote, hold no segmentation network. Their manifests and
-reports are read, listed and compared, but they cannot be served. This module loads no network.
+reports are read, listed and compared, but they cannot be served. This module does not load the
+networks into LiteRT; it returns their bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from digits.config import PREPROCESSING, RecognitionConfig
+from digits.config import PREPROCESSING, Decision, RecognitionConfig
 from digits.errors import ModelUnavailable
 from digits.results import ModelInfo
 
@@ -32,54 +33,55 @@ REPORT = "report.json"
 SHIPPED = Path(__file__).parents[1] / "model"
 
 SCHEMA: Literal[2] = 2
-SERVED_BY = {1: "0.1.0"}  # the version of this software that serves an earlier schema
+SERVED_BY = {1: "0.1.0"}  # earlier schema: the version of this software that serves it
 
 ReadFile = Callable[[str], bytes]
-"""Gives the bytes of a file of one bundle by its name."""
+"""Returns the bytes of one file of a bundle, given the file's name."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 VERSION = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
 Version = Annotated[str, Field(pattern=VERSION)]
 
 
-def _moment(text: str) -> datetime:
+def _parse_timestamp(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def _aware(text: str) -> str:
-    if _moment(text).tzinfo is None:
-        raise ValueError("a moment must name its time zone")
+def _check_time_zone(text: str) -> str:
+    if _parse_timestamp(text).tzinfo is None:
+        raise ValueError("a timestamp must name its time zone")
     return text
 
 
-Moment = Annotated[str, AfterValidator(_aware)]
-# Below the bundle's own folder whatever a stranger's manifest says: no `..`, nothing hidden.
+Timestamp = Annotated[str, AfterValidator(_check_time_zone)]
+# A manifest is untrusted input. Without `..`, an absolute path or a leading dot, the name cannot
+# point outside the bundle's folder or at a hidden file.
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
 
 
-class _Part(BaseModel):
-    """Fields of a later writer are kept, so that a manifest is shown whole."""
+class _ManifestPart(BaseModel):
+    """Base of the manifest's models. Fields that a later version added are kept and shown."""
 
-    # Deferred, parts are built with the manifest as a whole and not each by itself before.
+    # Deferred: the parts' validators are built once, with those of the whole manifest.
     model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
-class FileInfo(_Part):
+class FileInfo(_ManifestPart):
     """Digest and size of one file of the bundle."""
 
     sha256: Sha256
     bytes: Annotated[int, Field(ge=0)]
 
 
-class Data(_Part):
-    """What the model was trained on: SHA-256 of each array's bytes."""
+class Data(_ManifestPart):
+    """The training and test data: the set's name, and the SHA-256 of each array's bytes."""
 
     name: str
     sha256: dict[str, Sha256]
 
 
-class Training(_Part):
-    """What went into a run: all its settings, and the versions that the weights depend on."""
+class Training(_ManifestPart):
+    """The settings of the training run, and the library versions that the weights depend on."""
 
     epochs: Annotated[int, Field(gt=0)]
     batch_size: Annotated[int, Field(gt=0)]
@@ -90,8 +92,8 @@ class Training(_Part):
     seconds: Annotated[float, Field(ge=0)] | None = None
 
 
-class Input(_Part):
-    """What the network expects, and the preprocessing that makes it."""
+class Input(_ManifestPart):
+    """The classifier's input tensor, and the version of the preprocessing that produces it."""
 
     shape: tuple[int, int, int] = (28, 28, 1)
     range: tuple[float, float] = (0.0, 1.0)
@@ -99,57 +101,25 @@ class Input(_Part):
     preprocessing: str = PREPROCESSING
 
 
-class Rejector(_Part):
-    """The reject option: whether a frame shows a digit at all.
-
-    The classifier's second output is the log-odds of a digit. A frame whose probability is below
-    `threshold` is rejected as not a digit.
-    """
-
-    threshold: Annotated[float, Field(ge=0, le=1)]
-
-
-class Decision(_Part):
-    """How logits become an answer.
-
-    ``softmax(logits / temperature)`` are the probabilities; an answer whose largest one is below
-    `threshold` is marked for review, as is one that the rejector rejects.
-    """
-
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
-    rejector: Rejector | None = None
-
-    @property
-    def least_digit(self) -> float:
-        """How likely a frame must be a digit at all, 0 to 1."""
-        return self.rejector.threshold if self.rejector else 0.0
-
-    def sure_digit(self, config: RecognitionConfig) -> float:
-        """How likely it must be one to need no review, 0 to 1."""
-        if self.rejector is None:
-            return 0.0
-        return max(self.rejector.threshold, config.classification.sure_digit)
-
-
-class Metrics(_Part):
-    """The headline figures on the untouched test set, each a share of 1 (the second in nats)."""
+class Metrics(_ManifestPart):
+    """The main metrics on the test set: shares of 1, and the log-likelihood in nats."""
 
     test_accuracy: Annotated[float, Field(ge=0, le=1)]
     negative_log_likelihood: Annotated[float, Field(ge=0)]
     expected_calibration_error: Annotated[float, Field(ge=0, le=1)]
 
 
-class Manifest(_Part):
-    """`manifest.json`: what the bundle is, how it came about and what is in it.
+class Manifest(_ManifestPart):
+    """`manifest.json`: the bundle's version, its training, its metrics and its files.
 
-    `derived_from` is the version whose classifier the bundle took over unchanged, if it did.
+    `derived_from` is the version whose classifier the bundle contains unchanged; None if the
+    classifier was trained for this bundle.
     """
 
     schema_: Literal[1, 2] = Field(alias="schema")
     version: Version
     derived_from: Version | None = Field(default=None, exclude_if=lambda value: value is None)
-    created: Moment
+    created: Timestamp
     git_commit: str | None
     data: Data
     architecture: str
@@ -162,28 +132,28 @@ class Manifest(_Part):
 
     @property
     def age(self) -> timedelta:
-        """How long ago the model was made."""
-        return datetime.now(timezone.utc) - _moment(self.created)
+        """Time since the model was created."""
+        return datetime.now(timezone.utc) - _parse_timestamp(self.created)
 
     def to_json(self) -> bytes:
-        """The file's bytes: UTF-8 JSON, indented for a reader, ending in a newline."""
+        """Return the file's bytes: indented UTF-8 JSON that ends in a newline."""
         return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What serving needs of a bundle, read and checked.
+    """The files of a bundle that serving needs, with their digests verified.
 
     Attributes
     ----------
     manifest : Manifest
-        Of schema 2.
+        The manifest, of schema 2.
     manifest_sha256 : str
-        In hex.
+        SHA-256 of the manifest's bytes in hex.
     classifier, segmenter : bytes
-        The two networks, as LiteRT loads them.
+        The two networks as LiteRT model files.
     config : RecognitionConfig
-        The thresholds for both.
+        The thresholds on the outputs of both networks.
     """
 
     manifest: Manifest
@@ -203,27 +173,26 @@ class Bundle:
 
 
 def read(read_file: ReadFile, *, manifest_sha256: str | None = None) -> Bundle:
-    """Read the served part of a bundle and check every digest on the way.
+    """Read the files of a bundle that serving needs and verify their digests.
 
     Parameters
     ----------
     read_file
-        Gives the bytes of a file of the bundle by its name.
+        Returns the bytes of one file of the bundle, given its name.
     manifest_sha256
-        The manifest's expected SHA-256 in hex, where a pointer names it.
+        The manifest's expected SHA-256 in hex, from the registry's pointer. None skips the check.
 
     Raises
     ------
     ModelUnavailable
         If the manifest or the configuration is not valid, if this software cannot serve the
-        bundle, or if a file is not the one that the manifest describes. Whatever `read_file`
-        raises passes through.
+        bundle, or if a file does not match its digest. Errors of `read_file` are passed on.
     """
     raw = read_file(MANIFEST)
     digest = sha256(raw)
     if manifest_sha256 is not None and digest != manifest_sha256:
         raise ModelUnavailable(
-            f"{MANIFEST} is not the one that was promoted; publish the bundle again."
+            f"{MANIFEST} does not match the digest in the pointer; publish the bundle again."
         )
     manifest = parse_manifest(raw)
     check_servable(manifest)
@@ -234,7 +203,7 @@ def read(read_file: ReadFile, *, manifest_sha256: str | None = None) -> Bundle:
 
 
 def load(folder: Path = SHIPPED) -> Bundle:
-    """Load the bundle in `folder`: by default the one that ships with the code.
+    """Load the bundle in `folder`; by default the one that is shipped with the package.
 
     Raises
     ------
@@ -245,12 +214,12 @@ def load(folder: Path = SHIPPED) -> Bundle:
 
 
 def verify(read_file: ReadFile) -> Manifest:
-    """Check every file of a bundle, of any schema, also those that are not served.
+    """Verify every file of a bundle of any schema, including files that serving does not read.
 
     Raises
     ------
     ModelUnavailable
-        Naming the first file that is missing or differs from the manifest.
+        If a file is missing or does not match its digest. The message names the first such file.
     """
     manifest = parse_manifest(read_file(MANIFEST))
     for name in manifest.files:
@@ -259,7 +228,14 @@ def verify(read_file: ReadFile) -> Manifest:
 
 
 def contents(read_file: ReadFile) -> tuple[Manifest, dict[str, bytes]]:
-    """Read a whole bundle that this software can serve: every file's bytes, the manifest's last.
+    """Read and verify all files of a bundle that this software can serve.
+
+    Returns
+    -------
+    Manifest
+        The parsed manifest.
+    dict of str to bytes
+        The bytes of each file by its name. The manifest is last, the order of a safe upload.
 
     Raises
     ------
@@ -275,12 +251,12 @@ def contents(read_file: ReadFile) -> tuple[Manifest, dict[str, bytes]]:
 
 
 def read_one(read_file: ReadFile, manifest: Manifest, name: str) -> bytes:
-    """One file of a bundle, checked.
+    """Read one file of a bundle and verify its digest.
 
     Raises
     ------
     ModelUnavailable
-        If the manifest names no such file, or it is not the one that the manifest describes.
+        If the manifest does not name the file, or the file does not match its digest.
     """
     if name not in manifest.files:
         raise ModelUnavailable(f"Model {manifest.version} has no {name}.")
@@ -290,7 +266,7 @@ def read_one(read_file: ReadFile, manifest: Manifest, name: str) -> bytes:
 
 
 def in_folder(folder: Path) -> ReadFile:
-    """A reader of the files in `folder`; it raises `ModelUnavailable` where it cannot."""
+    """Return a function that reads files in `folder` and raises `ModelUnavailable` on failure."""
 
     def read_file(name: str) -> bytes:
         try:
@@ -311,14 +287,14 @@ class NewerSchema(ModelUnavailable):
 def parse_manifest(raw: bytes) -> Manifest:
     """Parse a manifest of any schema that this software can read.
 
-    Whether it can also serve the bundle is what `check_servable` says.
+    Use `check_servable` to find out whether this software can also serve the bundle.
 
     Raises
     ------
     NewerSchema
-        If the manifest has a schema that this software does not know.
+        If the manifest's schema is later than `SCHEMA`.
     ModelUnavailable
-        If it is not a manifest, or names no network where its schema asks for one.
+        If the bytes are not a manifest, or it lacks a file that its schema requires.
     """
     try:
         manifest = Manifest.model_validate_json(raw)
@@ -333,19 +309,19 @@ def parse_manifest(raw: bytes) -> Manifest:
             f"{MANIFEST} is not a valid manifest ({first_problem(error)}); publish the bundle"
             " again."
         ) from error
-    for name in served(manifest):
+    for name in required_files(manifest):
         if name not in manifest.files:
-            raise ModelUnavailable(f"{MANIFEST} names no {name}; publish the bundle again.")
+            raise ModelUnavailable(f"{MANIFEST} does not list {name}; publish the bundle again.")
     return manifest
 
 
-def served(manifest: Manifest) -> tuple[str, ...]:
-    """The files of a bundle that serving reads, beside the manifest."""
+def required_files(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names of the files that serving reads, without the manifest's own."""
     return (TFLITE,) if manifest.schema_ == 1 else (TFLITE, SEGMENTER, CONFIG)
 
 
 def _schema(raw: bytes) -> int:
-    """The schema that a manifest claims to have; 0 if it claims none."""
+    """Return the schema number in an unvalidated manifest; 0 if there is none."""
     try:
         schema = json.loads(raw)["schema"]
     except (ValueError, TypeError, KeyError):
@@ -359,15 +335,15 @@ def check_servable(manifest: Manifest) -> None:
     Raises
     ------
     ModelUnavailable
-        Naming the reason, the code that can serve it, and what to do.
+        If it cannot. The message gives the reason, the version that can serve it, and what to do.
     """
-    problem = unservable(manifest)
+    problem = serving_problem(manifest)
     if problem is not None:
         raise ModelUnavailable(problem)
 
 
-def unservable(manifest: Manifest) -> str | None:
-    """Why this software cannot serve the bundle of a manifest; None if it can."""
+def serving_problem(manifest: Manifest) -> str | None:
+    """Return why this software cannot serve the bundle of a manifest; None if it can."""
     if manifest.schema_ != SCHEMA:
         return (
             f"Model {manifest.version} has bundle schema {manifest.schema_}, which version"
@@ -377,45 +353,44 @@ def unservable(manifest: Manifest) -> str | None:
     if manifest.input.preprocessing != PREPROCESSING:
         return (
             f"Model {manifest.version} was trained for preprocessing"
-            f" {manifest.input.preprocessing}, but this software has {PREPROCESSING}; the code at"
-            f" git commit {manifest.git_commit or 'unknown'} serves it. Retrain it, or use that"
-            " code."
+            f" {manifest.input.preprocessing}, but this software has {PREPROCESSING}. Retrain the"
+            f" model, or serve it with the code at git commit {manifest.git_commit or 'unknown'}."
         )
     return None
 
 
 def parse_config(raw: bytes) -> RecognitionConfig:
-    """Parse a configuration.
+    """Parse the bytes of `config.json`.
 
     Raises
     ------
     ModelUnavailable
-        If it is not valid, or lacks a value.
+        If it is not valid JSON, lacks a value, or a value is out of range.
     """
     try:
         return RecognitionConfig.model_validate_json(raw)
     except ValidationError as error:
         raise ModelUnavailable(
-            f"{CONFIG} is not a valid configuration ({first_problem(error)}); give every value in"
-            " its range and publish the bundle again."
+            f"{CONFIG} is not a valid configuration ({first_problem(error)}); correct it and"
+            " publish the bundle again."
         ) from error
 
 
 def first_problem(error: ValidationError) -> str:
-    """Where a document is wrong first, and how."""
+    """Return the location and the message of the first error of a validation."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "the document"
     return f"{field}: {first['msg']}"
 
 
 def describe_file(path: Path) -> FileInfo:
-    """Digest and size of the file at `path`."""
+    """Return the digest and the size of the file at `path`."""
     data = path.read_bytes()
     return FileInfo(sha256=sha256(data), bytes=len(data))
 
 
 def sha256(data: bytes) -> str:
-    """SHA-256 of `data` in hex."""
+    """Return the SHA-256 of `data` in hex."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -1,26 +1,27 @@
-"""May this candidate be promoted? Reads two reports; knows no TensorFlow and runs no model.
+"""The promotion gate: decide by a candidate's report whether it may be put in service.
 
-Absolute floors hold for every candidate, and this software must be able to serve it. Where a model
-is in service in the same store, the candidate must not be worse than it, as far as the size of the
-test sets can tell; that model may be of an earlier schema or for another preprocessing, which this
-software cannot serve. A figure that one of the two reports lacks is not compared, and the table
-says so.
+The gate compares figures in reports; it does not run a model. Every candidate must meet absolute
+limits, and this software must be able to serve it. If a model is in service in the same store, the
+candidate must not be worse than it beyond sampling error. That model may be one that this software
+cannot serve: of an earlier schema, or for another version of the preprocessing. A figure that one
+of the two reports lacks is not compared; the criterion then gives that as its reason.
 
-Of ``report.json`` it reads, where they are there:
+The gate reads these fields of ``report.json``, if present:
 
-- ``test``: ``images``, ``accuracy``, ``negative_log_likelihood``, ``expected_calibration_error``
-  (these four always), ``negative_log_likelihood_standard_error``;
-- ``parity``: ``labels`` that LiteRT reads otherwise than Keras, the largest difference of a
-  ``probability``;
-- ``outside``: by the name of each set of pictures from outside MNIST, ``images`` and ``accuracy``,
-  and ``sha256`` if the set may change;
-- ``serving``: ``latency_ratio``, the time for one frame as a multiple of the textbook network's in
-  the same run;
-- ``segmentation`` (a candidate's report always): ``glyphs`` and ``sha256`` of the rendered pages,
-  ``ink.f1`` with ``ink.f1_standard_error``, and of ``instances`` their number ``found``,
-  ``precision`` and ``recall``; see `training_job.segmentation`.
+- ``test`` (required): ``images``, ``accuracy``, ``negative_log_likelihood`` and
+  ``expected_calibration_error`` on the test set (required), and
+  ``negative_log_likelihood_standard_error``;
+- ``parity``: ``labels``, the number of test images whose digit differs between LiteRT and Keras,
+  and ``probability``, the largest difference of a probability;
+- ``outside``, the external evaluation: ``images`` and ``accuracy`` by the name of each set that is
+  not MNIST, and ``sha256`` if the set may change;
+- ``serving``: ``latency_ratio``, the time for one frame as a multiple of the time that a textbook
+  network needs in the same run;
+- ``segmentation`` (required of a candidate): ``glyphs`` and ``sha256`` of the rendered pages,
+  ``ink.f1`` with ``ink.f1_standard_error``, and the number ``found``, ``precision`` and ``recall``
+  of ``instances``; see `training_job.segmentation`.
 
-The sizes of the networks and the digests of the test set are the manifest's.
+The sizes of the networks and the digests of the test set are read from the manifest.
 """
 
 from __future__ import annotations
@@ -51,28 +52,32 @@ from digits.registry.bundle import (
     ReadFile,
 )
 from digits.registry.object_store import Store, StoreUnreachable
-from digits.registry.registry import Pointer, Seen
+from digits.registry.registry import Pointer, PointerState
 
-# The floors: what no model in service may fall below, whatever was there before it.
-MIN_ACCURACY = 0.99
-MAX_NEGATIVE_LOG_LIKELIHOOD = 0.04
-MAX_CALIBRATION_ERROR = 0.01
-MAX_LABELS_CHANGED = 0
-MAX_PROBABILITY_CHANGED = 1e-5
-MAX_BYTES = 2_000_000
-MAX_LATENCY_RATIO = 10.0
-# Of the segmentation network on 400 rendered pages: four standard errors below what the network of
-# version 0.1.0 measures there (0.907, 0.865 and 0.783), rounded down; and twice its size.
+# Absolute limits of the classifier, for any candidate. They are requirements of the project, set
+# so that a failed training run is refused, not fitted to a model.
+MIN_ACCURACY = 0.99  # share of the MNIST test set
+MAX_NEGATIVE_LOG_LIKELIHOOD = 0.04  # nats a test image
+MAX_CALIBRATION_ERROR = 0.01  # expected calibration error on the test set, share
+MAX_LABELS_CHANGED = 0  # test images whose digit differs between LiteRT and Keras
+MAX_PROBABILITY_CHANGED = 1e-5  # largest difference of a probability between LiteRT and Keras
+MAX_BYTES = 2_000_000  # of the classifier's LiteRT file
+MAX_LATENCY_RATIO = 10.0  # time for a frame as a multiple of the textbook network's
+# Absolute limits of the segmentation network on 400 rendered pages: four standard errors below what
+# the network of version 0.1.0 measures there (0.907, 0.865 and 0.783), rounded down; and twice its
+# size.
 MIN_INK_F1 = 0.88
 MIN_GLYPH_RECALL = 0.82
 MIN_GLYPH_PRECISION = 0.73
 MAX_SEGMENTER_BYTES = 2_000_000
 
-# Of two equally good models one looks this many standard errors worse once in forty times.
+# Standard errors by which a candidate may be worse than the model in service: the 97.5 % quantile
+# of the normal distribution. Of equally good candidates, one in forty is refused.
 SIGMAS = 1.96
-# A network of the same architecture has the same size and speed, but for how they are measured.
-SAME_SIZE = 1.1
-SAME_SPEED = 1.5
+# Largest ratio of size and of latency to the model in service of the same architecture. Such
+# networks are equally large and fast; the margins allow for the exporter and for timing noise.
+MAX_SIZE_RATIO = 1.1
+MAX_LATENCY_GROWTH = 1.5
 
 _NOT_REPORTED = "not in the report"
 
@@ -136,8 +141,8 @@ class _Segmentation(_Figures):
     instances: _Instances
 
 
-def _if_known(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """None for figures in a form that this version does not know: the others still count."""
+def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Validate figures; None if a later version wrote another form, so the rest is still read."""
     try:
         return validate(value)
     except ValidationError:
@@ -145,18 +150,18 @@ def _if_known(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 
 class Report(_Figures):
-    """What the gate reads of ``report.json``."""
+    """The part of ``report.json`` that the gate reads."""
 
     test: _Test
     parity: _Parity | None = None
     outside: dict[str, _Outside] = {}
     serving: _Serving = _Serving()
-    segmentation: Annotated[_Segmentation | None, WrapValidator(_if_known)] = None
+    segmentation: Annotated[_Segmentation | None, WrapValidator(_none_if_invalid)] = None
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What speaks for a model."""
+class EvaluatedModel:
+    """A model's manifest and the report of its evaluation."""
 
     manifest: Manifest
     report: Report
@@ -164,20 +169,20 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that is asked of a candidate.
+    """One requirement that a candidate is checked against.
 
     Attributes
     ----------
     name
         What is measured.
     value, bound
-        The candidate's figure, and what it is compared with; if either is None, nothing is.
+        The candidate's figure and its limit. If either is None, the criterion is not checked.
     sense
-        On which side of the bound the value must be; equal is good enough.
+        The side of the bound on which the value must be. The bound itself passes.
     unit
-        Of both: a share of 1, nats, a count, parts of 1, bytes, or a multiple.
+        Unit of `value` and `bound`: share of 1, nats, count, parts of 1, bytes, or ratio.
     why
-        Where the bound comes from, or why nothing is compared.
+        Where the bound comes from, or why the criterion is not checked.
     """
 
     name: str
@@ -189,30 +194,30 @@ class Criterion:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the value is on the right side of its bound; None without a value."""
+        """Whether the value meets the bound; None if the criterion is not checked."""
         if self.value is None or self.bound is None:
             return None
         return self.value >= self.bound if self.sense == "≥" else self.value <= self.bound
 
     def shown(self, figure: float | None) -> str:
-        """A value or bound of this criterion for people."""
+        """Format a value or bound of this criterion in its unit."""
         return "–" if figure is None else _FORMATS[self.unit].format(figure)
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the fields and `passed` as a JSON object."""
         return asdict(self) | {"passed": self.passed}
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """A model that is in service now, and what it was judged by."""
+    """The pointer after a promotion, and the criteria that were checked."""
 
     pointer: Pointer
     criteria: tuple[Criterion, ...]
 
 
 class Refused(DigitsError):
-    """The candidate failed the gate; nothing was changed."""
+    """The candidate did not pass the gate, and the pointer was not changed."""
 
     code = "refused"
     http_status = 409
@@ -227,26 +232,30 @@ class Refused(DigitsError):
 
 
 def promote(version: str, models: Store, *, forced: str | None = None) -> Promotion:
-    """Put a published version in service, if it passes; or, for a reason, if it does not.
+    """Put an uploaded version in service if it passes the gate, or if the gate is overridden.
 
     Parameters
     ----------
     version
-        One that is in `models` already.
+        A version that was uploaded to `models`.
+    models
+        The store.
     forced
-        Why to promote it even if it fails; then kept in the pointer.
+        The reason to promote the version even if it fails. It is stored in the pointer if it was
+        needed. None enforces the gate.
 
     Raises
     ------
     Refused
-        If it fails and nothing forces it.
+        If the candidate fails and `forced` is None.
+    NotComparable
+        If the model in service has no readable report and `forced` is None.
     ModelUnavailable, Conflict, StoreUnreachable
-        As for `registry.promote`; if the candidate's report has no figures for its segmentation
-        network; and if the model in service cannot be compared with and nothing forces the
-        promotion.
+        As for `registry.promote`, and if the candidate's report has no figures for its segmentation
+        network.
     """
-    seen = registry.look(models)
-    candidate = evidence(registry.in_store(models, version))
+    seen = registry.pointer_state(models)
+    candidate = read_evaluated(registry.in_store(models, version))
     bundle.check_servable(candidate.manifest)
     if candidate.report.segmentation is None:
         raise ModelUnavailable(
@@ -260,82 +269,92 @@ def promote(version: str, models: Store, *, forced: str | None = None) -> Promot
         if forced is None:
             raise
         in_service, absent, uncompared = None, str(error), True
-    criteria = judge(candidate, in_service, absent=absent)
+    criteria = evaluate(candidate, in_service, absent=absent)
     refused = bool(failures(criteria))
     if refused and forced is None:
         raise Refused(version, criteria)
     reason = forced if refused or uncompared else None
-    pointer = registry.promote(version, models, seen=seen, forced=reason)
+    pointer = registry.promote(version, models, expected=seen, forced=reason)
     return Promotion(pointer, criteria)
 
 
-def judge(
-    candidate: Evidence, in_service: Evidence | None, *, absent: str = "nothing is in service yet"
+def evaluate(
+    candidate: EvaluatedModel,
+    in_service: EvaluatedModel | None,
+    *,
+    absent: str = "nothing is in service yet",
 ) -> tuple[Criterion, ...]:
-    """Everything that is asked of `candidate`.
+    """Check `candidate` against every criterion, and return them with their results.
 
     Parameters
     ----------
     candidate
-        The model to judge.
+        The model to check.
     in_service
-        The model to compare it with, if there is one.
+        The model to compare it with; None if there is none.
     absent
-        Why it is None.
+        If `in_service` is None, the reason, which the skipped criterion shows.
     """
     if in_service is None:
-        return (*_floors(candidate), _skipped("comparison with the model in service", absent))
-    return (*_floors(candidate), *_comparisons(candidate, in_service))
+        return (*_absolute(candidate), _skipped("comparison with the model in service", absent))
+    return (*_absolute(candidate), *_comparisons(candidate, in_service))
 
 
 def failures(criteria: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
-    """Those that stand against a promotion."""
+    """Return the criteria that were checked and not met."""
     return tuple(item for item in criteria if item.passed is False)
 
 
-def evidence(read_file: ReadFile) -> Evidence:
-    """Read what speaks for the bundle whose files `read_file` gives; it may be of any schema.
+def read_evaluated(read_file: ReadFile) -> EvaluatedModel:
+    """Read the manifest and the report of a bundle of any schema.
+
+    Parameters
+    ----------
+    read_file
+        Returns the bytes of one file of the bundle, given its name.
 
     Raises
     ------
     ModelUnavailable
-        If its manifest or its report is missing, not the one described, or not valid.
+        If the manifest or the report is missing or not valid, or the report does not match its
+        digest.
     """
     manifest = bundle.parse_manifest(read_file(MANIFEST))
     try:
         report = Report.model_validate_json(bundle.read_one(read_file, manifest, REPORT))
     except ValidationError as error:
         raise ModelUnavailable(
-            f"{REPORT} of model {manifest.version} cannot be judged"
-            f" ({bundle.first_problem(error)})."
+            f"{REPORT} of model {manifest.version} is not a valid report"
+            f" ({bundle.first_problem(error)}); publish the bundle again."
         ) from error
-    return Evidence(manifest, report)
+    return EvaluatedModel(manifest, report)
 
 
 class NotComparable(ModelUnavailable):
-    """A model is in service, and nothing says how good it is."""
+    """A model is in service, but its report cannot be read, so no candidate can be compared."""
 
 
-def _in_service(models: Store, seen: Seen) -> tuple[Evidence | None, str]:
-    """The model in service, or why none can be compared with.
+def _in_service(models: Store, seen: PointerState) -> tuple[EvaluatedModel | None, str]:
+    """Return the model in service, or None and the reason why there is none to compare with.
 
     Raises
     ------
     NotComparable
-        If functions may be serving it, but its report cannot be read: they need no report.
+        If the model in service can be served, but its report cannot be read. Serving does not need
+        the report, so requests may be answered by that model now.
     """
     if seen.etag is None:
         return None, "nothing is in service yet"
     if seen.pointer is None:
-        return None, f"{registry.POINTER} is no valid pointer"
+        return None, f"{registry.POINTER} is not a valid pointer"
     version = seen.pointer.version
     read_file = registry.in_store(models, version)
     try:
-        return evidence(read_file), ""
+        return read_evaluated(read_file), ""
     except StoreUnreachable:
         raise
     except ModelUnavailable as error:
-        if isinstance(error, NewerSchema) or _is_served(read_file):
+        if isinstance(error, NewerSchema) or _can_be_served(read_file):
             raise NotComparable(
                 f"The candidate cannot be compared with the model in service, {version}. {error}"
                 " Publish that model again, or give --force with a reason."
@@ -343,11 +362,11 @@ def _in_service(models: Store, seen: Seen) -> tuple[Evidence | None, str]:
         return None, str(error)
 
 
-def _is_served(read_file: ReadFile) -> bool:
-    """Whether this software, or an earlier version of it, can serve a bundle."""
+def _can_be_served(read_file: ReadFile) -> bool:
+    """Whether this version of the software, or an earlier one, can serve a bundle."""
     try:
         manifest = bundle.parse_manifest(read_file(MANIFEST))
-        for name in bundle.served(manifest):
+        for name in bundle.required_files(manifest):
             bundle.read_one(read_file, manifest, name)
     except StoreUnreachable:
         raise
@@ -356,7 +375,8 @@ def _is_served(read_file: ReadFile) -> bool:
     return True
 
 
-def _floors(candidate: Evidence) -> tuple[Criterion, ...]:
+def _absolute(candidate: EvaluatedModel) -> tuple[Criterion, ...]:
+    """Check a candidate against the absolute limits."""
     test, parity, serving = (
         candidate.report.test,
         candidate.report.parity,
@@ -373,11 +393,11 @@ def _floors(candidate: Evidence) -> tuple[Criterion, ...]:
         _at_most("probability that LiteRT changes", probability, MAX_PROBABILITY_CHANGED, "parts"),
         _at_most("size of the served file", size, MAX_BYTES, "bytes"),
         _at_most("time for a digit", serving.latency_ratio, MAX_LATENCY_RATIO, "times"),
-        *_segmentation_floors(candidate),
+        *_absolute_of_segmentation(candidate),
     )
 
 
-def _segmentation_floors(candidate: Evidence) -> tuple[Criterion, ...]:
+def _absolute_of_segmentation(candidate: EvaluatedModel) -> tuple[Criterion, ...]:
     figures, file = candidate.report.segmentation, candidate.manifest.files.get(SEGMENTER)
     f1, recall, precision = (
         (figures.ink.f1, figures.instances.recall, figures.instances.precision)
@@ -393,22 +413,28 @@ def _segmentation_floors(candidate: Evidence) -> tuple[Criterion, ...]:
     )
 
 
-def _comparisons(candidate: Evidence, in_service: Evidence) -> tuple[Criterion, ...]:
+def _comparisons(candidate: EvaluatedModel, in_service: EvaluatedModel) -> tuple[Criterion, ...]:
     return (
-        *_on_test_images(candidate, in_service),
-        *_outside_mnist(candidate.report.outside, in_service.report.outside),
-        *_segmentation(candidate.report.segmentation, in_service.report.segmentation),
-        *_cost(candidate, in_service),
+        *_compare_test_set(candidate, in_service),
+        *_compare_external(candidate.report.outside, in_service.report.outside),
+        *_compare_segmentation(candidate.report.segmentation, in_service.report.segmentation),
+        *_compare_cost(candidate, in_service),
     )
 
 
-def _on_test_images(candidate: Evidence, in_service: Evidence) -> tuple[Criterion, ...]:
+def _compare_test_set(
+    candidate: EvaluatedModel, in_service: EvaluatedModel
+) -> tuple[Criterion, ...]:
     if _test_set(candidate.manifest) != _test_set(in_service.manifest):
         why = "the model in service was tested on other images"
         return (_skipped("figures on the test images, compared", why),)
     new, old = candidate.report.test, in_service.report.test
-    # Of the calibration error too: in each bin it errs as a share does, and over all bins no more.
-    slack = _slack(_error(new.accuracy, new.images), _error(old.accuracy, old.images))
+    # Also used for the calibration error, whose reports have no standard error. In each bin that
+    # error is a difference to a share of correct images, and the bins' weights add up to 1, so its
+    # standard error is at most about the accuracy's.
+    slack = _slack(
+        _standard_error(new.accuracy, new.images), _standard_error(old.accuracy, old.images)
+    )
     return (
         _at_least(
             "test accuracy, compared",
@@ -424,11 +450,11 @@ def _on_test_images(candidate: Evidence, in_service: Evidence) -> tuple[Criterio
             "share",
             _within(f"{old.expected_calibration_error:.3%}"),
         ),
-        _likelihood(new, old),
+        _compare_likelihood(new, old),
     )
 
 
-def _likelihood(new: _Test, old: _Test) -> Criterion:
+def _compare_likelihood(new: _Test, old: _Test) -> Criterion:
     name, value = "negative log-likelihood, compared", new.negative_log_likelihood
     ours = new.negative_log_likelihood_standard_error
     theirs = old.negative_log_likelihood_standard_error
@@ -438,7 +464,7 @@ def _likelihood(new: _Test, old: _Test) -> Criterion:
     return _at_most(name, value, bound, "nats", _within(f"{old.negative_log_likelihood:.4f}"))
 
 
-def _outside_mnist(new: dict[str, _Outside], old: dict[str, _Outside]) -> Iterator[Criterion]:
+def _compare_external(new: dict[str, _Outside], old: dict[str, _Outside]) -> Iterator[Criterion]:
     for picture_set in sorted(new.keys() | old.keys()):
         name = f"accuracy on {picture_set}, compared"
         ours, theirs = new.get(picture_set), old.get(picture_set)
@@ -447,22 +473,24 @@ def _outside_mnist(new: dict[str, _Outside], old: dict[str, _Outside]) -> Iterat
         elif ours.sha256 != theirs.sha256:
             yield _skipped(name, "the model in service was tested on other pictures")
         else:
-            errors = (_error(side.accuracy, side.images) for side in (ours, theirs))
+            errors = (_standard_error(side.accuracy, side.images) for side in (ours, theirs))
             bound = theirs.accuracy - _slack(*errors)
             why = _within(f"{theirs.accuracy:.3%}")
             yield _at_least(name, ours.accuracy, bound, "share", why)
 
 
-def _segmentation(new: _Segmentation | None, old: _Segmentation | None) -> tuple[Criterion, ...]:
+def _compare_segmentation(
+    new: _Segmentation | None, old: _Segmentation | None
+) -> tuple[Criterion, ...]:
     name = "segmentation, compared"
     if new is None or old is None:
         return (_skipped(name, "not in both reports"),)
     if new.sha256 != old.sha256:
         return (_skipped(name, "the model in service was tested on other pages"),)
     f1_slack = _slack(new.ink.f1_standard_error, old.ink.f1_standard_error)
-    recall_slack = _slack(*(_error(it.instances.recall, it.glyphs) for it in (new, old)))
+    recall_slack = _slack(*(_standard_error(it.instances.recall, it.glyphs) for it in (new, old)))
     precision_slack = _slack(
-        *(_error(it.instances.precision, max(1, it.instances.found)) for it in (new, old))
+        *(_standard_error(it.instances.precision, max(1, it.instances.found)) for it in (new, old))
     )
     return (
         _not_below("ink F1, compared", new.ink.f1, old.ink.f1, f1_slack),
@@ -482,25 +510,25 @@ def _not_below(name: str, value: float, in_service: float, slack: float) -> Crit
     return _at_least(name, value, in_service - slack, "share", _within(f"{in_service:.3%}"))
 
 
-def _cost(candidate: Evidence, in_service: Evidence) -> tuple[Criterion, ...]:
-    """Size and speed: a change of architecture is a choice, and the floors judge it."""
+def _compare_cost(candidate: EvaluatedModel, in_service: EvaluatedModel) -> tuple[Criterion, ...]:
+    """Compare size and latency; of another architecture only the absolute limits apply."""
     if candidate.manifest.architecture != in_service.manifest.architecture:
         why = "the model in service is of another architecture"
         return (_skipped("size and time, compared", why),)
     size, old_size = (side.manifest.files[TFLITE].bytes for side in (candidate, in_service))
     time, old_time = (side.report.serving.latency_ratio for side in (candidate, in_service))
-    name, why = "time for a digit, compared", f"{SAME_SPEED}× in service"
+    name, why = "time for a digit, compared", f"{MAX_LATENCY_GROWTH}× in service"
     return (
         _at_most(
             "size of the served file, compared",
             size,
-            old_size * SAME_SIZE,
+            old_size * MAX_SIZE_RATIO,
             "bytes",
-            f"{SAME_SIZE}× in service",
+            f"{MAX_SIZE_RATIO}× in service",
         ),
         _skipped(name, "not in both reports")
         if time is None or old_time is None
-        else _at_most(name, time, old_time * SAME_SPEED, "times", why),
+        else _at_most(name, time, old_time * MAX_LATENCY_GROWTH, "times", why),
     )
 
 
@@ -525,15 +553,15 @@ def _test_set(manifest: Manifest) -> tuple[str | None, str | None]:
     return digests.get("x_test"), digests.get("y_test")
 
 
-def _error(share: float, count: int) -> float:
-    """Standard error of a share that was found in `count` trials."""
+def _standard_error(share: float, count: int) -> float:
+    """Return the standard error of a share measured on `count` samples."""
     return math.sqrt(share * (1 - share) / count)
 
 
 def _slack(*errors: float) -> float:
-    """How much worse than an equal a candidate may look by chance."""
+    """Return by how much a candidate may be worse, given the standard errors of both figures."""
     return SIGMAS * math.sqrt(sum(error**2 for error in errors))
 
 
 def _within(figure: str) -> str:
-    return f"{figure} in service, give or take {SIGMAS} standard errors"
+    return f"{figure} in service, within {SIGMAS} standard errors"

@@ -1,6 +1,6 @@
-"""Where bytes are kept under keys: a folder or S3, with writes conditional on what was read.
+"""The object store: bytes under keys in a folder or in S3, with conditional writes.
 
-What the keys mean is `registry`'s business. botocore is imported only for an ``s3://`` address.
+`registry` decides what the keys mean. botocore is imported only for an ``s3://`` address.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from digits.registry.bundle import sha256
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Of S3: a function must know within its own time limit that there is no model to be had.
-PATIENCE: dict[str, Any] = {
+# Timeouts in seconds, and attempts, of S3 clients. Chosen so that a Lambda function learns within
+# its own timeout that S3 does not answer; botocore's default of 60 s is longer than that.
+S3_CLIENT_CONFIG: dict[str, Any] = {
     "connect_timeout": 2,
     "read_timeout": 5,
     "retries": {"mode": "standard", "max_attempts": 3},
@@ -27,82 +28,83 @@ PATIENCE: dict[str, Any] = {
 
 
 class StoreUnreachable(ModelUnavailable):
-    """The store did not answer or refused: a fault of access, not of what is stored."""
+    """The store cannot be reached or denied access; nothing is known about its objects."""
 
 
 class NotInStore(ModelUnavailable):
-    """The store answered that it holds no such object."""
+    """The store was reached and holds no object of that key."""
 
 
 @dataclass(frozen=True)
 class Blob:
-    """An object's bytes and the tag that a conditional read or write compares."""
+    """An object's bytes, and the entity tag that conditional reads and writes compare."""
 
     data: bytes
     etag: str
 
 
 class Store(Protocol):
-    """The few things that a bundle's home must be able to do."""
+    """The operations that the model registry needs: read, compare-and-swap and list."""
 
     address: str
 
     def read(self, key: str, *, unless: str | None = None) -> Blob | None:
-        """Read `key`; None if its tag is still `unless`.
+        """Read the object `key`; return None if its tag equals `unless`.
 
         Raises
         ------
         NotInStore
             If there is no such object.
         StoreUnreachable
-            If the store does not answer, or refuses.
+            If the store does not answer, or denies access.
         """
 
     def swap(self, key: str, data: bytes, *, expected: str | None) -> None:
-        """Write `key` if its tag is `expected`, or, for None, if it does not exist.
+        """Write the object `key` if its tag is `expected`; for None, if it does not exist.
 
         Raises
         ------
         Conflict
-            If it is not so any more.
+            If the object has another tag, exists, or no longer exists.
         StoreUnreachable
-            If the store does not answer, or refuses.
+            If the store does not answer, or denies access.
         """
 
     def keys(self, prefix: str) -> list[str]:
-        """The keys that start with `prefix`, sorted.
+        """Return the keys that start with `prefix`, sorted.
 
         Raises
         ------
         StoreUnreachable
-            If the store does not answer, or refuses.
+            If the store does not answer, or denies access.
         """
 
     def close(self) -> None:
-        """Close the connections that are open; the next call opens its own."""
+        """Close open connections; the next call opens new ones."""
 
 
 def open_store(address: str) -> Store:
-    """The store at `address`: a folder's path or ``s3://bucket[/prefix]``.
+    """Open the store at `address`: a folder's path or ``s3://bucket[/prefix]``.
 
     Raises
     ------
     StoreUnreachable
-        If the address is not one of these, or names S3 where boto3 is not installed.
+        If the address has another form, or names S3 and boto3 is not installed.
     """
     scheme, separator, rest = address.partition("://")
     bucket, _, prefix = rest.partition("/")
     if scheme == "s3" and bucket:
         return S3Store(bucket, prefix.strip("/"))
-    if (separator and len(scheme) > 1) or not address:  # one letter is a drive of Windows
+    if (separator and len(scheme) > 1) or not address:  # a single letter is a Windows drive
         raise StoreUnreachable(
-            f"{address or 'An empty name'} is no store; give a folder or s3://bucket[/prefix]."
+            f"{address or 'An empty name'} is not the address of a store; give a folder or"
+            " s3://bucket[/prefix]."
         )
     return FolderStore(Path(address))
 
 
-def read_if_there(store: Store, key: str) -> Blob | None:
-    """What `store` holds under `key`; None if nothing. Raises `StoreUnreachable`."""
+def read_or_none(store: Store, key: str) -> Blob | None:
+    """Read the object `key`; return None if it does not exist. Raises `StoreUnreachable`."""
     try:
         return store.read(key)
     except NotInStore:
@@ -110,11 +112,19 @@ def read_if_there(store: Store, key: str) -> Blob | None:
 
 
 def put(store: Store, key: str, data: bytes) -> None:
-    """Write `key`, unless it holds these bytes already. Raises `Conflict`, `StoreUnreachable`."""
+    """Write the object `key`, replacing any earlier one; equal bytes are not written again.
+
+    Raises
+    ------
+    Conflict
+        If another writer changed the object at the same time.
+    StoreUnreachable
+        If the store does not answer, or denies access.
+    """
     try:
         store.swap(key, data, expected=None)
     except Conflict:
-        found = read_if_there(store, key)
+        found = read_or_none(store, key)
         if found is None or found.data != data:
             store.swap(key, data, expected=found.etag if found else None)
 
@@ -139,7 +149,7 @@ class FolderStore:
         return None if etag == unless else Blob(data, etag)
 
     def swap(self, key: str, data: bytes, *, expected: str | None) -> None:
-        """See `Store.swap`. A reader sees the old file or the new one, never a part."""
+        """See `Store.swap`. Readers see the old or the new file, because it is renamed in place."""
         path = self._root / key
         try:
             with self._locked() as draft:
@@ -156,7 +166,7 @@ class FolderStore:
             raise self._unreachable(error) from error
 
     def keys(self, prefix: str) -> list[str]:
-        """See `Store.keys`; hidden files are this class's own."""
+        """See `Store.keys`. Hidden files are left out: the lock file and the draft are hidden."""
         try:
             below = (self._root / prefix.rpartition("/")[0]).rglob("*")
             files = [path for path in below if path.is_file()]
@@ -166,15 +176,15 @@ class FolderStore:
         return sorted(name for name in names if name.startswith(prefix) and "/." not in f"/{name}")
 
     def close(self) -> None:
-        """See `Store.close`; there are none."""
+        """Do nothing: a folder has no connections. See `Store.close`."""
 
     @contextmanager
     def _locked(self) -> Iterator[Path]:
-        """Keep other writers out, and give the file to draft in.
+        """Hold the store's write lock, and yield the path of the draft to write before renaming.
 
-        There is only one, so what a killed writer left of its draft is the next one's.
+        All writers use the same draft, so a killed writer's draft is overwritten by the next one.
         """
-        from filelock import FileLock  # noqa: PLC0415 - functions have no folder to write to
+        from filelock import FileLock  # noqa: PLC0415 - Lambda functions never write to a folder
 
         models = self._root / "models"
         models.mkdir(parents=True, exist_ok=True)
@@ -195,13 +205,13 @@ class FolderStore:
 class S3Store:
     """A store in an S3 bucket, below an optional prefix.
 
-    Credentials and region are AWS's own, unless a `client` is given.
+    Without `client`, credentials and region come from AWS's default providers.
     """
 
     def __init__(self, bucket: str, prefix: str = "", client: S3Client | None = None) -> None:
         try:
-            # Only an s3:// address may need it. boto3 makes the same client, but first imports what
-            # a store never calls: a seventh of the time that a start takes for AWS.
+            # Imported here, because folder stores do not need them. boto3 would return the same
+            # client, but its import takes longer: a seventh of the time to start an S3 store.
             import botocore.config  # noqa: PLC0415
             import botocore.exceptions  # noqa: PLC0415
             import botocore.session  # noqa: PLC0415
@@ -214,12 +224,12 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         self._errors = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
         try:
-            config = botocore.config.Config(**PATIENCE)
+            config = botocore.config.Config(**S3_CLIENT_CONFIG)
             session: Any = botocore.session.get_session()
             self._s3: S3Client = client or session.create_client("s3", config=config)
         except self._errors as error:
             raise self._translate(error, "") from error
-        except ValueError as error:  # an endpoint, or a place for credentials, that cannot be one
+        except ValueError as error:  # the endpoint or a credentials setting is malformed
             raise StoreUnreachable(f"Cannot use {self.address}: {error}") from error
 
     def read(self, key: str, *, unless: str | None = None) -> Blob | None:
@@ -234,7 +244,7 @@ class S3Store:
             raise self._translate(error, key) from error
 
     def swap(self, key: str, data: bytes, *, expected: str | None) -> None:
-        """See `Store.swap`, by S3's conditional writes."""
+        """See `Store.swap`. Uses S3's conditional writes."""
         condition = {"IfMatch": expected} if expected else {"IfNoneMatch": "*"}
         try:
             self._s3.put_object(
@@ -247,8 +257,9 @@ class S3Store:
             failure = self._translate(error, key)
             if not isinstance(failure, (Conflict, NotInStore)):
                 raise failure from error
-            # Where the answer to a write was lost, boto3 writes again and meets its own first try.
-            found = read_if_there(self, key)
+            # If the response to a write is lost, botocore retries it and the retry fails with a
+            # conflict, although the first attempt succeeded.
+            found = read_or_none(self, key)
             if found is None or found.data != data:
                 raise _changed(key, self.address) from error
 
@@ -279,15 +290,17 @@ class S3Store:
 
 
 def _changed(key: str, address: str) -> Conflict:
-    return Conflict(f"{key} in {address} was changed meanwhile; look again and try again.")
+    return Conflict(
+        f"{key} in {address} was changed by another writer; check its state and try again."
+    )
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP status behind a botocore error, if an answer came at all."""
+    """Return the HTTP status of a botocore error; None if there was no response."""
     status: int | None = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return status
 
 
 def _answer(error: Exception) -> dict[str, Any]:
-    """What S3 answered; nothing, where the connection failed before or in the middle of it."""
+    """Return S3's response to the failed call; empty if the connection failed."""
     return getattr(error, "response", None) or {}

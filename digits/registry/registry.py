@@ -1,10 +1,10 @@
-"""Where bundles live: a folder or S3. Publish, promote and roll back; read the one in service.
+"""The model registry: upload, promote, roll back and list bundles; read the one in service.
 
 A store holds ``models/<version>/…`` and the pointer ``models/current.json``, which names the
-version in service. Files go first, then the manifest, then the pointer, so a reader never meets
-half a bundle, and whoever dies on the way leaves the model in service alone. Every write is
-conditional on what the writer saw, so of two at once one loses and is told. Whether a model
-deserves promotion is `gate`'s business, and how bytes are kept is `object_store`'s.
+version in service. A bundle's files are written first, then its manifest, then the pointer:
+readers never see part of a bundle, and an interrupted upload does not affect the model in service.
+Every write is conditional on the state that the writer read, so of two concurrent writers one gets
+a `Conflict`. `gate` decides whether a model may be promoted; `object_store` stores the bytes.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from digits.registry.object_store import (
     Store,
     StoreUnreachable,
     put,
-    read_if_there,
+    read_or_none,
 )
 
 POINTER = "models/current.json"
 
 
 class Pointer(BaseModel):
-    """`models/current.json`: which version is in service."""
+    """`models/current.json`: the version in service."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -47,7 +47,7 @@ class Pointer(BaseModel):
     manifest_sha256: Sha256
     promoted: str
     previous: Version | None = None
-    forced: str | None = None  # why, where the gate would have refused it
+    forced: str | None = None  # the reason given for overriding the promotion gate
 
     @model_serializer(mode="wrap")
     def _without_empty_reason(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -58,15 +58,15 @@ class Pointer(BaseModel):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The pointer as somebody saw it, with the tag that a change of it is conditional on.
+class PointerState:
+    """The pointer as it was read, with the tag that a conditional change of it needs.
 
     Attributes
     ----------
     pointer
-        None if nothing has been promoted yet, or if what is there is no pointer.
+        None if nothing has been promoted yet, or if the object is not a valid pointer.
     etag
-        None if there is no pointer at all.
+        Tag of the object; None if it does not exist.
     """
 
     pointer: Pointer | None
@@ -74,8 +74,12 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """One version in a store; `problem` says why it cannot be served, if it cannot."""
+class StoredVersion:
+    """One version in a store.
+
+    `manifest` is None if it is missing or not valid. `problem` is the reason why the version cannot
+    be served, or None.
+    """
 
     version: str
     manifest: Manifest | None
@@ -83,7 +87,7 @@ class Stored:
 
 
 def current(store: Store, *, unless: str | None = None) -> tuple[Pointer, str] | None:
-    """The pointer of `store` and its tag; None if its tag is still `unless`.
+    """Return the pointer of `store` and its tag; None if the tag equals `unless`.
 
     Raises
     ------
@@ -106,25 +110,26 @@ def current(store: Store, *, unless: str | None = None) -> tuple[Pointer, str] |
     return pointer, blob.etag
 
 
-def look(store: Store) -> Seen:
-    """What `store` has in service, to be judged before it is changed.
+def pointer_state(store: Store) -> PointerState:
+    """Read the pointer of `store` before changing it; missing or invalid is not an error.
 
     Raises
     ------
     StoreUnreachable
-        If the store does not answer, or refuses.
+        If the store does not answer, or denies access.
     """
-    blob = read_if_there(store, POINTER)
-    return Seen(_parsed(blob.data), blob.etag) if blob else Seen(None, None)
+    blob = read_or_none(store, POINTER)
+    return PointerState(_parsed(blob.data), blob.etag) if blob else PointerState(None, None)
 
 
 def fetch(store: Store, pointer: Pointer) -> Bundle:
-    """Read and check the served part of the bundle that `pointer` names.
+    """Read and verify the files of the bundle that `pointer` names and that serving needs.
 
     Raises
     ------
     ModelUnavailable
-        If it is missing in part, tampered with, not for this code or not of that version.
+        If a file is missing or does not match its digest, if the bundle is of another version, or
+        if this software cannot serve it.
     """
     read_file = in_store(store, pointer.version)
     fetched = bundle.read(read_file, manifest_sha256=pointer.manifest_sha256)
@@ -133,15 +138,17 @@ def fetch(store: Store, pointer: Pointer) -> Bundle:
 
 
 def in_store(store: Store, version: str) -> ReadFile:
-    """A reader of the files of one version's bundle in `store`.
+    """Return a function that reads the files of one version's bundle in `store`.
 
     Raises
     ------
     NotInStore
-        If `version` is not how a version is written.
+        If `version` does not have the form of a version.
     """
     if not re.fullmatch(VERSION, version):
-        raise NotInStore(f"{version!r} is no version; they look like 20261124T151011Z-0206d068.")
+        raise NotInStore(
+            f"{version!r} is not a version; versions look like 20261124T151011Z-0206d068."
+        )
 
     def read_file(name: str) -> bytes:
         blob = store.read(_key(version, name))
@@ -151,13 +158,13 @@ def in_store(store: Store, version: str) -> ReadFile:
     return read_file
 
 
-def versions(store: Store) -> list[Stored]:
-    """Every version in `store`, the oldest first; half-published ones too.
+def versions(store: Store) -> list[StoredVersion]:
+    """List every version in `store`, oldest first, including incomplete ones.
 
     Raises
     ------
     StoreUnreachable
-        If the store does not answer, or refuses.
+        If the store does not answer, or denies access.
     """
     names: dict[str, set[str]] = {}
     for key in store.keys("models/"):
@@ -167,42 +174,42 @@ def versions(store: Store) -> list[Stored]:
     return [_stored(store, version, found) for version, found in sorted(names.items())]
 
 
-def _stored(store: Store, version: str, names: set[str]) -> Stored:
+def _stored(store: Store, version: str, names: set[str]) -> StoredVersion:
     if MANIFEST not in names:
-        return Stored(version, None, f"half-published: no {MANIFEST}")
+        return StoredVersion(version, None, f"incomplete: no {MANIFEST}")
     try:
         manifest = bundle.parse_manifest(in_store(store, version)(MANIFEST))
         _check_version(manifest, version)
     except StoreUnreachable:
         raise
     except ModelUnavailable as error:
-        return Stored(version, None, str(error))
+        return StoredVersion(version, None, str(error))
     if missing := ", ".join(sorted(set(manifest.files) - names)):
-        return Stored(version, manifest, f"incomplete: no {missing}")
-    return Stored(version, manifest, bundle.unservable(manifest))
+        return StoredVersion(version, manifest, f"incomplete: no {missing}")
+    return StoredVersion(version, manifest, bundle.serving_problem(manifest))
 
 
 def publish(folder: Path, store: Store) -> Pointer:
-    """Upload the bundle in `folder` and promote it, whatever is in service.
+    """Upload the bundle in `folder` and promote it, without asking the promotion gate.
 
     Raises
     ------
     ModelUnavailable
-        If the bundle in `folder` is not whole, or this software cannot serve it.
+        If the bundle in `folder` is incomplete, or this software cannot serve it.
     Conflict
-        If another bundle was promoted at the same moment, or another one has this version.
+        If another bundle was promoted at the same time, or another bundle has this version.
     StoreUnreachable
-        If the store does not answer, or refuses.
+        If the store does not answer, or denies access.
     """
     manifest = upload(folder, store)
-    return promote(manifest.version, store, seen=look(store))
+    return promote(manifest.version, store, expected=pointer_state(store))
 
 
 def upload(folder: Path, store: Store) -> Manifest:
-    """Copy the bundle in `folder` to `store` and promote nothing: files, then the manifest.
+    """Copy the bundle in `folder` to `store`, the manifest last, without promoting it.
 
-    What an interrupted upload left is completed, and damaged files are mended; a version that has
-    its manifest is never given another one.
+    Repeating an interrupted upload completes it and replaces damaged files. The manifest of a
+    version is never replaced by a different one.
 
     Raises
     ------
@@ -210,7 +217,7 @@ def upload(folder: Path, store: Store) -> Manifest:
         As for `publish`.
     """
     manifest, files = bundle.contents(bundle.in_folder(folder))
-    published = read_if_there(store, _key(manifest.version, MANIFEST))
+    published = read_or_none(store, _key(manifest.version, MANIFEST))
     if published and published.data != files[MANIFEST]:
         raise Conflict(
             f"{store.address} holds another bundle of version {manifest.version}, and a version"
@@ -221,33 +228,36 @@ def upload(folder: Path, store: Store) -> Manifest:
     return manifest
 
 
-def promote(version: str, store: Store, *, seen: Seen, forced: str | None = None) -> Pointer:
-    """Put `version` in service, provided that what was `seen` in service still is.
+def promote(
+    version: str, store: Store, *, expected: PointerState, forced: str | None = None
+) -> Pointer:
+    """Put `version` in service, if the pointer has not changed since `expected` was read.
 
-    The whole bundle is read and checked before the pointer is written.
+    All files of the bundle are read and verified before the pointer is written.
 
     Parameters
     ----------
     version
-        One that is in `store` already, every file of it.
-    seen
-        What `look` gave when the decision was taken.
+        A version that was uploaded to `store`.
+    expected
+        What `pointer_state` returned when the promotion was decided.
     forced
-        Why the gate was overridden, if it was; kept in the pointer.
+        The reason for overriding the promotion gate, stored in the pointer; None if it passed.
 
     Raises
     ------
     ModelUnavailable
-        If that version is missing, incomplete or tampered with, or this software cannot serve it.
+        If the version is missing or incomplete, if a file does not match its digest, or if this
+        software cannot serve it.
     Conflict
-        If the pointer was moved meanwhile.
+        If the pointer has changed.
     StoreUnreachable
-        If the store does not answer, or refuses.
+        If the store does not answer, or denies access.
     """
     manifest, files = bundle.contents(in_store(store, version))
     _check_version(manifest, version)
     digest = bundle.sha256(files[MANIFEST])
-    before = seen.pointer
+    before = expected.pointer
     if before and (before.version, before.manifest_sha256) == (version, digest):
         return before
     pointer = Pointer(
@@ -258,40 +268,47 @@ def promote(version: str, store: Store, *, seen: Seen, forced: str | None = None
         forced=forced,
     )
     body = pointer.model_dump_json(indent=2).encode() + b"\n"
-    store.swap(POINTER, body, expected=seen.etag)
+    store.swap(POINTER, body, expected=expected.etag)
     return pointer
 
 
 def roll_back(
     store: Store, to: str | None = None, *, check: Callable[[Bundle], object] | None = None
 ) -> Pointer:
-    """Put the previous version in service again, or the one named; the gate has no say.
+    """Put the previous version, or the version `to`, in service without asking the gate.
 
-    The version that is left becomes `previous`, so rolling back twice changes nothing. `check` is
-    given the bundle before the pointer is written, and refuses it by what it raises.
+    The version that was in service becomes `previous`, so two roll-backs restore the first state.
+
+    Parameters
+    ----------
+    store
+        The store whose pointer is changed.
+    to
+        The version to put in service; None for the previous one.
+    check
+        Called with the bundle before the pointer is written; it rejects the bundle by raising.
 
     Raises
     ------
     NotInStore
-        If there is no previous version, or none of that name.
+        If there is no previous version, or `to` is not in the store.
     ModelUnavailable, Conflict, StoreUnreachable
-        As for `promote`: a version that this software cannot serve is refused before the pointer
-        is written.
+        As for `promote`.
     """
-    seen = look(store)
+    seen = pointer_state(store)
     target = to or (seen.pointer.previous if seen.pointer else None)
     if target is None:
         raise NotInStore(
-            f"No model was in service in {store.address} before this one; name the version to go"
-            " to."
+            f"No model was in service in {store.address} before this one; name the version to roll"
+            " back to."
         )
     if check is not None:
         check(bundle.read(in_store(store, target)))
-    return promote(target, store, seen=seen)
+    return promote(target, store, expected=seen)
 
 
 def _previous(before: Pointer | None, version: str) -> str | None:
-    """What to roll back to after `version` took the place of `before`: never itself."""
+    """Return the version to roll back to after `version` replaces `before`; never `version`."""
     if before is None:
         return None
     return before.previous if before.version == version else before.version
@@ -311,5 +328,6 @@ def _parsed(data: bytes) -> Pointer | None:
 def _check_version(manifest: Manifest, version: str) -> None:
     if manifest.version != version:
         raise ModelUnavailable(
-            f"What is stored as {version} says that it is {manifest.version}; publish it again."
+            f"The manifest stored under version {version} is of version {manifest.version}; publish"
+            " that model again."
         )

@@ -1,6 +1,7 @@
-"""Training runs in a store: which model each made, and where its state is kept meanwhile.
+"""Training runs in a store: the model that each run published, and the key of its checkpoint.
 
-A run has a name because whoever starts one in the cloud is given nothing back but its end.
+Runs are named, because a run in the cloud returns nothing but its exit status: by the name, the
+caller finds the model afterwards.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from digits.errors import BadRequest, ModelUnavailable
 from digits.registry.bundle import Version
-from digits.registry.object_store import NotInStore, Store, put, read_if_there
+from digits.registry.object_store import NotInStore, Store, put, read_or_none
 
 
-class Run(BaseModel):
-    """`runs/<name>.json`: what a training run of that name made."""
+class TrainingRun(BaseModel):
+    """`runs/<name>.json`: the model version that the training run of that name published."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,35 +24,35 @@ class Run(BaseModel):
 
 
 def record(run: str, version: str, store: Store) -> None:
-    """Note which version a training run made, whatever was noted of a run of that name before.
+    """Record the version that a training run published, replacing any earlier record of the name.
 
     Raises
     ------
     BadRequest
-        If that is no name for a run.
+        If `run` is not a valid name.
     Conflict, StoreUnreachable
         As for `object_store.put`.
     """
-    put(store, _key(run), Run(version=version).model_dump_json().encode() + b"\n")
+    put(store, _key(run), TrainingRun(version=version).model_dump_json().encode() + b"\n")
 
 
 def version_of(run: str, store: Store) -> str:
-    """The version that a training run made.
+    """Return the version that a training run published.
 
     Raises
     ------
     BadRequest
-        If that is no name for a run.
+        If `run` is not a valid name.
     NotInStore
         If no run of that name has published a model.
     ModelUnavailable
-        If what is noted of it is not valid.
+        If the record is not valid.
     """
-    blob = read_if_there(store, _key(run))
+    blob = read_or_none(store, _key(run))
     if blob is None:
         raise NotInStore(f"No run {run} has published a model in {store.address}.")
     try:
-        return Run.model_validate_json(blob.data).version
+        return TrainingRun.model_validate_json(blob.data).version
     except ValidationError as error:
         raise ModelUnavailable(
             f"{_key(run)} in {store.address} is not valid; train again."
@@ -59,7 +60,7 @@ def version_of(run: str, store: Store) -> str:
 
 
 def checkpoint_key(run: str) -> str:
-    """Where the state of a run is kept. Raises `BadRequest` if that is no name for a run."""
+    """Return the key of a run's checkpoint. Raises `BadRequest` if the name is not valid."""
     return f"checkpoints/{_checked(run)}.npz"
 
 
@@ -69,5 +70,8 @@ def _key(run: str) -> str:
 
 def _checked(run: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", run):
-        raise BadRequest("A run's name is 1 to 80 letters, digits, dots, dashes and underscores.")
+        raise BadRequest(
+            f"{run!r} is not a valid name of a run: use 1 to 80 letters, digits, dots, dashes and"
+            " underscores."
+        )
     return run

@@ -1,1 +1,1 @@
-"""The whole chain on one machine: a local cloud, a real deployment and real pictures."""
+"""Run the whole chain on one machine: a local cloud, a deployment and real images."""

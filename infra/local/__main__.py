@@ -61,7 +61,7 @@ def _run(
     if app_port is not None:
         check_port_is_free(app_port, "the app", "APP_PORT")
     with _step(f"Starting the local cloud on {cloud.endpoint}"):
-        cloud.start(processes, _emptied(folder / "state"))
+        cloud.start(processes, _empty_folder(folder / "state"))
 
     trained = folder / "bundle"
     _train_if_changed(processes, cloud, trained, folder / "trained-from", retrain)
@@ -74,7 +74,7 @@ def _run(
     with _step(f"Publishing the model to s3://{deployment.models_bucket}"):
         _publish(cloud, deployment, trained)
 
-    right = _prove(cloud, deployment)
+    right = _label_and_compare(cloud, deployment)
     if app_port is not None:
         _serve(processes, cloud, deployment, app_port)
     return right
@@ -86,7 +86,7 @@ def _train_if_changed(
     """Train the quick model, unless a complete one exists that was trained from the same inputs."""
     sources = [*files_of(ROOT / "training_job"), *files_of(ROOT / "digits")]
     digest = digest_of([ROOT / "requirements/training.txt", *sources])
-    if not force and stamp.exists() and stamp.read_text() == digest and _is_whole(trained):
+    if not force and stamp.exists() and stamp.read_text() == digest and _is_complete(trained):
         console.print("Training: nothing changed since the last one (TRAIN=1 forces it)")
         return
     stamp.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def _train_if_changed(
     stamp.write_text(digest)
 
 
-def _is_whole(trained: Path) -> bool:
+def _is_complete(trained: Path) -> bool:
     try:
         bundle.contents(bundle.in_folder(trained))
     except ModelUnavailable:
@@ -111,7 +111,7 @@ def _publish(cloud: LocalCloud, deployment: Deployment, trained: Path) -> None:
     console.print(f"  {version} passed the gate and is in service", style="dim")
 
 
-def _prove(cloud: LocalCloud, deployment: Deployment) -> bool:
+def _label_and_compare(cloud: LocalCloud, deployment: Deployment) -> bool:
     """Label the images through both interfaces and print the table."""
     dropped = pictures()
     with _step(f"Uploading {len(dropped)} files to s3://{deployment.images_bucket}"):
@@ -181,7 +181,7 @@ def _step(what: str) -> Iterator[None]:
     console.print(f"  {time.perf_counter() - started:.1f} s", style="dim")
 
 
-def _emptied(folder: Path) -> Path:
+def _empty_folder(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

@@ -1,9 +1,9 @@
 """A local AWS, and `sam build` and `sam deploy` of the real template into it.
 
-`LocalCloud` names every difference between this deployment and one to AWS: the endpoint with its
-made-up credentials, the interpreter and CPU that the build targets (the local cloud runs functions
-in its own interpreter) and the folder it goes to, lest `sam deploy` send it to AWS, the features it
-lacks, the numbers that it keeps as text, and the form of the API's address.
+`LocalCloud` holds every difference between this deployment and one to AWS: the endpoint and its
+placeholder credentials, the interpreter and CPU of the build (the local cloud runs functions in its
+own interpreter), the build folder (so that `sam deploy` cannot send this build to AWS), features
+that the local cloud lacks, numbers that it keeps as text, and the form of the API's address.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 STACK = "digits-local"
 REGION = "us-east-1"
-CPU = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"  # as AWS calls it
+CPU = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"  # AWS names
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class LocalCloud:
 
     @property
     def endpoint(self) -> str:
-        """The address of every service."""
+        """Return the address of every service."""
         return f"http://{self.host}:{self.port}"
 
     @property
@@ -105,11 +105,11 @@ class LocalCloud:
             endpoint_url=self.endpoint,
             region_name=REGION,
             aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - the local cloud checks none
+            aws_secret_access_key="test",  # noqa: S106 - the local cloud checks no credentials
         )
 
     def s3(self) -> S3Client:
-        """The S3 client of the local cloud."""
+        """Create an S3 client of the local cloud."""
         client: S3Client = self.client("s3")
         return client
 
@@ -185,7 +185,7 @@ class LocalCloud:
             "--no-confirm-changeset", "--parameter-overrides", *overrides,
         ]  # fmt: skip
         processes.run("sam deploy", command, env=self.env)
-        self._make_numbers_numbers()
+        self._set_numeric_concurrency()
         outputs = self.outputs()
         key = self.client("apigateway").get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)
         return Deployment(
@@ -196,7 +196,7 @@ class LocalCloud:
             models_bucket=outputs["ModelsBucket"],
         )
 
-    def _make_numbers_numbers(self) -> None:
+    def _set_numeric_concurrency(self) -> None:
         """Set the queues' concurrency again: the local cloud keeps a parameter's number as text."""
         functions = self.client("lambda")
         for it in functions.list_event_source_mappings()["EventSourceMappings"]:
@@ -206,7 +206,7 @@ class LocalCloud:
             )
 
     def outputs(self) -> dict[str, str]:
-        """The outputs of the deployed stack, by their names."""
+        """Return the outputs of the deployed stack, by their names."""
         return stack.outputs(STACK, self.client("cloudformation"))
 
 
@@ -222,7 +222,7 @@ def files_of(package: Path) -> list[Path]:
 
 
 def digest_of(files: Iterable[Path], *settings: str, root: Path = ROOT) -> str:
-    """SHA-256 over the paths below `root` and the bytes of `files`, and `settings`."""
+    """Return the SHA-256 over the paths below `root` and the bytes of `files`, and `settings`."""
     digest = hashlib.sha256(json.dumps(settings).encode())
     for file in sorted(files):
         digest.update(f"{file.relative_to(root)}\0{file.stat().st_size}\0".encode())

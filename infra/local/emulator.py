@@ -1,4 +1,4 @@
-"""Lambda's own runtime interface emulator, without a container: a function as Lambda starts it.
+"""Run a function under Lambda's runtime interface emulator, without a container.
 
 The emulator is part of SAM's command line and listens on a port; the first event that is posted
 there starts the function's process, which then stays warm. Unlike a plain call of the handler, it
@@ -40,7 +40,7 @@ class Function:
             f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations",
             json.dumps(event).encode(),
         )
-        with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310 - ours
+        with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310 - a local address
             return json.loads(answer.read())
 
 
@@ -120,7 +120,7 @@ class Emulator:
 
 
 def _installed(name: str) -> Path:
-    """The folder of a package, or the file of a module."""
+    """Return the folder of a package, or the file of a module."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
         raise Failed(f"{name} is not installed: run `make setup`")

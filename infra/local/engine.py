@@ -62,7 +62,7 @@ class Engine:
 
     @property
     def env(self) -> dict[str, str]:
-        """This process's environment, for programs that are to use the engine."""
+        """Return this process's environment, set to use this engine."""
         return {**os.environ, "DOCKER_HOST": self.address}
 
     @property
@@ -144,7 +144,7 @@ def running(say: Say, folder: Path = FOLDER) -> Iterator[Engine]:
     """
     _check_machine()
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with _locked(folder):
         with Processes(folder / "logs") as processes:
             _install(processes, say)
         with (
@@ -158,7 +158,7 @@ def running(say: Say, folder: Path = FOLDER) -> Iterator[Engine]:
             try:
                 yield engine
             finally:
-                _tidy(engine)
+                _clean_up(engine)
 
 
 def _check_machine() -> None:
@@ -186,8 +186,8 @@ def _install(processes: Processes, say: Say) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second engine out of the folder."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder, so that a second engine cannot use it."""
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -265,7 +265,7 @@ def _start(engine: Engine, sockets: Path) -> None:
         raise NoEngine(f"no container engine: {failed}") from failed
 
 
-def _tidy(engine: Engine) -> None:
+def _clean_up(engine: Engine) -> None:
     """Remove every container, and the images that newer ones have replaced."""
     if left := engine.docker("ps", "--all", "--quiet").stdout.split():
         engine.docker("rm", "--force", *left)

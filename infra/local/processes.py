@@ -1,4 +1,4 @@
-"""Start other programs, and stop exactly those."""
+"""Start other programs and stop them with their children."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Processes:
             code = process.wait()
         self._running.remove((name, process))
         if code:
-            raise Failed(f"{name} failed (exit code {code}){'' if show else _last_words(log)}")
+            raise Failed(f"{name} failed (exit code {code}){'' if show else _last_line(log)}")
         return log.read_text(errors="replace")
 
     def start(
@@ -93,9 +93,9 @@ class Processes:
         deadline = time.monotonic() + within
         while not is_up():
             if process.poll() is not None:
-                raise Failed(f"{name} stopped by itself{_last_words(log)}")
+                raise Failed(f"{name} stopped by itself{_last_line(log)}")
             if time.monotonic() > deadline:
-                raise Failed(f"{name} did not answer within {within:.0f} s{_last_words(log)}")
+                raise Failed(f"{name} did not answer within {within:.0f} s{_last_line(log)}")
             time.sleep(0.1)
 
     def wait_for_any(self) -> None:
@@ -109,7 +109,7 @@ class Processes:
         while True:
             for name, process in self._running:
                 if process.poll() is not None:
-                    raise Failed(f"{name} stopped by itself{_last_words(self._log(name))}")
+                    raise Failed(f"{name} stopped by itself{_last_line(self._log(name))}")
             time.sleep(0.5)
 
     def _log(self, name: str) -> Path:
@@ -134,7 +134,7 @@ class Processes:
 
 
 def end_once() -> None:
-    """Let the first signal to end this process raise, and ignore the next ones.
+    """End this process at the first signal, and ignore further ones.
 
     A second Ctrl-C must not interrupt the stopping of the programs.
     """
@@ -165,7 +165,7 @@ def check_port_is_free(port: int, what: str, setting: str, host: str = "127.0.0.
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether something accepts connections on this port of `host`."""
+    """Return whether something accepts connections on this port of `host`."""
     with contextlib.closing(socket.socket()) as probe:
         probe.settimeout(1)
         return probe.connect_ex((host, port)) == 0
@@ -180,6 +180,6 @@ def _stop_group(process: subprocess.Popen[bytes]) -> None:
             process.wait(_GRACE_SECONDS)
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f": {lines[-1].strip()} (all of it: {log})" if lines else ""
+    return f": {lines[-1].strip()} (full log: {log})" if lines else ""

@@ -33,7 +33,7 @@ class Row:
 
     @property
     def is_right(self) -> bool:
-        """Whether both answers are right or marked for review; errors, for a file without image."""
+        """Whether no answer is an accepted error, and a file without an image got an error code."""
         return all(_is_right(self.picture, json) for json in (self.label, self.answer))
 
 

@@ -104,11 +104,11 @@ def test_the_api_function_answers_other_bytes_with_a_problem(api):
 
 def test_the_labels_function_accepts_the_test_event_of_s3(options, environment, tmp_path):
     """Nothing is labelled, but the function starts, parses the event and answers."""
-    told = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "images"}
+    notification = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "images"}
     message = {
         "messageId": "1",
         "receiptHandle": "1",
-        "body": json.dumps(told),
+        "body": json.dumps(notification),
         "attributes": {"ApproximateReceiveCount": "1"},
         "messageAttributes": {},
         "eventSource": "aws:sqs",

@@ -71,18 +71,18 @@ def test_the_container_does_not_run_as_root(first_run):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "named"),
     [
         (["--architecture", "alexnet"], "alexnet"),
         (["--data", "/out/mnist.npz"], "/out/mnist.npz"),
     ],
 )
-def test_wrong_input_exits_with_2_and_one_error_line(engine, image, out, wrong, told):
+def test_wrong_input_exits_with_2_and_one_error_line(engine, image, out, wrong, named):
     done = engine.docker("run", "--rm", *settings(out), image, "training_job", *wrong)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("Failed: ")
-    assert told in line
+    assert named in line
     assert list(out.iterdir()) == []
 
 

@@ -157,7 +157,7 @@ def model_of(release: Path, folder: Path) -> Path:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["version"] = OLD
     manifest["files"] = {
-        name: told for name, told in manifest["files"].items() if (folder / name).exists()
+        name: file for name, file in manifest["files"].items() if (folder / name).exists()
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -237,10 +237,14 @@ def test_labels_and_corrections_are_read_after_an_upgrade(upgraded):
     assert {key: after[key] for key in before} == before
     assert after[CORRECTED]["truth"] == "42"
 
-    told = json.loads(
+    difference = json.loads(
         upgraded.digits("labels", "diff", upgraded.before_csv, after_csv, "--format", "json")
     )
-    assert (told["images"], told["same"], told["only_before"]) == (len(before), len(before), 0)
+    assert (difference["images"], difference["same"], difference["only_before"]) == (
+        len(before),
+        len(before),
+        0,
+    )
 
     assert upgraded.call("GET", f"/labels/{upgraded.uploaded}")["text"] == "7"
 

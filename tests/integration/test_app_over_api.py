@@ -102,8 +102,8 @@ def test_the_app_shows_the_same_answer_from_both_engines(deployed, monkeypatch):
 
     assert len(embedded) == 2
     assert through_api == embedded
-    told = "".join(element.proto.body for element in app.get("html"))
-    assert f"sent to {urlsplit(deployed).netloc}" in told
+    page = "".join(element.proto.body for element in app.get("html"))
+    assert f"sent to {urlsplit(deployed).netloc}" in page
 
 
 @pytest.fixture
@@ -269,8 +269,8 @@ def test_only_wrong_digits_of_corrected_rows_are_sent_once_and_with_consent(
 
     assert not app.exception
     assert "2 digits arrived" in app.success[0].value
-    told = [(sent["answer"], sent["truth"]) for sent in received]
-    assert told == [
+    corrections = [(sent["answer"], sent["truth"]) for sent in received]
+    assert corrections == [
         ("1", "7"),
         ("8", "3"),
         ("8", "3"),

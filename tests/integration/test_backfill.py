@@ -79,9 +79,9 @@ def test_every_image_of_a_large_batch_is_counted_and_logged(s3, capsys, backfill
     keys = {f"{number:03}.png" for number in range(120)}  # Powertools flushes metrics at a hundred
     for key in keys:
         put(key)
-    backfill.logger.registered_handler.stream = told = io.StringIO()
+    backfill.logger.registered_handler.stream = log = io.StringIO()
     assert backfill.handler(listing(s3), context) == {"labelled": 120}
-    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert {it["key"] for it in lines if it["message"] == "Read an image"} == keys
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     counted = [it["Images"] for it in lines if "Images" in it]

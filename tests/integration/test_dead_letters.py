@@ -41,8 +41,8 @@ def run(stack, capsys, monkeypatch):
         monkeypatch.setattr("sys.stdin", io.StringIO(answer))
         with pytest.raises(SystemExit) as ended:
             main(["labels", "retry", *options])
-        told = capsys.readouterr()
-        return told.out + told.err, ended.value.code or 0
+        output = capsys.readouterr()
+        return output.out + output.err, ended.value.code or 0
 
     return run
 
@@ -63,10 +63,10 @@ def test_a_redriven_dead_letter_is_labelled(s3, queues, run, label, context):
     put(s3, "a b/é.png")
     die(queues, s3_event("a b/é.png"))
 
-    told, code = run("--yes")
+    output, code = run("--yes")
 
     assert code == 0
-    assert "1 sent back; 0 left" in told
+    assert "1 sent back; 0 left" in output
     assert queues.dead() == []
     queues.deliver(context)
     assert label("a b/é.png")["text"] == "7"
@@ -95,15 +95,15 @@ def test_each_dead_letter_is_listed_with_its_cause(s3, s3_labels, queues, run, c
     die(queues, "hello", json.dumps({"Records": [1]}))
     put(s3, SICK)
     queues.send(s3_event(SICK))
-    s3_labels.logger.registered_handler.stream = told = io.StringIO()
+    s3_labels.logger.registered_handler.stream = log_stream = io.StringIO()
     with fault(s3_labels, "GetObject", refused(403, "AccessDenied")):
         queues.deliver(context)
-    log(*told.getvalue().splitlines(), "{}", '{"key": "waits.png", "exception": ""}', "[")
+    log(*log_stream.getvalue().splitlines(), "{}", '{"key": "waits.png", "exception": ""}', "[")
 
-    told, code = run("--dry-run")
+    output, code = run("--dry-run")
 
     assert code == 0
-    told = " ".join(told.replace("│", " ").split())
+    output = " ".join(output.replace("│", " ").split())
     for key, why in {
         "waits.png": UNKNOWN,
         SICK: "botocore.errorfactory.AccessDenied: An error occurred (AccessDenied)",
@@ -111,8 +111,8 @@ def test_each_dead_letter_is_listed_with_its_cause(s3, s3_labels, queues, run, c
         "gone.png": dead_letters.GONE,
         "hello": dead_letters.NO_EVENT,
     }.items():
-        assert re.search(rf"{key} 20\S+ \S+ {re.escape(why)}", told)
-    assert re.search(rf"labelled.png, \S+waits.png 20\S+ \S+ {UNKNOWN}", told)
+        assert re.search(rf"{key} 20\S+ \S+ {re.escape(why)}", output)
+    assert re.search(rf"labelled.png, \S+waits.png 20\S+ \S+ {UNKNOWN}", output)
     assert len(queues.dead()) == 7, "a dry run keeps every message visible"
 
 
@@ -134,10 +134,10 @@ def test_without_confirmation_no_dead_letter_is_redriven(s3, queues, run, answer
     put(s3, "a.png")
     die(queues, s3_event("a.png"))
 
-    told, code = run(answer=answer)
+    output, code = run(answer=answer)
 
     assert code == (0 if answer else 2)
-    assert "Send back 1 of 1?" in told
+    assert "Send back 1 of 1?" in output
     assert len(queues.dead()) == 1
 
 
@@ -163,12 +163,12 @@ def test_more_dead_letters_than_one_run_takes_are_reported(s3, queues, run, monk
         monkeypatch.setattr(module, "MOST", 10)
     die(queues, *(s3_event(f"{number}.png") for number in range(13)))
 
-    told, _ = run("--yes")
+    output, _ = run("--yes")
 
-    assert "10 sent back; 0 left.\nThere may be more" in told
-    told, _ = run("--yes")
-    assert "3 sent back; 0 left." in told
-    assert "more" not in told
+    assert "10 sent back; 0 left.\nThere may be more" in output
+    output, _ = run("--yes")
+    assert "3 sent back; 0 left." in output
+    assert "more" not in output
 
 
 def test_an_error_while_listing_leaves_the_dead_letters_visible(s3, queues, run, stack):
@@ -176,10 +176,10 @@ def test_an_error_while_listing_leaves_the_dead_letters_visible(s3, queues, run,
     die(queues, s3_event("a.png"))
     s3.delete_bucket(Bucket=LABELS)
 
-    told, code = run("--yes")
+    output, code = run("--yes")
 
     assert code == 2
-    assert "AWS refused GetObject (NoSuchBucket" in told
+    assert "AWS refused GetObject (NoSuchBucket" in output
     assert len(queues.dead()) == 1
 
 
@@ -216,10 +216,10 @@ def test_confirming_after_the_visibility_timeout_asks_to_run_again(s3, queues, s
 
 
 def test_a_missing_stack_is_an_error_of_one_line(run):
-    told, code = run("--stack", "nobody")
+    output, code = run("--stack", "nobody")
 
     assert code == 2
-    assert told.splitlines() == [
+    assert output.splitlines() == [
         "Error: There is no stack nobody (ValidationError): deploy it first, or name another with"
         " --stack."
     ]

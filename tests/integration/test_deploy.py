@@ -40,7 +40,7 @@ def cloudformation():
 @pytest.fixture
 def sam(tmp_path, monkeypatch, cloudformation):
     """Replace SAM by a program that records its arguments; return the file of the record."""
-    notes = tmp_path / "told"
+    notes = tmp_path / "arguments"
     program = tmp_path / "sam"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {notes}\n')
     program.chmod(program.stat().st_mode | stat.S_IEXEC)
@@ -48,10 +48,10 @@ def sam(tmp_path, monkeypatch, cloudformation):
 
     def deployed(command, **options):
         done = run(command, **options)
-        told = notes.read_text().splitlines()
-        stage = "prod" if 'Stage="prod"' in told else "dev"
+        arguments = notes.read_text().splitlines()
+        stage = "prod" if 'Stage="prod"' in arguments else "dev"
         cloudformation.create_stack(
-            StackName=told[told.index("--stack-name") + 1],
+            StackName=arguments[arguments.index("--stack-name") + 1],
             TemplateBody=json.dumps(TEMPLATE),
             Parameters=[{"ParameterKey": "Stage", "ParameterValue": stage}],
         )
@@ -88,12 +88,12 @@ def test_a_declined_change_is_reported_as_not_deployed(cloudformation, tmp_path,
     cloudformation.create_change_set(ChangeSetName="declined-last-week", **offer)
     answers = iter(["no changes", "declined"])
 
-    def told(command, **_):
+    def answered(command, **_):
         if (answer := next(answers)) == "declined":
             cloudformation.create_change_set(ChangeSetName=answer, **offer)
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(subprocess, "run", told)
+    monkeypatch.setattr(subprocess, "run", answered)
     assert "the-apiurl" in run(deploy.app).output
     done = run(deploy.app)
     assert isinstance(done.exception, CannotBeDone)
@@ -104,8 +104,8 @@ def test_a_declined_change_is_reported_as_not_deployed(cloudformation, tmp_path,
 def test_parameters_with_spaces_and_quotes_reach_sam_unchanged(sam):
     values = ("Stage=prod", "SweepSchedule=rate(1 day)", 'CorsOrigin=https://"x')
     run(deploy.app, *(word for it in values for word in ("--set", it)))
-    told = sam.read_text().splitlines()
-    given = told[told.index("--parameter-overrides") + 1 :]
+    arguments = sam.read_text().splitlines()
+    given = arguments[arguments.index("--parameter-overrides") + 1 :]
     read = (
         "import json, sys; from samcli.cli.types import CfnParameterOverridesType as Type;"
         "print(json.dumps(Type().convert(tuple(sys.argv[1:]), None, None)))"
@@ -225,13 +225,15 @@ def test_smoke_checks_every_call_of_the_api(http_api, context, s3, monkeypatch):
     assert named == ["health", "classify", "upload and label", "error", "key", "docs"]
 
 
-@pytest.mark.parametrize(("label", "told"), [("1", '"text": "1"'), (None, "202.*waiting")])
-def test_smoke_fails_on_a_wrong_or_missing_label(http_api, context, s3, monkeypatch, label, told):
+@pytest.mark.parametrize(("label", "message"), [("1", '"text": "1"'), (None, "202.*waiting")])
+def test_smoke_fails_on_a_wrong_or_missing_label(
+    http_api, context, s3, monkeypatch, label, message
+):
     monkeypatch.setattr(smoke.Api, "put", put_and_label(s3, label))
     with gateway.serve(http_api.handler, context) as url:
         done = run(smoke.app, "--url", url, "--key", gateway.KEY, "--within", "0")
     assert isinstance(done.exception, CannotBeDone)
-    assert re.search(told, str(done.exception))
+    assert re.search(message, str(done.exception))
 
 
 def put_and_label(s3, text):

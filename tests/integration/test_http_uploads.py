@@ -237,7 +237,7 @@ def test_feedback_is_stored_with_all_its_fields(call, s3, seven):
     sent = {"truth": "1", "answer": "7", "model": "v1", "image": base64.b64encode(seven).decode()}
     status, answer, _ = call("POST", "/feedback", sent)
     assert status == 202
-    record = corrections.Correction.model_validate_json(kept(s3)["feedback.json"])
+    record = corrections.Feedback.model_validate_json(kept(s3)["feedback.json"])
     assert (record.id, record.truth, record.answer, record.model, record.key) == (
         *(answer["id"], "1", "7", "v1", None),
     )

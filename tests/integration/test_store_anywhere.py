@@ -31,20 +31,20 @@ def test_a_promotion_based_on_an_older_pointer_is_a_conflict(models, tmp_path, o
     third = make_bundle(tmp_path / "third", "20261103T000000Z-0206d068")
     registry.publish(old, models)
     registry.upload(third, models)
-    seen = registry.look(models)
+    seen = registry.pointer_state(models)
     registry.publish(new, models)
-    with pytest.raises(Conflict, match="changed meanwhile"):
-        registry.promote("20261103T000000Z-0206d068", models, seen=seen)
+    with pytest.raises(Conflict, match="changed by another writer"):
+        registry.promote("20261103T000000Z-0206d068", models, expected=seen)
     assert version_in_service(models) == NEW
 
 
 def test_the_second_of_two_first_promotions_is_a_conflict(models, old, new):
     registry.upload(old, models)
     registry.upload(new, models)
-    nothing = registry.look(models)
-    registry.promote(OLD, models, seen=nothing)
+    nothing = registry.pointer_state(models)
+    registry.promote(OLD, models, expected=nothing)
     with pytest.raises(Conflict):
-        registry.promote(NEW, models, seen=nothing)
+        registry.promote(NEW, models, expected=nothing)
     assert version_in_service(models) == OLD
 
 

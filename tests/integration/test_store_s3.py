@@ -84,7 +84,7 @@ def test_promote_and_roll_back_move_the_pointer(models, old, new):
     registry.publish(old, models)
     registry.upload(new, models)
     assert version_in_service(models) == OLD
-    registry.promote(NEW, models, seen=registry.look(models))
+    registry.promote(NEW, models, expected=registry.pointer_state(models))
     assert (version_in_service(models), registry.current(models)[0].previous) == (NEW, OLD)
     registry.roll_back(models)
     assert version_in_service(models) == OLD
@@ -118,7 +118,7 @@ def test_an_incomplete_bundle_is_not_promoted(models, s3, old, new):
     registry.upload(new, models)
     s3.delete_object(Bucket=MODELS, Key=f"models/{NEW}/images/errors.png")
     with pytest.raises(NotInStore, match=r"images/errors\.png"):
-        registry.promote(NEW, models, seen=registry.look(models))
+        registry.promote(NEW, models, expected=registry.pointer_state(models))
     assert version_in_service(models) == OLD
     tampered(old / "report.json")
     with pytest.raises(ModelUnavailable, match=r"report\.json"):
@@ -128,10 +128,10 @@ def test_an_incomplete_bundle_is_not_promoted(models, s3, old, new):
 def test_a_pointer_that_was_deleted_meanwhile_is_a_conflict(models, s3, old, new):
     registry.publish(old, models)
     registry.upload(new, models)
-    seen = registry.look(models)
+    seen = registry.pointer_state(models)
     s3.delete_object(Bucket=MODELS, Key=registry.POINTER)
     with pytest.raises(Conflict):
-        registry.promote(NEW, models, seen=seen)
+        registry.promote(NEW, models, expected=seen)
 
 
 def test_a_concurrent_promotion_is_never_overwritten(models, old, new, monkeypatch):
@@ -147,8 +147,8 @@ def test_a_concurrent_promotion_is_never_overwritten(models, old, new, monkeypat
         return real(**request)
 
     monkeypatch.setattr(models._s3, "put_object", after_the_rival)
-    with pytest.raises(Conflict, match="changed meanwhile"):
-        registry.promote(NEW, models, seen=registry.look(models))
+    with pytest.raises(Conflict, match="changed by another writer"):
+        registry.promote(NEW, models, expected=registry.pointer_state(models))
     assert models.read(registry.POINTER).data == b"the rival's"
 
 
@@ -162,7 +162,7 @@ def test_a_retried_write_whose_answer_was_lost_succeeds(models, old, new, monkey
         return real(**request)
 
     monkeypatch.setattr(models._s3, "put_object", twice)
-    assert registry.promote(NEW, models, seen=registry.look(models)).version == NEW
+    assert registry.promote(NEW, models, expected=registry.pointer_state(models)).version == NEW
     assert version_in_service(models) == NEW
 
 
@@ -182,7 +182,7 @@ def test_versions_are_listed_with_their_problems(models, s3, old, new):
     assert [(item.version, item.problem) for item in registry.versions(models)] == [
         (OLD, None),
         (NEW, "incomplete: no images/errors.png"),
-        ("20261109T000000Z-0206d068", "half-published: no manifest.json"),
+        ("20261109T000000Z-0206d068", "incomplete: no manifest.json"),
     ]
 
 
@@ -205,7 +205,7 @@ def test_an_error_of_s3_is_one_line_that_says_what_to_check(models, old, monkeyp
     for use in (
         lambda: registry.publish(old, models),
         lambda: models.swap("models/x", b"", expected=None),
-        lambda: registry.look(models),
+        lambda: registry.pointer_state(models),
     ):
         with pytest.raises(
             StoreUnreachable, match=rf"s3://{MODELS} \({code}\).*credentials"
@@ -216,7 +216,7 @@ def test_an_error_of_s3_is_one_line_that_says_what_to_check(models, old, monkeyp
 
 def test_a_missing_bucket_is_unreachable_not_empty(s3):
     models = object_store.open_store("s3://no-such-bucket")
-    for use in (lambda: registry.look(models), lambda: models.keys("models/")):
+    for use in (lambda: registry.pointer_state(models), lambda: models.keys("models/")):
         with pytest.raises(StoreUnreachable, match="NoSuchBucket"):
             use()
 
@@ -247,20 +247,20 @@ def nobody(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("nobody")
 def test_a_store_without_credentials_is_unreachable():
     with pytest.raises(StoreUnreachable, match="NoCredentialsError"):
-        registry.look(object_store.open_store("s3://bucket"))
+        registry.pointer_state(object_store.open_store("s3://bucket"))
 
 
 @pytest.mark.usefixtures("nobody")
 @pytest.mark.parametrize(
-    ("setting", "value", "told"),
+    ("setting", "value", "message"),
     [
         ("AWS_ENDPOINT_URL", "nowhere", "Invalid endpoint: nowhere"),
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.com/", "Unsupported host"),
     ],
 )
-def test_invalid_aws_settings_are_named_in_the_error(monkeypatch, setting, value, told):
+def test_invalid_aws_settings_are_named_in_the_error(monkeypatch, setting, value, message):
     monkeypatch.setenv(setting, value)
-    with pytest.raises(StoreUnreachable, match=f"Cannot use s3://bucket: .*{told}"):
+    with pytest.raises(StoreUnreachable, match=f"Cannot use s3://bucket: .*{message}"):
         object_store.open_store("s3://bucket")
 
 

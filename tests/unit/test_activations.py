@@ -1,4 +1,4 @@
-"""What is shown of a network's layers is what they answer, whichever network it is."""
+"""Feature maps: the activations of the first convolutions, for any architecture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from digits import activations
 from digits.activations import Activations
-from digits.classifier import Network
+from digits.recognition.classification import Network
 from digits.registry import bundle
 from training_job import export
 from training_job.classifier.model import ARCHITECTURES, activation_of, up_to, with_ood_output
@@ -38,7 +38,7 @@ def made(monkeypatch) -> list:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_maps_are_those_that_keras_gives_and_training_draws(name, frames):
+def test_the_maps_equal_those_of_keras_and_of_training(name, frames):
     keras.utils.set_random_seed(3)
     model = ARCHITECTURES[name]()
     for layer in model.layers:  # a normalisation that does nothing could be left out unseen
@@ -54,7 +54,7 @@ def test_the_maps_are_those_that_keras_gives_and_training_draws(name, frames):
             np.testing.assert_allclose(maps, np.asarray(expected)[0], atol=1e-5)
 
 
-def test_the_interpreter_that_looks_inside_is_made_when_it_is_asked_and_once(made, frames):
+def test_the_interpreter_of_feature_maps_is_created_once_on_the_first_call(made, frames):
     network = Network(bundle.load().classifier)
     network.logits(frames)
     assert not made
@@ -64,7 +64,7 @@ def test_the_interpreter_that_looks_inside_is_made_when_it_is_asked_and_once(mad
     assert len(made) == 1
 
 
-def test_threads_may_share_it_from_the_first_frame_on(made):
+def test_threads_share_the_feature_maps_interpreter_from_the_first_frame(made):
     frames = np.random.default_rng(2).random((6, 28, 28), np.float32)
     alone = Activations(bundle.load().classifier)
     expected = [alone(frame)[1][1] for frame in frames]
@@ -85,7 +85,7 @@ def test_threads_may_share_it_from_the_first_frame_on(made):
     assert len(made) == 2
 
 
-def test_looking_inside_says_nothing_on_standard_error():
+def test_feature_maps_write_nothing_to_standard_error():
     code = (
         "import numpy; from digits import bundle; from digits.activations import Activations;"
         "Activations(bundle.load().classifier)(numpy.zeros((28, 28), numpy.float32))"

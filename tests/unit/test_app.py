@@ -268,10 +268,10 @@ def test_a_no_digit_correction_has_a_question_mark_per_character(classifier, tex
 
 
 def test_the_no_digit_checkbox_says_that_marks_are_not_trained_on(app):
-    (box,) = [it for it in app.checkbox if it.label == "This is no digit"]
+    (box,) = [it for it in app.checkbox if it.label == "This is not a digit"]
     box.check().run()
     assert not app.exception
-    assert "not signs and other marks" in app.caption[0].value
+    assert "not from signs and other marks" in app.caption[0].value
 
 
 def test_a_training_download_is_offered_only_for_matching_digits(app):
@@ -279,7 +279,7 @@ def test_a_training_download_is_offered_only_for_matching_digits(app):
     assert not app.exception
 
     assert not correct(app, "?").get("download_button")
-    assert "not signs" in app.caption[0].value
+    assert "not from signs" in app.caption[0].value
 
     (download,) = correct(app, " 1 ").get("download_button")
     assert download.proto.label == "Download for training"

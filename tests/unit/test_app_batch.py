@@ -68,12 +68,12 @@ def tables(page: AppTest) -> str:
 def test_zipped_and_single_files_become_one_table_with_doubtful_ones_first(page):
     drop(page, ("pen.jpg", PEN.data), ("more.zip", zipped(("hard.jpg", HARD.data), ("a", b"no"))))
 
-    told = tables(page)
+    html = tables(page)
     places = [
-        told.index(f'"name">{name}<') for name in ("more.zip/hard.jpg", "more.zip/a", "pen.jpg")
+        html.index(f'"name">{name}<') for name in ("more.zip/hard.jpg", "more.zip/a", "pen.jpg")
     ]
     assert places == sorted(places)
-    assert told.count("<img") == 2
+    assert html.count("<img") == 2
 
 
 def test_the_filter_shows_one_group(page):
@@ -221,8 +221,8 @@ def test_the_page_offers_corrected_rows_as_a_training_download(page):
     page.run()
 
     assert not page.exception
-    told = "".join(element.proto.body for element in page.get("html"))
-    assert "2 answers corrected" in told
+    html = "".join(element.proto.body for element in page.get("html"))
+    assert "2 answers corrected" in html
     assert any("In 1 picture " in caption.value for caption in page.caption)
     assert [b.label for b in page.get("download_button")][-1] == "Download for training"
 
@@ -379,4 +379,4 @@ def test_the_last_item_reports_that_a_limit_is_reached(monkeypatch):
     monkeypatch.setattr(archive, "MOST_BYTES", 12)
     *read, last = archive.pictures(loose())
     assert len(read) == 2
-    assert "nor what follows" in str(last.problem)
+    assert "From here on nothing is read" in str(last.problem)

@@ -56,6 +56,8 @@ LIGHT = {
         NETWORK | ELSEWHERE,
     ),
     "digits.classifier": ELSEWHERE,
+    "lambda_predict.observability": NETWORK,
+    "lambda_predict.sweep": NETWORK,  # reads no image
 }  # fmt: skip
 
 

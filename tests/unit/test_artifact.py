@@ -295,8 +295,8 @@ for data in (
         "AVIF cannot be decoded here; send a PNG or a JPEG.",
         "HEIC, which needs pillow-heif, cannot be decoded here; send a PNG or a JPEG.",
         "JPEG 2000 cannot be decoded here; send a PNG or a JPEG.",
-        "This is not an image in a format that is read here; convert it to PNG, JPEG, WebP, GIF,"
-        " BMP, TIFF or PNM.",
+        "This is not an image in a supported format; convert it to PNG, JPEG, WebP, GIF, BMP,"
+        " TIFF or PNM.",
     ]
 
 

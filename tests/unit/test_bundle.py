@@ -1,4 +1,4 @@
-"""A bundle is served only if every byte of it is the one that its manifest describes."""
+"""A bundle is served only if each file matches its digest in the manifest."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def edit(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_the_shipped_bundle_is_whole():
+def test_the_shipped_bundle_is_complete():
     manifest = bundle.verify(bundle.in_folder(bundle.SHIPPED))
     assert {"segmenter.tflite", "config.json", "mnist_cnn.tflite", "mnist_cnn.keras",
             "mnist_cnn.h5", "report.json", "history.csv",
@@ -56,7 +56,7 @@ def test_a_tampered_model_is_not_loaded(folder, name):
 @pytest.mark.parametrize(
     "name", ["manifest.json", "mnist_cnn.tflite", "segmenter.tflite", "config.json"]
 )
-def test_a_half_published_bundle_is_refused(folder, name):
+def test_an_incomplete_bundle_is_refused(folder, name):
     (folder / name).unlink()
     with pytest.raises(ModelUnavailable, match=name):
         bundle.load(folder)
@@ -69,7 +69,7 @@ def test_a_newer_schema_is_refused_with_the_advice_to_upgrade(folder):
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"schema": "3"}', b'{"schema": 2}', b"\xff"])
-def test_what_is_not_a_manifest_is_said_to_be_so(raw):
+def test_an_invalid_manifest_raises(raw):
     with pytest.raises(ModelUnavailable, match="not a valid manifest") as hit:
         bundle.parse_manifest(raw)
     assert not isinstance(hit.value, bundle.NewerSchema)
@@ -102,11 +102,11 @@ def test_a_model_for_another_preprocessing_is_read_but_not_served(folder):
 
 
 @pytest.mark.parametrize("name", ["mnist_cnn.tflite", "segmenter.tflite", "config.json"])
-def test_a_manifest_that_names_no_model_is_refused(folder, name):
+def test_a_manifest_without_a_required_file_raises(folder, name):
     files = json.loads((folder / "manifest.json").read_text())["files"]
     del files[name]
     edit(folder, files=files)
-    with pytest.raises(ModelUnavailable, match=f"names no {name}"):
+    with pytest.raises(ModelUnavailable, match=f"does not list {name}"):
         bundle.load(folder)
 
 
@@ -129,13 +129,13 @@ def config_with(folder, **changes):
         *({"scrap": -0.1}, {"scrap": 1.1}, {"faint_ink": 0.6}, {"centre": float("nan")}),
     ],
 )
-def test_a_configuration_that_lacks_a_value_or_has_a_wrong_one_is_refused(folder, wrong):
+def test_a_configuration_with_a_missing_or_invalid_value_raises(folder, wrong):
     config_with(folder, **wrong)
     with pytest.raises(ModelUnavailable, match=r"config\.json is not a valid .*\(segmentation"):
         bundle.load(folder)
 
 
-def test_what_a_later_writer_adds_to_a_configuration_is_ignored(folder):
+def test_additional_fields_of_a_configuration_are_ignored(folder):
     config_with(folder, ink=0.6, kinds=7)
     assert bundle.load(folder).config.segmentation.ink == 0.6
 
@@ -144,7 +144,7 @@ def test_the_shipped_configuration_is_written_as_it_is_read():
     assert bundle.load().config.to_json() == (bundle.SHIPPED / "config.json").read_bytes()
 
 
-def test_hashing_listing_and_judging_load_no_network():
+def test_the_registry_and_the_gate_do_not_import_litert():
     script = (
         "import sys, digits.config, digits.cli.models;"
         "from digits.registry import bundle, gate, registry;"
@@ -156,18 +156,18 @@ def test_hashing_listing_and_judging_load_no_network():
     assert done.stdout.split() == []
 
 
-def test_another_manifest_than_the_promoted_one_is_refused(folder):
-    with pytest.raises(ModelUnavailable, match="promoted"):
+def test_a_manifest_that_does_not_match_the_pointers_digest_raises(folder):
+    with pytest.raises(ModelUnavailable, match="digest in the pointer"):
         bundle.read(bundle.in_folder(folder), manifest_sha256="0" * 64)
 
 
-def test_what_a_later_writer_adds_to_a_manifest_is_kept(folder):
+def test_additional_fields_of_a_manifest_are_kept(folder):
     edit(folder, note="from the future")
     assert b"from the future" in bundle.load(folder).manifest.to_json()
 
 
 @pytest.mark.parametrize("created", ["yesterday", "2026-11-25", "2026-11-25T10:00:00"])
-def test_a_model_whose_age_cannot_be_told_is_refused(folder, created):
+def test_a_creation_time_without_a_time_zone_raises(folder, created):
     edit(folder, created=created)
     with pytest.raises(ModelUnavailable, match="created"):
         bundle.load(folder)

@@ -1,4 +1,4 @@
-"""The recogniser, on pictures with known answers."""
+"""The classifier, on images whose digits are known."""
 
 import base64
 import csv
@@ -62,7 +62,7 @@ def test_blank_paper_is_for_review_and_has_no_digit(classifier):
     )  # fmt: skip
 
 
-def test_an_explanation_is_the_frame_that_the_network_was_shown(classifier, seven):
+def test_an_explanation_has_the_classifiers_input_frame(classifier, seven):
     digit = classifier.classify(seven, explain="frame").digits[0]
     assert set(digit.model_dump()["explanation"]) == {"frame"}
     frame = Image.open(io.BytesIO(base64.b64decode(digit.explanation.frame)))
@@ -71,7 +71,7 @@ def test_an_explanation_is_the_frame_that_the_network_was_shown(classifier, seve
     assert again.argmax() == digit.digit
 
 
-def test_a_full_explanation_tells_what_mattered_and_what_the_layers_made_of_it(classifier, seven):
+def test_a_full_explanation_has_an_occlusion_map_and_feature_maps(classifier, seven):
     explanation = classifier.classify(seven, explain="full").model_dump()["digits"][0][
         "explanation"
     ]
@@ -102,7 +102,7 @@ def test_several_digits_are_marked_in_single_mode(classifier, seven):
     assert (result.needs_review, result.reason) == (True, "several_digits")
 
 
-def test_an_unsure_answer_is_for_review(seven):
+def test_an_uncertain_digit_is_marked_for_review(seven):
     shipped = bundle.load()
     decision = shipped.manifest.decision.model_copy(update={"threshold": 1.0})
     manifest = shipped.manifest.model_copy(update={"decision": decision})
@@ -110,7 +110,7 @@ def test_an_unsure_answer_is_for_review(seven):
     assert (result.text, result.needs_review, result.reason) == ("7", True, "low_confidence")
 
 
-def test_a_higher_temperature_makes_answers_less_sure(classifier, seven):
+def test_a_higher_temperature_lowers_the_confidence(classifier, seven):
     shipped = bundle.load()
     decision = shipped.manifest.decision.model_copy(update={"temperature": 10.0})
     manifest = shipped.manifest.model_copy(update={"decision": decision})
@@ -120,30 +120,30 @@ def test_a_higher_temperature_makes_answers_less_sure(classifier, seven):
     assert hot.digits[0].confidence < cold.digits[0].confidence
 
 
-def test_a_batch_gives_what_single_frames_give(classifier):
+def test_a_batch_gives_the_same_as_single_frames(classifier):
     frames = np.random.default_rng(0).random((7, 28, 28), np.float32)
     alone = np.concatenate([classifier.logits(frame[np.newaxis]) for frame in frames])
     np.testing.assert_allclose(classifier.logits(frames), alone, atol=1e-4)
 
 
-def test_an_interface_may_take_less_than_the_others(classifier, seven):
+def test_max_bytes_is_respected(classifier, seven):
     with pytest.raises(TooLarge):
         classifier.classify(seven, max_bytes=100)
 
 
 @pytest.mark.parametrize("tflite", [b"", b"not a model" * 100])
-def test_a_file_that_is_no_model_is_refused(tflite):
+def test_a_file_that_is_not_a_classifier_raises(tflite):
     with pytest.raises(ModelUnavailable, match="LiteRT"):
         Classifier(replace(bundle.load(), classifier=tflite))
 
 
 @pytest.mark.parametrize("tflite", [b"", b"not a model" * 100])
-def test_a_file_that_is_no_segmentation_network_is_refused(tflite):
+def test_a_file_that_is_not_a_segmentation_network_raises(tflite):
     with pytest.raises(ModelUnavailable, match="cannot load the segmentation network"):
         Classifier(replace(bundle.load(), segmenter=tflite))
 
 
-def test_what_is_not_surely_a_digit_by_the_configuration_is_for_review(seven):
+def test_a_digit_below_the_configured_probability_is_marked_for_review(seven):
     shipped = bundle.load()
     sure = shipped.config.classification.model_copy(update={"sure_digit": 1.0})
     config = shipped.config.model_copy(update={"classification": sure})

@@ -111,9 +111,9 @@ def test_verify_refuses_a_tampered_bundle_in_a_folder(digits, old):
 def test_a_missing_model_is_an_error_of_one_line(digits, home, command, old):
     assert_one_line(digits(command, home), "Nothing has been promoted")
     assert_one_line(digits(command, f"{home}/models/{NEW}"), f"no models/{NEW}/manifest.json")
-    assert_one_line(digits(command, home, "--version", "latest"), "is no version")
+    assert_one_line(digits(command, home, "--version", "latest"), "is not a version")
     assert_one_line(digits(command, "--version", NEW), "needs the STORE")
-    assert_one_line(digits(command, "https://example.org"), "is no store")
+    assert_one_line(digits(command, "https://example.org"), "is not the address of a store")
 
 
 def bad_test(report):
@@ -133,7 +133,7 @@ def test_list_marks_the_model_in_service_and_incomplete_versions(digits, home, o
     }
     assert "in service" in lines[NEW]
     assert "previous" in lines[OLD]
-    assert "half-published: no manifest.json" in lines["20261109T000000Z-0206d068"]
+    assert "incomplete: no manifest.json" in lines["20261109T000000Z-0206d068"]
     assert f"{SHIPPED.metrics.test_accuracy:.2%}" in lines[NEW]
 
     items = json.loads(digits("list", home, "--format", "json").out)
@@ -211,21 +211,21 @@ def test_promote_refuses_a_broken_or_missing_model(digits, home, new):
     (new / "manifest.json").write_text(json.dumps(manifest))
     assert_one_line(digits("promote", new, home), "LiteRT")
     assert_one_line(digits("promote", OLD, home), f"no models/{OLD}/manifest.json")
-    assert_one_line(digits("promote", "latest", home), "is no version")
-    assert registry.look(object_store.open_store(home)).etag is None
+    assert_one_line(digits("promote", "latest", home), "is not a version")
+    assert registry.pointer_state(object_store.open_store(home)).etag is None
 
 
 def test_a_concurrent_promotion_is_an_error_of_one_line(digits, home, old, new, monkeypatch):
     models = object_store.open_store(home)
     registry.upload(new, models)
-    real = gate.judge
+    real = gate.evaluate
 
-    def judged_slowly(*args, **kwargs):
+    def evaluated_slowly(*args, **kwargs):
         registry.publish(old, object_store.open_store(home))
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(gate, "judge", judged_slowly)
-    assert_one_line(digits("promote", NEW, home), "changed meanwhile", "try again")
+    monkeypatch.setattr(gate, "evaluate", evaluated_slowly)
+    assert_one_line(digits("promote", NEW, home), "changed by another writer", "try again")
     assert registry.current(models)[0].version == OLD
 
 
@@ -298,7 +298,7 @@ def test_diff_of_a_model_without_a_report_uses_its_manifest(digits, old, new, re
 
 def test_an_empty_or_invalid_store_is_an_error_of_one_line(digits, home):
     assert_one_line(digits("list", home), "There is no model in")
-    assert_one_line(digits("list", "https://example.org"), "is no store")
+    assert_one_line(digits("list", "https://example.org"), "is not the address of a store")
 
 
 def test_of_two_promotions_at_once_none_is_lost(tmp_path):
@@ -321,8 +321,8 @@ def test_of_two_promotions_at_once_none_is_lost(tmp_path):
     pointer = registry.current(models)[0]
     assert pointer.version in won
     if len(won) == 1:
-        (told,) = [words for words, rival in zip(said, rivals, strict=True) if rival.returncode]
-        assert "changed meanwhile" in told
+        (message,) = [words for words, rival in zip(said, rivals, strict=True) if rival.returncode]
+        assert "changed by another writer" in message
     else:
         assert {pointer.version, pointer.previous} == set(versions), "one after the other"
 

@@ -1,4 +1,4 @@
-"""Connected components are those that SciPy finds, on any mask whatever."""
+"""Connected components equal those of SciPy, for any mask."""
 
 from __future__ import annotations
 
@@ -100,13 +100,13 @@ def test_shapes_that_are_hard_to_join(shape, side):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (6, 7)])
-def test_a_full_mask_is_one_part(shape):
+def test_a_full_mask_is_one_component(shape):
     check(np.ones(shape, np.bool_))
     assert len(connected(np.ones(shape, np.bool_))) == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (6, 7), (0, 5), (5, 0)])
-def test_an_empty_mask_has_none(shape):
+def test_an_empty_mask_has_no_components(shape):
     found = connected(np.zeros(shape, np.bool_))
     assert len(found) == 0
     assert found.labels.shape == shape
@@ -120,7 +120,7 @@ def test_touching_corners_join_and_a_line_s_end_does_not_touch_the_next_line_s_s
     assert len(connected(ends)) == 2
 
 
-def test_parts_are_numbered_by_their_topmost_runs():
+def test_components_are_numbered_by_their_topmost_runs():
     mask = np.zeros((5, 7), np.bool_)
     mask[3, 0] = mask[1, 3] = mask[0:2, 6] = True
     found = connected(mask)
@@ -130,7 +130,7 @@ def test_parts_are_numbered_by_their_topmost_runs():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_largest_picture_there_is_takes_bounded_time(shape):
+def test_the_largest_picture_takes_bounded_time(shape):
     """The worst took 0.13 s; a method that needs a pass for every turn would take minutes."""
     mask = shape(800)
     started = time.process_time()

@@ -163,7 +163,7 @@ def test_keras_without_the_internet_is_one_line(monkeypatch):
         raise Exception("URL fetch failure\non two lines")
 
     monkeypatch.setattr(keras.datasets.mnist, "load_data", fails)
-    assert "leave --data out" in refusal("keras")
+    assert "omit --data" in refusal("keras")
 
 
 def test_keras_own_copy_is_checked_like_any_other(monkeypatch, arrays):

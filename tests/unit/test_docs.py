@@ -36,3 +36,16 @@ def test_every_link_to_a_heading_leads_somewhere(document):
 def test_every_link_to_a_file_leads_somewhere(document):
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", document.read_text())
     assert [it for it in links if not (document.parent / it).exists()] == []
+
+
+def test_the_architecture_names_modules_that_exist_and_each_step_once():
+    sections = (ROOT / "docs/architecture.md").read_text().split("\n## ")[1:]
+    steps = []
+    for section in sections:
+        named = re.findall(r"`((?:\w+/)+\w+\.py)`", section)
+        assert [name for name in named if not (ROOT / name).exists()] == []
+        if section.startswith("From "):
+            steps += re.findall(r"^\d\. `([\w/]+\.py)`", section, re.M)
+    shared = {"lambda_predict/serving.py", "lambda_predict/classification.py"}
+    assert len(steps) > 20
+    assert {step for step in steps if steps.count(step) > 1} == shared

@@ -40,7 +40,7 @@ def test_without_apt_get_no_engine_starts(tmp_path, monkeypatch):
 
 def test_two_engines_do_not_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_check_machine", lambda: None)
-    with engine._alone(tmp_path):
+    with engine._locked(tmp_path):
         assert f"another one is running in {tmp_path}" in reason(tmp_path)
 
 
@@ -49,11 +49,11 @@ def test_a_failed_package_installation_is_reported(tmp_path, monkeypatch):
     (tmp_path / "apt-get").write_text("#!/bin/sh\necho 'Unable to connect'; exit 100\n")
     (tmp_path / "apt-get").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    told: list[str] = []
+    said: list[str] = []
     none = pytest.raises(NoEngine, match="Unable to connect")
-    with none, engine.running(told.append, tmp_path / "engine"):
+    with none, engine.running(said.append, tmp_path / "engine"):
         pytest.fail("an engine started")
-    assert told == ["Installing docker.io, debootstrap, iproute2"]
+    assert said == ["Installing docker.io, debootstrap, iproute2"]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def python(tmp_path):
 
 
 @pytest.fixture
-def told(python, tmp_path, monkeypatch):
+def build_settings(python, tmp_path, monkeypatch):
     """Return a function that gives pip.conf's lines and the secrets' files for these settings."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
 
@@ -82,18 +82,18 @@ def told(python, tmp_path, monkeypatch):
     return read
 
 
-def test_a_custom_package_index_is_passed_to_the_build(told):
-    lines, _ = told("global.index-url='https://me:secret@index.example/simple'")
+def test_a_custom_package_index_is_passed_to_the_build(build_settings):
+    lines, _ = build_settings("global.index-url='https://me:secret@index.example/simple'")
     assert lines == ["[global]", "index-url = https://me:secret@index.example/simple"]
 
 
-def test_pip_settings_of_the_environment_override_those_of_files(told):
-    lines, _ = told(":env:.timeout='9'", "global.timeout='60'", "user.timeout='30'")
+def test_pip_settings_of_the_environment_override_those_of_files(build_settings):
+    lines, _ = build_settings(":env:.timeout='9'", "global.timeout='60'", "user.timeout='30'")
     assert lines == ["[global]", "timeout = 9"]
 
 
-def test_local_folders_are_left_out_of_the_pip_settings(told):
-    lines, _ = told(
+def test_local_folders_are_left_out_of_the_pip_settings(build_settings):
+    lines, _ = build_settings(
         "global.extra-index-url='file:///some/where https://index.example/simple'",
         "global.find-links='/some/where'",
         "global.constraint='/some/where/constraints.txt'",
@@ -101,15 +101,15 @@ def test_local_folders_are_left_out_of_the_pip_settings(told):
     assert lines == ["[global]", "extra-index-url = https://index.example/simple"]
 
 
-def test_certificates_are_a_separate_secret(told, monkeypatch):
-    lines, files = told("global.cert='/etc/certificates.crt'")
+def test_certificates_are_a_separate_secret(build_settings, monkeypatch):
+    lines, files = build_settings("global.cert='/etc/certificates.crt'")
     assert lines == ["[global]", "cert = /run/secrets/ca.crt"]
     assert files["ca.crt"] == Path("/etc/certificates.crt")
     monkeypatch.setenv("SSL_CERT_FILE", "/other.crt")
-    assert told()[1]["ca.crt"] == Path("/other.crt")
+    assert build_settings()[1]["ca.crt"] == Path("/other.crt")
 
 
-def test_without_pip_settings_the_build_gets_an_empty_configuration(told):
-    lines, files = told()
+def test_without_pip_settings_the_build_gets_an_empty_configuration(build_settings):
+    lines, files = build_settings()
     assert lines == ["[global]"]
     assert list(files) == ["pip.conf"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score, recall_score
 
-from digits.classifier import softmax
+from digits.recognition.classification import softmax
 from training_job import evaluate
 
 

@@ -1,4 +1,4 @@
-"""What is said to have mattered did matter, and what is drawn of the layers is what they gave."""
+"""Occlusion maps show the influential pixels, and feature maps the layers' activations."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_only_the_answered_digit_counts(frame):
     assert occlusion(frame, 1, both).max() == 0
 
 
-def test_ink_that_speaks_against_the_answer_is_dark(frame):
+def test_ink_that_lowers_the_digits_score_is_dark(frame):
     found = occlusion(frame, 7, network(weighed((BAR, 1), (STEM, -1))))
     assert found[16:, :].max() == 0
     assert found[BAR].max() == 255
 
 
-def test_a_probability_near_one_does_not_hide_what_matters(frame):
+def test_a_probability_near_one_does_not_flatten_the_map(frame):
     def sure(frames):
         return network(weighed((BAR, 1)))(frames) + np.eye(10, dtype=np.float32)[7] * 200
 
@@ -67,7 +67,7 @@ def test_a_probability_near_one_does_not_hide_what_matters(frame):
 
 
 @pytest.mark.parametrize("place", [(3, 3), (14, 9), (13, 14), (24, 26)])
-def test_the_map_lies_exactly_upon_the_frame(place):
+def test_the_map_is_aligned_with_the_frame(place):
     found = occlusion(np.ones((28, 28), np.float32), 7, network(weighed((place, 1))))
     rows, columns = np.nonzero(found > 128)
     assert abs(rows.mean() - place[0]) <= 1
@@ -82,11 +82,11 @@ def test_the_map_of_a_mirrored_frame_is_mirrored(frame):
 
 
 @pytest.mark.parametrize("weight", [0, 1e-6])
-def test_where_nothing_matters_noise_is_not_made_to_look_like_it(frame, weight):
+def test_a_map_of_noise_is_not_amplified(frame, weight):
     assert occlusion(frame, 7, network(weighed((BAR, weight)))).max() < 8
 
 
-def test_the_network_is_asked_once_for_all_places(frame):
+def test_all_squares_are_classified_in_one_batch(frame):
     asked = []
 
     def logits(frames):
@@ -100,7 +100,7 @@ def test_the_network_is_asked_once_for_all_places(frame):
     assert (frames <= frame).all()  # covered with black, never with ink
 
 
-def test_covering_what_the_map_shows_bright_makes_the_true_network_doubt(classifier, seven):
+def test_occluding_the_brightest_pixels_lowers_the_shipped_networks_confidence(classifier, seven):
     answer = classifier.classify(seven, explain="full").digits[0]
     frame, heat = (
         np.asarray(picture(data), np.float32)
@@ -118,7 +118,7 @@ def test_covering_what_the_map_shows_bright_makes_the_true_network_doubt(classif
     assert doubt(heat.argmax()) > doubt(dark.argmin()) + 1
 
 
-def test_maps_stand_side_by_side_in_order_each_on_its_own_scale():
+def test_feature_maps_are_tiled_in_order_and_scaled_separately():
     maps = np.zeros((2, 3, 5), np.float32)
     maps[0, 0, 0], maps[1, 2, 1], maps[0, 1, 3] = 1, 100, 0.01
     maps[1, 1, 3] = 0.005
@@ -134,7 +134,7 @@ def test_maps_stand_side_by_side_in_order_each_on_its_own_scale():
     )  # fmt: skip
 
 
-def test_the_heat_lies_upon_the_frame_where_it_mattered_and_nowhere_else(frame):
+def test_the_heat_map_colours_only_influential_pixels(frame):
     def logits_and_maps():
         class Both:
             logits = staticmethod(network(weighed((BAR, 1))))
@@ -152,13 +152,13 @@ def test_the_heat_lies_upon_the_frame_where_it_mattered_and_nowhere_else(frame):
     assert stem.min() == stem.max() == 153  # its own grey, dimmed
 
 
-def test_the_frame_alone_asks_nothing_of_the_network(frame):
+def test_an_explanation_of_the_frame_only_does_not_run_the_network(frame):
     found = explain(frame, 7, None, "frame")
     assert set(found.model_dump()) == {"frame"}
     np.testing.assert_array_equal(np.asarray(picture(found.frame)), frame * 255)
 
 
-def test_what_was_not_asked_for_is_left_out_of_the_json():
+def test_parts_not_requested_are_omitted_from_the_json():
     assert Explanation(frame="x").model_dump(mode="json") == {"frame": "x"}
     assert Explanation(frame="x").model_dump_json() == '{"frame":"x"}'
     assert Explanation.model_validate({"frame": "x"}) == Explanation(frame="x")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from digits.classifier import softmax
+from digits.recognition.classification import softmax
 from digits.registry.bundle import TFLITE
 from training_job import export
 from training_job.classifier.model import reference, up_to, with_ood_output

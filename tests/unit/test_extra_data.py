@@ -64,7 +64,7 @@ def test_a_table_that_a_spreadsheet_saved_is_read(folder):
         ("file,truth\nblank.png,7\n", "line 2, blank.png: no digit was found"),
         ("file,truth\nmissing.png,7\n", "missing.png"),
         ("name,digit\nseven.png,7\n", "needs the columns file and truth"),
-        ("file,truth\n", "needs the columns file and truth, and a line"),
+        ("file,truth\n", "needs the columns file and truth, and a row"),
         ("", "needs the columns"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Corrections become a folder that a person looks through and training takes."""
+"""Feedback is collected in a folder that a person reviews and training reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import GOLDEN
 def correction(root, name, truth, picture="seven.png", **changes):
     folder = root / feedback.PREFIX / "2026-11-26" / name
     folder.mkdir(parents=True)
-    record = feedback.Correction(
+    record = feedback.Feedback(
         **{"id": name, "received_at": "2026-11-26T12:00:00Z", "truth": truth, "answer": "1\n2",
            "model": "v1", "key": None} | changes
     )  # fmt: skip
@@ -30,7 +30,7 @@ def test_pictures_of_one_digit_are_copied_with_a_table(tmp_path, capsys):
 
     main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 0)
 
-    assert "1 pictures" in capsys.readouterr().out
+    assert "1 images" in capsys.readouterr().out
     assert sorted(it.name for it in (tmp_path / "out").iterdir()) == [
         "2026-11-26-a-image.png",
         "labels.csv",
@@ -41,7 +41,7 @@ def test_pictures_of_one_digit_are_copied_with_a_table(tmp_path, capsys):
     )
 
 
-def test_a_table_that_somebody_worked_on_is_left_alone(tmp_path, capsys):
+def test_an_existing_table_is_not_overwritten(tmp_path, capsys):
     correction(tmp_path, "a", "7")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "labels.csv").write_text("mine")
@@ -53,7 +53,7 @@ def test_a_table_that_somebody_worked_on_is_left_alone(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("out", ["a file", "a file/out", "/proc/out"])
-def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path, capsys, out):
+def test_a_folder_that_cannot_be_written_is_a_one_line_error(tmp_path, capsys, out):
     correction(tmp_path, "a", "7")
     (tmp_path / "a file").touch()
 
@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path, capsys, out
     assert line.endswith("choose another folder.")
 
 
-def test_what_was_cut_off_can_be_done_again_in_the_same_folder(tmp_path, capsys):
+def test_an_interrupted_collection_can_be_repeated_in_the_same_folder(tmp_path, capsys):
     correction(tmp_path, "a", "7")
     broken = correction(tmp_path, "b", "3") / feedback.IMAGE
     broken.unlink()
@@ -74,7 +74,7 @@ def test_what_was_cut_off_can_be_done_again_in_the_same_folder(tmp_path, capsys)
     broken.write_bytes((GOLDEN / "three.png").read_bytes())
     main_ends(["feedback", "collect", str(tmp_path), str(tmp_path / "out")], 0)
 
-    assert "2 pictures" in capsys.readouterr().out
+    assert "2 images" in capsys.readouterr().out
     assert len((tmp_path / "out" / "labels.csv").read_text().splitlines()) == 3
 
 

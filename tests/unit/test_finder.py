@@ -30,8 +30,8 @@ def test_the_ink_is_where_it_was_painted_on_a_ruled_page_in_shadow():
     with Image.open(io.BytesIO(sample.data)) as picture:
         scale = max(ink.mask.shape) / max(picture.size)
     found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-    painted = np.array([x, y, x + width, y + height]) * scale
-    assert np.abs(found - painted).max() < 0.12 * max(ink.mask.shape)
+    drawn = np.array([x, y, x + width, y + height]) * scale
+    assert np.abs(found - drawn).max() < 0.12 * max(ink.mask.shape)
 
 
 def test_paper_has_no_ink():
@@ -39,10 +39,10 @@ def test_paper_has_no_ink():
         for seed in range(5):
             grey = image.decode(synthetic_photos.blank(level=level, seed=seed).data).grey
             ways = SEGMENTER.find(grey)
-            assert sum(piece.area for seen in ways for piece in seen.parts) < 0.01 * grey.size
+            assert sum(piece.area for seen in ways for piece in seen.pieces) < 0.01 * grey.size
 
 
-def test_neighbours_that_touch_are_two_things_and_small_ones_are_looked_at_closely():
+def test_touching_digits_are_two_instances_and_small_writing_is_enlarged():
     rows = [synthetic_photos.row([strokes.digit(digit, RNG) for digit in (3, 8)], 1.0, RNG)]
     page = np.full((600, 800), 230, np.uint8)
     small = Image.fromarray((rows[0] * 255).astype(np.uint8)).resize((70, 50))
@@ -50,13 +50,13 @@ def test_neighbours_that_touch_are_two_things_and_small_ones_are_looked_at_close
 
     close, _, whole = SEGMENTER.find(page)
 
-    assert len(close.parts) == 1
-    assert len(close.things) == 2
-    assert all(thing.height > 30 for thing in close.things)
+    assert len(close.pieces) == 1
+    assert len(close.instances) == 2
+    assert all(one.height > 30 for one in close.instances)
     assert whole.ink.mask.shape == page.shape
 
 
-def test_a_thing_is_whole_though_the_pen_skipped():
+def test_a_digit_of_two_components_is_one_instance():
     ring = Image.new("L", (300, 300), 240)
     draw = ImageDraw.Draw(ring)
     draw.ellipse((100, 70, 200, 230), outline=40, width=14)
@@ -64,18 +64,18 @@ def test_a_thing_is_whole_though_the_pen_skipped():
 
     seen = SEGMENTER.find(np.asarray(ring))[0]
 
-    assert len(seen.parts) == 2
-    assert len(seen.things) == 1
+    assert len(seen.pieces) == 2
+    assert len(seen.instances) == 1
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (200, 300), (800, 100), (101, 60)])
-def test_any_shape_fits_what_the_network_is_shown(shape):
+def test_any_shape_fits_the_networks_input(shape):
     canvas, (height, width) = finder.fitted(np.zeros(shape, np.uint8))
     assert canvas.shape in ((finder.LONG, finder.SHORT), (finder.SHORT, finder.LONG))
     assert height / width == pytest.approx(shape[0] / shape[1], rel=0.05)
 
 
-def test_an_example_has_the_offset_to_each_glyphs_centre():
+def test_a_training_samples_offsets_point_to_the_glyphs_centres():
     checked = 0
     for seed in range(12):
         one = example(seed)
@@ -95,11 +95,11 @@ def test_the_thresholds_are_those_of_the_configuration():
     page = np.full((200, 300), 230, np.uint8)
     page[60:150, 80:95] = 40
     page[60:150, 180:195] = 40
-    assert len(SEGMENTER.find(page)[0].things) == 2
+    assert len(SEGMENTER.find(page)[0].instances) == 2
     higher = SHIPPED.config.segmentation.model_copy(update={"ink": 1 - 1e-9})
     assert Segmenter(SHIPPED.segmenter, higher).find(page) == []
     no_centre = SHIPPED.config.segmentation.model_copy(update={"centre": 1 - 1e-9})
-    assert Segmenter(SHIPPED.segmenter, no_centre).find(page)[0].things == []
+    assert Segmenter(SHIPPED.segmenter, no_centre).find(page)[0].instances == []
 
 
 def test_a_segmenter_finds_the_same_after_it_was_sent_to_another_process():

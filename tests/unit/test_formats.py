@@ -1,4 +1,4 @@
-"""Formats are told by content, decoded where a decoder is, and else refused with what to do."""
+"""Formats are detected by content; without a decoder the error says what to do."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ HEIC = encode(GREY.convert("RGB"), "HEIC")
 
 
 @pytest.mark.parametrize("major", [b"avif", b"mif1", b"miaf", b"MA1B"])
-def test_avif_is_told_by_any_brand(major):
+def test_avif_is_detected_by_any_brand(major):
     picture = image.decode(with_brands(AVIF, major, b"mif1", b"avif"))
     assert picture.format == "AVIF"
     assert error_of(picture.grey) < 2
 
 
 @pytest.mark.parametrize("major", [b"heic", b"mif1", b"msf1"])
-def test_heic_is_told_by_any_brand(major):
+def test_heic_is_detected_by_any_brand(major):
     assert formats.format_of(with_brands(HEIC, major, b"heix")) == "HEIC"
 
 
-def test_a_container_without_a_coders_brand_is_told_by_its_coding():
+def test_a_container_without_a_coding_brand_is_detected_by_its_content():
     assert formats.format_of(with_brands(AVIF, b"mif1")) == "AVIF"
     assert formats.format_of(with_brands(HEIC, b"mif1")) == "HEIC"
 
 
-def test_a_film_is_no_picture():
+def test_a_video_is_not_supported():
     data = struct.pack(">I", 24) + b"ftypisom" + bytes(4) + b"isommp42" + b"av01 hvc1"
     assert formats.format_of(data) is None
 
 
-def test_the_text_of_a_box_behind_the_brands_is_no_brand():
+def test_text_after_the_list_of_brands_is_not_a_brand():
     data = struct.pack(">I", 20) + b"ftypmp42" + bytes(4) + b"isom" + b"\0\0\0\x08avif"
     assert formats.format_of(data) is None
 
 
-def test_a_film_behind_a_photo_changes_nothing():
+def test_a_video_after_a_photo_is_ignored():
     picture = image.decode(encode(GREY, "JPEG") + b"\0\0\0\x18ftypmp42" + bytes(5_000))
     assert picture.format == "JPEG"
 
@@ -60,7 +60,7 @@ def test_a_film_behind_a_photo_changes_nothing():
 @pytest.mark.parametrize(
     ("name", "label"), [("AVIF", "AVIF"), ("JPEG2000", "JPEG 2000"), ("HEIC", "HEIC")]
 )
-def test_without_its_decoder_a_format_is_refused_by_name_and_advised_by_none(
+def test_a_format_without_its_decoder_raises_and_is_not_recommended(
     name,
     label,
     monkeypatch,
@@ -83,17 +83,17 @@ def test_without_its_decoder_a_format_is_refused_by_name_and_advised_by_none(
     [(b"%PDF-1.7\n", "PDF"), (b"\xff\x0a\0", "JPEG XL"), (b"P7\nWIDTH 9", "PAM"),
      (b'<?xml version="1.0"?>\n<svg>', "SVG"), (b"8BPS\0\1", "Photoshop")],
 )  # fmt: skip
-def test_a_format_that_is_not_read_anywhere_is_named(data, name):
-    with pytest.raises(UnsupportedFormat, match=f"^{name} is not read here; convert it to PNG"):
+def test_the_error_for_an_unsupported_format_names_it(data, name):
+    with pytest.raises(UnsupportedFormat, match=f"^{name} is not supported; convert it to PNG"):
         image.decode(data)
 
 
 @pytest.mark.parametrize("ending", [".jfif", ".jpe", ".mpo", ".hif", ".avif", ".jp2", ".pgm"])
-def test_endings_are_in_the_one_list(ending):
+def test_the_list_of_extensions_has_those_of_all_formats(ending):
     assert ending in formats.SUFFIXES
 
 
-def test_every_ending_that_pillow_has_for_these_formats_is_in_the_list():
+def test_every_extension_of_pillow_for_these_formats_is_in_the_list():
     Image.init()
     read = {"PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000"}
     theirs = {ending for ending, name in Image.EXTENSION.items() if name in read}

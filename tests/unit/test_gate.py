@@ -1,4 +1,4 @@
-"""The gate lets through what is good enough and not worse, and nothing else."""
+"""The gate passes candidates that meet the limits and are not worse than the model in service."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from digits.errors import Conflict, ModelUnavailable
 from digits.registry import bundle, gate, registry
-from digits.registry.gate import Evidence, Report
+from digits.registry.gate import EvaluatedModel, Report
 from digits.registry.object_store import FolderStore, StoreUnreachable
 from tests.bundles import NEW, OLD, make_bundle, make_schema_1, put_in_service, tampered
 
@@ -64,22 +64,22 @@ def model(*, size=900_000, segmenter=900_000, architecture="reference", x_test="
             "data": SHIPPED.data.model_copy(update={"sha256": {"x_test": x_test}}),
         }
     )
-    return Evidence(manifest, Report.model_validate(figures(**changes)))
+    return EvaluatedModel(manifest, Report.model_validate(figures(**changes)))
 
 
 def failed(candidate, in_service=None):
-    return [item.name for item in gate.failures(gate.judge(candidate, in_service))]
+    return [item.name for item in gate.failures(gate.evaluate(candidate, in_service))]
 
 
 def row(name, candidate, in_service=None):
-    (found,) = [item for item in gate.judge(candidate, in_service) if item.name == name]
+    (found,) = [item for item in gate.evaluate(candidate, in_service) if item.name == name]
     return found
 
 
 def test_a_good_model_passes_alone_and_against_an_equal():
     assert failed(model()) == []
     assert failed(model(), model()) == []
-    assert all(item.passed for item in gate.judge(model(), model()))
+    assert all(item.passed for item in gate.evaluate(model(), model()))
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_a_good_model_passes_alone_and_against_an_equal():
         ),
     ],
 )
-def test_every_floor_holds_whatever_is_in_service(good, bad, name):
+def test_absolute_limits_hold_with_and_without_a_model_in_service(good, bad, name):
     assert failed(model(**good)) == []
     assert failed(model(**bad)) == [name]
     assert name in failed(model(**bad), model(**bad))
 
 
-def test_accuracy_may_be_lower_by_what_chance_explains_and_no_more():
+def test_accuracy_may_be_lower_within_sampling_error():
     """1.96 standard errors of a difference of shares of 99.5 % in 10,000 are 0.1955 points."""
     chance = 1.96 * math.sqrt(2 * 0.995 * 0.005 / 10_000)
     assert chance == pytest.approx(0.001955, abs=1e-6)
@@ -136,7 +136,7 @@ def test_accuracy_may_be_lower_by_what_chance_explains_and_no_more():
     assert failed(model(test__accuracy=0.9928), model()) == ["test accuracy, compared"]
 
 
-def test_the_fewer_images_the_more_is_chance():
+def test_fewer_images_allow_a_larger_difference():
     few = {"test__images": 1_000}
     assert failed(model(test__accuracy=0.9905, **few), model(**few)) == []
     assert failed(model(test__accuracy=0.9905), model()) == ["test accuracy, compared"]
@@ -189,7 +189,7 @@ def test_the_fewer_images_the_more_is_chance():
         ),
     ],
 )
-def test_nothing_may_be_worse_than_in_service_by_more_than_its_slack(good, bad, name):
+def test_no_figure_may_be_worse_than_in_service_by_more_than_its_slack(good, bad, name):
     assert failed(model(**good), model()) == []
     assert failed(model(**bad), model()) == [name]
 
@@ -208,8 +208,8 @@ def test_nothing_may_be_worse_than_in_service_by_more_than_its_slack(good, bad, 
         ("test__negative_log_likelihood_standard_error", ["negative log-likelihood, compared"]),
     ],
 )
-def test_what_the_candidates_report_lacks_is_not_judged_and_said_to_be(gone, names):
-    criteria = gate.judge(model(**{gone: None}), model())
+def test_figures_missing_from_the_candidates_report_are_skipped_with_the_reason(gone, names):
+    criteria = gate.evaluate(model(**{gone: None}), model())
     assert gate.failures(criteria) == ()
     skipped = {item.name: item.why for item in criteria if item.passed is None}
     assert list(skipped) == names
@@ -217,8 +217,8 @@ def test_what_the_candidates_report_lacks_is_not_judged_and_said_to_be(gone, nam
 
 
 @pytest.mark.parametrize("gone", ["parity", "serving", "outside", "outside__uci", "segmentation"])
-def test_what_only_the_candidates_report_has_is_not_compared(gone):
-    criteria = gate.judge(model(), model(**{gone: None}))
+def test_figures_that_only_the_candidates_report_has_are_not_compared(gone):
+    criteria = gate.evaluate(model(), model(**{gone: None}))
     assert gate.failures(criteria) == ()
     skipped = [item.name for item in criteria if item.passed is None]
     assert all("compared" in name for name in skipped)
@@ -247,14 +247,14 @@ def test_figures_on_other_pages_are_not_compared():
     assert "other pages" in row("segmentation, compared", ours, theirs).why
 
 
-def test_another_architecture_may_be_larger_and_slower_within_the_floors():
+def test_another_architecture_may_be_larger_and_slower_within_absolute_limits():
     other = model(architecture="deep", size=1_900_000, serving__latency_ratio=9.0)
     assert failed(other, model()) == []
     assert "architecture" in row("size and time, compared", other, model()).why
 
 
-def test_where_nothing_is_in_service_only_the_floors_hold_and_the_table_says_so():
-    last = gate.judge(model(), None, absent="nothing is in service yet")[-1]
+def test_without_a_model_in_service_only_absolute_limits_are_checked():
+    last = gate.evaluate(model(), None, absent="nothing is in service yet")[-1]
     assert (last.passed, last.why) == (None, "nothing is in service yet")
 
 
@@ -282,36 +282,38 @@ def test_a_better_figure_never_makes_a_candidate_fail(low, high, images, others)
         {"parity__labels": -1},
     ],
 )
-def test_a_report_that_is_none_cannot_be_judged(tmp_path, wrong):
+def test_an_invalid_report_raises(tmp_path, wrong):
     def write(report):
         report.clear()
         report.update(figures(**wrong))
 
     folder = make_bundle(tmp_path / "new", NEW, report=write)
-    with pytest.raises(ModelUnavailable, match=rf"report\.json of model {NEW} cannot be judged"):
-        gate.evidence(bundle.in_folder(folder))
+    with pytest.raises(
+        ModelUnavailable, match=rf"report\.json of model {NEW} is not a valid report"
+    ):
+        gate.read_evaluated(bundle.in_folder(folder))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])
-def test_a_figure_that_is_no_number_cannot_be_judged(tmp_path, number):
+def test_a_figure_that_is_not_finite_raises(tmp_path, number):
     def write(report):
         report["test"]["negative_log_likelihood"] = float(number)
 
     folder = make_bundle(tmp_path / "new", NEW, report=write)
-    with pytest.raises(ModelUnavailable, match="cannot be judged"):
-        gate.evidence(bundle.in_folder(folder))
+    with pytest.raises(ModelUnavailable, match="is not a valid report"):
+        gate.read_evaluated(bundle.in_folder(folder))
 
 
-def test_a_report_that_is_not_the_described_one_is_no_evidence(tmp_path):
+def test_a_report_that_does_not_match_its_digest_raises(tmp_path):
     folder = make_bundle(tmp_path / "new", NEW)
     tampered(folder / "report.json")
     with pytest.raises(ModelUnavailable, match="digest"):
-        gate.evidence(bundle.in_folder(folder))
+        gate.read_evaluated(bundle.in_folder(folder))
 
 
-def test_the_shipped_model_passes_the_floors():
-    evidence = gate.evidence(bundle.in_folder(bundle.SHIPPED))
-    assert gate.failures(gate.judge(evidence, None)) == ()
+def test_the_shipped_model_meets_the_absolute_limits():
+    evidence = gate.read_evaluated(bundle.in_folder(bundle.SHIPPED))
+    assert gate.failures(gate.evaluate(evidence, None)) == ()
 
 
 @pytest.fixture
@@ -328,13 +330,13 @@ def uploaded(models, folder, version, report=None):
     return version
 
 
-def test_promotion_in_an_empty_store_needs_only_the_floors(models, tmp_path):
+def test_promotion_in_an_empty_store_needs_only_the_absolute_limits(models, tmp_path):
     promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
     assert registry.current(models)[0] == promotion.pointer
     assert promotion.criteria[-1].why == "nothing is in service yet"
 
 
-def test_a_refused_candidate_changes_nothing_and_the_refusal_names_why(models, tmp_path):
+def test_a_refused_candidate_changes_nothing_and_the_error_names_the_criteria(models, tmp_path):
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
     with pytest.raises(gate.Refused, match=r"test accuracy is 98\.000%, not ≥ 99\.000%") as hit:
         gate.promote(uploaded(models, tmp_path / "new", NEW, bad_test), models)
@@ -343,19 +345,19 @@ def test_a_refused_candidate_changes_nothing_and_the_refusal_names_why(models, t
     assert registry.current(models)[0].version == OLD
 
 
-def test_a_reason_overrides_the_gate_and_is_kept(models, tmp_path):
+def test_a_reason_overrides_the_gate_and_is_stored(models, tmp_path):
     version = uploaded(models, tmp_path / "new", NEW, bad_test)
     promotion = gate.promote(version, models, forced="a demonstration")
     assert gate.failures(promotion.criteria)
     assert registry.current(models)[0].forced == "a demonstration"
 
 
-def test_a_reason_that_was_not_needed_is_not_kept(models, tmp_path):
+def test_a_reason_that_was_not_needed_is_not_stored(models, tmp_path):
     gate.promote(uploaded(models, tmp_path / "new", NEW), models, forced="to be sure")
     assert registry.current(models)[0].forced is None
 
 
-def test_a_broken_model_in_service_does_not_stand_in_the_way(models, tmp_path):
+def test_a_broken_model_in_service_does_not_block_promotion(models, tmp_path):
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
     tampered(tmp_path / f"store/models/{OLD}/report.json")
     tampered(tmp_path / f"store/models/{OLD}/segmenter.tflite")
@@ -364,7 +366,7 @@ def test_a_broken_model_in_service_does_not_stand_in_the_way(models, tmp_path):
     assert "does not match its digest" in promotion.criteria[-1].why
 
 
-def test_a_model_that_is_served_is_not_replaced_uncompared(models, tmp_path):
+def test_a_served_model_without_a_readable_report_is_not_replaced(models, tmp_path):
     """Functions serve a bundle whatever its report holds."""
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
     tampered(tmp_path / f"store/models/{OLD}/report.json")
@@ -376,9 +378,7 @@ def test_a_model_that_is_served_is_not_replaced_uncompared(models, tmp_path):
     assert registry.current(models)[0].forced == "its report is lost"
 
 
-def test_segmentation_figures_of_a_form_that_is_not_known_leave_the_others_compared(
-    models, tmp_path
-):
+def test_unknown_segmentation_figures_do_not_prevent_other_comparisons(models, tmp_path):
     def other_form(report):
         report["segmentation"] = {"pages": 400, "by_kind": {}}
 
@@ -388,15 +388,15 @@ def test_segmentation_figures_of_a_form_that_is_not_known_leave_the_others_compa
         gate.promote(uploaded(models, tmp_path / "new", NEW, worse_on_photos), models)
 
 
-def test_a_broken_pointer_does_not_stand_in_the_way(models, tmp_path):
+def test_a_broken_pointer_does_not_block_promotion(models, tmp_path):
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
     (tmp_path / "store/models/current.json").write_text("{}")
     promotion = gate.promote(uploaded(models, tmp_path / "new", NEW), models)
     assert registry.current(models)[0].version == NEW
-    assert "no valid pointer" in promotion.criteria[-1].why
+    assert "not a valid pointer" in promotion.criteria[-1].why
 
 
-def test_a_store_that_is_lost_while_judging_is_no_reason_to_skip_the_comparison(
+def test_a_store_that_fails_during_the_check_does_not_skip_the_comparison(
     models, tmp_path, monkeypatch
 ):
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
@@ -414,19 +414,19 @@ def test_a_store_that_is_lost_while_judging_is_no_reason_to_skip_the_comparison(
     assert registry.current(models)[0].version == OLD
 
 
-def test_a_model_that_came_into_service_while_another_was_judged_is_not_overruled(
+def test_a_model_promoted_during_the_check_of_another_is_not_replaced(
     models, tmp_path, monkeypatch
 ):
     gate.promote(uploaded(models, tmp_path / "old", OLD), models)
     version = uploaded(models, tmp_path / "new", NEW)
     rival = uploaded(models, tmp_path / "rival", "20261103T000000Z-0206d068")
-    real = gate.judge
+    real = gate.evaluate
 
-    def judged_slowly(*args, **kwargs):
-        registry.promote(rival, models, seen=registry.look(models))
+    def evaluated_slowly(*args, **kwargs):
+        registry.promote(rival, models, expected=registry.pointer_state(models))
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(gate, "judge", judged_slowly)
+    monkeypatch.setattr(gate, "evaluate", evaluated_slowly)
     with pytest.raises(Conflict):
         gate.promote(version, models)
     assert registry.current(models)[0].version == rival
@@ -485,9 +485,7 @@ def test_a_model_of_a_newer_schema_in_service_is_only_replaced_for_a_reason(mode
 
 
 @pytest.mark.parametrize("forced", [None, "a demonstration"])
-def test_a_candidate_that_cannot_be_served_is_refused_whatever_its_figures(
-    models, tmp_path, forced
-):
+def test_a_candidate_that_cannot_be_served_is_refused_with_any_figures(models, tmp_path, forced):
     version = schema_1_in_service(models, tmp_path / "old")
     registry.publish(make_bundle(tmp_path / "new", NEW), models)
     with pytest.raises(ModelUnavailable, match="bundle schema 1"):
@@ -495,17 +493,17 @@ def test_a_candidate_that_cannot_be_served_is_refused_whatever_its_figures(
     assert registry.current(models)[0].version == NEW
 
 
-def test_a_candidate_without_figures_for_its_segmentation_network_is_not_judged(models, tmp_path):
+def test_a_candidate_without_figures_for_its_segmentation_network_raises(models, tmp_path):
     def without(report):
         del report["segmentation"]
 
     version = uploaded(models, tmp_path / "new", NEW, without)
     with pytest.raises(ModelUnavailable, match="no figures for its segmentation network"):
         gate.promote(version, models)
-    assert registry.look(models).etag is None
+    assert registry.pointer_state(models).etag is None
 
 
-def test_the_shipped_model_takes_the_place_of_that_of_version_0_1_0(models, tmp_path):
+def test_the_shipped_model_can_replace_that_of_version_0_1_0(models, tmp_path):
     schema_1_in_service(models, tmp_path / "old")
     version = registry.upload(bundle.SHIPPED, models).version
     assert gate.failures(gate.promote(version, models).criteria) == ()

@@ -1,4 +1,4 @@
-"""`Classifier.classify` takes what a caller in Python has; the rest gets one sentence."""
+"""`Classifier.classify` reads the documented inputs; others raise with a sentence."""
 
 import io
 import subprocess
@@ -50,7 +50,7 @@ def in_mode(mode):
     ],
     ids=lambda given: type(given).__name__,
 )  # fmt: skip
-def test_whatever_holds_the_picture_is_read(classifier, given):
+def test_every_supported_input_is_read(classifier, given):
     result = classifier.classify(given)
     assert (result.text, result.image.width, result.image.height) == ("7", *GREY.shape[::-1])
 
@@ -103,7 +103,7 @@ def test_a_pillow_image_is_turned_upright_as_its_file_is():
         (np.zeros(28, np.uint8), "shape"),
     ],
 )
-def test_what_holds_no_picture_gets_one_sentence(classifier, given, says):
+def test_an_unsupported_input_raises_with_a_sentence(classifier, given, says):
     with pytest.raises(inputs.WrongInput, match=says) as caught:
         classifier.classify(given)
     assert isinstance(caught.value, TypeError)
@@ -111,7 +111,7 @@ def test_what_holds_no_picture_gets_one_sentence(classifier, given, says):
     assert "\n" not in str(caught.value)
 
 
-def test_a_path_that_is_not_there_is_what_python_calls_it(classifier, tmp_path):
+def test_a_missing_file_raises_file_not_found(classifier, tmp_path):
     with pytest.raises(FileNotFoundError):
         classifier.classify(tmp_path / "gone.png")
 

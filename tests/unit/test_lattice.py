@@ -28,10 +28,10 @@ def of(digit: float, which: int = 0, share: float = 0.97) -> tuple[float, np.nda
     return digit, probabilities
 
 
-class StandIn:
-    """Knows each group of glyphs by their numbers; of any other it makes no digit.
+class StandInEvaluation:
+    """Returns the given candidate for each known group of glyphs, and no digit for other groups.
 
-    All stand out of the paper, but those in `faint`.
+    All have a high contrast, except those in `faint`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class StandIn:
 
 def read(line, known, faint=()) -> str:
     """Digits, and ? for any other mark."""
-    path = Lattice(StandIn(known, faint), CONFIG).best_path(line)
+    path = Lattice(StandInEvaluation(known, faint), CONFIG).best_path(line)
     return "".join(
         str(one.candidate.probabilities.argmax()) if one.is_digit else "?" for one in path
     )
@@ -66,30 +66,30 @@ def test_two_parts_of_a_5_are_joined():
     known = {(0,): of(0.7, 3, 0.6), (1,): of(0.1), (2,): of(0.99, 7), (0, 1): of(0.98, 5)}
     line = [BODY, BAR, SEVEN]
     assert read(line, known) == "57"
-    (five, _) = Lattice(StandIn(known), CONFIG).best_path(line)
+    (five, _) = Lattice(StandInEvaluation(known), CONFIG).best_path(line)
     assert five.candidate.glyph.box == (0, 0, 80, 100)
     assert five.candidate.sure
 
 
-def test_two_parts_of_which_one_is_a_digit_by_itself_are_not():
+def test_two_parts_are_not_joined_if_one_is_a_digit_by_itself():
     known = {(0,): of(0.98, 5), (1,): of(0.1), (2,): of(0.99, 7), (0, 1): of(0.5, 5)}
     assert read([BODY, BAR, SEVEN], known) == "5?7"
 
 
 @pytest.mark.parametrize("union", [0.1, 0.98])
-def test_two_digits_are_kept_apart_though_together_they_look_like_one(union):
+def test_two_digits_that_look_like_one_together_are_not_joined(union):
     ones = glyph(0, 0, 12, 100, 0), glyph(30, 0, 12, 100, 1)
     assert read(ones, {(0,): of(0.95, 1), (1,): of(0.95, 1), (0, 1): of(union, 4)}) == "11"
 
 
-def test_a_sign_in_two_parts_is_one_mark():
+def test_a_sign_of_two_parts_is_one_segment():
     upper, lower = glyph(60, 30, 40, 8, 0), glyph(62, 60, 40, 8, 1)
     line = [glyph(0, 0, 50, 100, 3), upper, lower, SEVEN]
     no = {(0,): of(0.05), (1,): of(0.05), (0, 1): of(0.02)}
     assert read(line, {**no, (2,): of(0.99, 7), (3,): of(0.99, 3)}) == "3?7"
 
 
-def test_two_digits_are_no_sign_together():
+def test_two_digits_are_not_joined_to_a_sign():
     digits = glyph(0, 0, 40, 100, 0), glyph(60, 0, 40, 100, 1)
     assert read(digits, {(0,): of(0.6, 3, 0.7), (1,): of(0.6, 3, 0.7), (0, 1): of(0.001)}) == "33"
 
@@ -105,7 +105,7 @@ class TestSigns:
         signs = [
             replace(glyph(*part, number), level=replace(LEVEL)) for number, part in enumerate(parts)
         ]
-        stand_in = StandIn(self.KNOWN | (known or {}))
+        stand_in = StandInEvaluation(self.KNOWN | (known or {}))
         first, *found, last = Lattice(stand_in, CONFIG).best_path([self.BEFORE, *signs, self.AFTER])
         assert (first.is_digit, last.is_digit) == (True, True)
         assert (first.box, last.box) == (self.BEFORE.box, self.AFTER.box)
@@ -119,7 +119,7 @@ class TestSigns:
             pytest.param([(80, 30, 8, 8), (81, 60, 8, 9)], 1, id="a colon"),
         ],
     )
-    def test_parts_above_each_other_are_one_mark_with_the_box_of_all(self, parts, largest):
+    def test_stacked_parts_are_one_segment_with_their_common_box(self, parts, largest):
         (sign,) = self.between(*parts)
         left, top = min(part[0] for part in parts), min(part[1] for part in parts)
         right = max(part[0] + part[2] for part in parts)
@@ -144,7 +144,7 @@ class TestSigns:
 
 
 @pytest.mark.parametrize(("digit", "text"), [(0.05, "7"), (0.99, "74")])
-def test_what_hardly_stands_out_of_its_paper_is_left_out_unless_it_is_a_digit(digit, text):
+def test_candidates_of_low_contrast_are_left_out_unless_they_are_digits(digit, text):
     grain = glyph(180, 20, 50, 80, 0)
     known = {(2,): of(0.99, 7), (0,): of(digit, 4)}
     assert read([SEVEN, grain], known, faint=((0,),)) == text
@@ -152,7 +152,7 @@ def test_what_hardly_stands_out_of_its_paper_is_left_out_unless_it_is_a_digit(di
 
 
 @pytest.mark.parametrize(("side", "ink", "text"), [(8, 0.5, "7"), (8, 1.0, "7?"), (25, 0.5, "7?")])
-def test_a_vague_speck_is_left_out_and_a_small_sign_is_not(side, ink, text):
+def test_an_uncertain_speck_is_left_out_and_a_small_sign_is_kept(side, ink, text):
     speck = replace(glyph(160, 80, side, side, 0), score=ink)
     assert read([SEVEN, speck], {(2,): of(0.99, 7), (0,): of(0.05)}) == text
 
@@ -173,22 +173,22 @@ def test_a_small_glyph_that_looks_like_a_digit_is_likelier_a_sign():
         pytest.param(20, 100, replace(LEVEL, scale=1.0), id="of another level"),
     ],
 )
-def test_glyphs_that_can_be_no_digit_together_are_not_evaluated(left, height, level):
+def test_groups_that_cannot_be_a_digit_are_not_evaluated(left, height, level):
     one, other = glyph(0, 0, 50, 100, 0), glyph(left, 0, 90, height, 1)
-    evaluate = StandIn({(0,): of(0.99, 1), (1,): of(0.01)})
+    evaluate = StandInEvaluation({(0,): of(0.99, 1), (1,): of(0.01)})
     Lattice(evaluate, CONFIG).best_path([one, replace(other, level=level)])
     assert evaluate.asked == [(0,), (1,)]
 
 
-def test_more_parts_than_a_digit_has_are_not_evaluated():
+def test_groups_of_too_many_parts_are_not_evaluated():
     bars = [glyph(12 * at, 0, 8, 100, at) for at in range(6)]
-    evaluate = StandIn({(at,): of(0.9, 1) for at in range(6)})
+    evaluate = StandInEvaluation({(at,): of(0.9, 1) for at in range(6)})
     Lattice(evaluate, CONFIG).best_path(bars)
     assert max(map(len, evaluate.asked)) == CONFIG.most_parts
 
 
 def test_each_candidate_is_evaluated_once():
-    evaluate = StandIn({(0,): of(0.7, 3), (1,): of(0.1), (0, 1): of(0.98, 5)})
+    evaluate = StandInEvaluation({(0,): of(0.7, 3), (1,): of(0.1), (0, 1): of(0.98, 5)})
     lattice = Lattice(evaluate, CONFIG)
     lattice.candidates([[BODY], [BAR]])
     for _ in range(2):
@@ -196,10 +196,10 @@ def test_each_candidate_is_evaluated_once():
     assert sorted(evaluate.asked) == [(0,), (0, 1), (1,)]
 
 
-def test_a_reading_is_as_tall_as_its_longer_side_in_the_picture():
+def test_a_segments_height_is_its_longer_side_in_the_picture():
     half = glyph(0, 0, 30, 10, 0)
     half = replace(half, level=replace(LEVEL, scale=0.5))
-    (reading,) = Lattice(StandIn({(0,): of(0.9)}), CONFIG).best_path([half])
+    (reading,) = Lattice(StandInEvaluation({(0,): of(0.9)}), CONFIG).best_path([half])
     assert reading.height == 60
 
 

@@ -1,4 +1,4 @@
-"""Glyphs are grouped to lines as a reader would, whatever their order and slant."""
+"""Glyphs are grouped to text lines in reading order, independent of their order and slant."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check(*lines: list[Glyph], sure: bool = True) -> None:
         ]
 
 
-def test_nothing_has_no_lines():
+def test_no_glyphs_give_no_lines():
     assert text_lines([], []) == []
 
 
@@ -62,7 +62,7 @@ def test_a_small_sign_joins_the_line_that_is_nearest():
     )
 
 
-def test_small_ones_far_from_every_line_have_lines_of_their_own():
+def test_small_glyphs_far_from_every_line_form_their_own_lines():
     above, below = glyph(300, -90, 4, 4), [glyph(40, 300, 4, 4), glyph(52, 299, 4, 4)]
     check([above], [glyph(0, 0), glyph(30, 0)], below, [glyph(40, 400, 4, 4)])
 
@@ -72,7 +72,7 @@ def test_a_flat_glyph_is_as_tall_as_it_is_wide(sure):
     check([glyph(0, 0), glyph(30, 18, 40, 4), glyph(80, 0)], sure=sure)
 
 
-def test_what_is_known_to_be_a_digit_says_how_tall_digits_are():
+def test_likely_digits_determine_the_height_of_a_digit():
     digits = [glyph(0, 40, height=20), glyph(60, 40, height=20)]
     tall = [glyph(200 + 40 * at, 0, 30, 100) for at in range(3)]
     found = text_lines([*digits, *tall], [True, True, False, False, False])

@@ -1,4 +1,4 @@
-"""Sound pixels are read whatever stands beside them, within the limits of time and memory."""
+"""Images are read with any metadata, within the limits of time and memory."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class TestSoundPixels:
         [data for files in HEADERS.values() for data in files.values()],
         ids=[f"{kind}: {name}" for kind, files in HEADERS.items() for name in files],
     )
-    def test_are_read_whatever_is_odd_beside_them(self, data):
+    def test_are_read_with_malformed_metadata(self, data):
         picture = decode(data)
         assert (picture.width, picture.height) == (90, 60)
         assert error_of(picture.grey) < 2
@@ -201,11 +201,11 @@ class TestBrokenPixels:
             with pytest.raises(UnreadableImage):
                 decode(data[:cut])
 
-    def test_a_jpeg_2000_that_says_another_size_is_not_decoded(self):
+    def test_a_jpeg_2000_with_a_wrong_size_in_its_header_is_not_decoded(self):
         data = bytearray(encode(GREY, "JPEG2000"))
         at = data.index(b"ihdr") + 4
         data[at : at + 8] = struct.pack(">II", 30, 30)
-        with pytest.raises(UnreadableImage, match="another size"):
+        with pytest.raises(UnreadableImage, match="not the size of its image"):
             decode(bytes(data))
 
 
@@ -282,5 +282,5 @@ class TestHostileMetadata:
 
     @given(st.sampled_from(FORMATS), st.binary(max_size=300))
     @settings(deadline=None, max_examples=200)
-    def test_stripping_never_fails_but_by_a_typed_error(self, name, data):
+    def test_removing_metadata_raises_only_typed_errors(self, name, data):
         assert len(without_metadata(data, name).data) <= len(data) + 64

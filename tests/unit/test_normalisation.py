@@ -1,4 +1,4 @@
-"""A glyph comes out as MNIST's are, whatever paper, ink, light and neighbours it has."""
+"""A glyph is normalised like MNIST's digits on any paper, with any ink, light and neighbours."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def written(own: np.ndarray, paper: float | np.ndarray = PAPER, ink: float = INK
 PLAIN = frame_of(glyph_of(strokes(), written(strokes())))
 
 
-class TestFrames:
+class TestNormalisedFrames:
     def test_they_are_scaled_and_centred_as_mnists(self):
         assert PLAIN.shape == (SIDE, SIDE)
         assert PLAIN.dtype == np.float32
@@ -85,7 +85,7 @@ class TestFrames:
 
     @pytest.mark.parametrize("upright", [True, False])
     @pytest.mark.parametrize("place", [42, 48, 55])
-    def test_the_edge_of_a_shadow_across_it_is_no_grain_and_leaves_its_shape(self, upright, place):
+    def test_the_edge_of_a_shadow_does_not_change_shape_or_grain(self, upright, place):
         """Beyond the edge the frame's strokes are fainter, which may move the centre of mass."""
         light = np.ones((96, 96))
         light[:, place:] = 0.6
@@ -142,7 +142,7 @@ class TestFrames:
         frame = frame_of(glyph_of(thin, written(thin)))
         assert 2 <= (frame[14] > 0.5).sum() <= 4  # across the slanting stroke
 
-    def test_wide_ones_are_not(self):
+    def test_wide_strokes_are_not_thickened(self):
         wide = normalisation._stroke_shape(
             np.where(strokes(14), np.float32(0.8), np.float32(0)), strokes(14),
             np.zeros_like(strokes()),
@@ -160,7 +160,7 @@ class TestAlreadyNormal:
     NORMAL = np.round(PLAIN * 255).astype(np.uint8)
 
     @pytest.mark.parametrize("turned", [False, True])
-    def test_a_picture_made_as_mnists_passes_through_in_either_polarity(self, turned):
+    def test_a_picture_normalised_like_mnists_is_unchanged_in_either_polarity(self, turned):
         found = already_normal(255 - self.NORMAL if turned else self.NORMAL)
         assert found is not None
         frame, (left, top, width, height) = found
@@ -179,10 +179,10 @@ class TestAlreadyNormal:
             pytest.param(np.zeros((28, 28), np.uint8), id="blank"),
         ],
     )
-    def test_any_other_does_not(self, grey):
+    def test_other_pictures_are_not_already_normal(self, grey):
         assert already_normal(grey) is None
 
-    def test_one_whose_ink_is_larger_than_the_box_does_not(self):
+    def test_a_picture_with_larger_ink_is_not_already_normal(self):
         large = np.zeros((28, 28), np.uint8)
         large[3:25, 12:16] = 255
         assert already_normal(large) is None
@@ -206,7 +206,7 @@ class TestBoxes:
         return glyph_of(wide, level), fine
 
     @pytest.mark.parametrize(("paper", "ink"), [(PAPER, INK), (40, 200), (230, 190)])
-    def test_a_finer_view_gives_the_box_to_its_pixel(self, paper, ink):
+    def test_a_picture_of_higher_resolution_refines_the_box(self, paper, ink):
         glyph, fine = self.seen(paper, ink)
         rows, columns = np.nonzero(strokes(times=4))
         true = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 4
@@ -221,11 +221,11 @@ class TestBoxes:
         boxes = box_of(glyph_of(strokes(), level), fine, 4.0)
         assert np.abs(np.subtract(boxes, plain)).max() <= 0.5
 
-    def test_a_view_that_is_no_finer_gives_the_mask_s_box(self):
+    def test_a_picture_of_lower_resolution_gives_the_masks_box(self):
         glyph, _ = self.seen()
         assert box_of(glyph, glyph.level.grey, 1.0) == glyph.box
         assert box_of(glyph, np.zeros((24, 24), np.uint8), 0.25) == glyph.box
 
-    def test_a_view_without_ink_gives_the_mask_s_box(self):
+    def test_a_picture_without_ink_gives_the_masks_box(self):
         glyph, fine = self.seen()
         assert box_of(glyph, np.full_like(fine, PAPER), 4.0) == glyph.box

@@ -1,4 +1,4 @@
-"""Percentiles are NumPy's own to the last bit: frames must not change with who reckons them."""
+"""Percentiles equal NumPy's to the last bit, so that frames do not depend on the implementation."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -35,7 +35,7 @@ def test_several_percentiles_are_numpys(values, shares):
     assert [percentile(values, np.float64(share)) for share in shares] == list(theirs)
 
 
-def test_large_planes_are_reckoned_alike():
+def test_large_planes_have_equal_percentiles():
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 256, (800, 613), np.uint8)
     amount = rng.random((400, 533), np.float32)

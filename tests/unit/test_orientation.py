@@ -1,4 +1,4 @@
-"""A number that lies on its side or upside down is for review, and the result says why."""
+"""A page that is turned is marked for review, with the reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from digits import image, orientation
-from digits.reading import Opinions
+from digits.recognition.classification import Predictions
 from training_job import synthetic_photos
 
 NUMBERS = 30
@@ -55,7 +55,7 @@ def test_upright_numbers_are_not_turned(classifier, numbers):
     assert sum(result.reason == "turned" for result in results) <= 1
 
 
-def test_a_picture_of_one_digit_is_not_asked(classifier):
+def test_a_picture_of_one_digit_is_never_turned(classifier):
     digits, labels = synthetic_photos.load(held_out=True)
     for seed in range(5):
         data = synthetic_photos.photo(digits[seed], int(labels[seed]), level="easy", seed=seed).data
@@ -66,14 +66,14 @@ def test_a_picture_of_one_digit_is_not_asked(classifier):
 def likely(upright: float, other: float):
     """A classifier for which a frame is a digit with `upright` if its first row is lit."""
 
-    def judge(frames: np.ndarray) -> Opinions:
+    def classify_frames(frames: np.ndarray) -> Predictions:
         assert len(frames) <= 4 * orientation.MOST
         lit = frames[:, 0].min(axis=1) > 0.5
         yes = np.ones(len(frames), np.bool_)
         digit = np.where(lit, upright, other)
-        return Opinions(np.eye(10)[[7] * len(frames)], digit, yes, yes)
+        return Predictions(np.eye(10)[[7] * len(frames)], digit, yes, yes)
 
-    return judge
+    return classify_frames
 
 
 def lit(count: int) -> np.ndarray:
@@ -83,14 +83,14 @@ def lit(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [2, 32, 33, 500])
-def test_a_page_is_turned_if_its_marks_are_likelier_digits_in_another_orientation(count):
+def test_a_page_is_turned_if_its_glyphs_are_likelier_digits_in_another_orientation(count):
     assert orientation.is_turned(lit(count), likely(0.3, 0.9))
     assert not orientation.is_turned(lit(count), likely(0.9, 0.3))
     assert not orientation.is_turned(lit(count), likely(0.9, 0.9))
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_one_mark_gives_no_evidence(count):
+def test_a_single_glyph_is_never_turned(count):
     assert not orientation.is_turned(lit(count), likely(0.3, 0.9))
 
 

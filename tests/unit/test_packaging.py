@@ -138,8 +138,8 @@ def test_the_app_works_in_a_clone_with_what_community_cloud_installs(checkout, c
     """On Community Cloud the script's folder is on the search path, the clone's root is not."""
     library = modules("digits", but=["digits.cli"])
     parts = modules("streamlit_app", but=["streamlit_app.app", "streamlit_app.views"])
-    told = try_package(checkout, [*library, *parts], python=cloud_python, whole=True)
-    assert told == "7"
+    text = try_package(checkout, [*library, *parts], python=cloud_python, whole=True)
+    assert text == "7"
     done = subprocess.run(
         [str(cloud_python), "-I", "-c", PAGES],
         cwd=checkout,

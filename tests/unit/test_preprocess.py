@@ -23,7 +23,7 @@ from training_job.data import BUNDLED
 
 PAPER, INK = 235, 30
 CLASSIFIER = Classifier(bundle.load())
-JUDGE, SEGMENTER = CLASSIFIER.judge, CLASSIFIER.segmenter
+CLASSIFY_FRAMES, SEGMENTER = CLASSIFIER.classify_frames, CLASSIFIER.segmenter
 TRAINING, LABELS = generator.load(held_out=False)
 # The first of each digit that is all of one piece.
 EXAMPLES = [TRAINING[np.flatnonzero(digit == LABELS)[0]] for digit in range(10)]
@@ -38,14 +38,14 @@ class Single:
 
 
 def single(picture: Picture) -> Single:
-    lines, several = reading.main(reading.read(picture, JUDGE, SEGMENTER))
+    lines, several = reading.main(reading.read(picture, CLASSIFY_FRAMES, SEGMENTER))
     found = [one for line in lines for one in line]
     return Single(found[0].mark if found and found[0].accepted else None, several)
 
 
 def multiple(picture: Picture) -> tuple[tuple[Mark, ...], ...]:
     """The marks that are accepted as digits."""
-    lines = reading.read(picture, JUDGE, SEGMENTER)
+    lines = reading.read(picture, CLASSIFY_FRAMES, SEGMENTER)
     kept = (tuple(found.mark for found in line if found.accepted) for line in lines)
     return tuple(line for line in kept if line)
 
@@ -119,7 +119,7 @@ class TestPicturesLikeMnist:
             digits = arrays["x_test"][:1000]
         for digit in digits:
             picture = picture_of(digit if polarity == "white on black" else 255 - digit)
-            ((found,),) = reading.read(picture, JUDGE, SEGMENTER)
+            ((found,),) = reading.read(picture, CLASSIFY_FRAMES, SEGMENTER)
             np.testing.assert_array_equal(found.mark.frame, digit / np.float32(255))
 
     def test_their_box_is_that_of_the_ink(self):

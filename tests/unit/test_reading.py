@@ -12,7 +12,8 @@ from digits import layout, reading
 from digits.image import Picture
 from digits.layout import Piece
 from digits.preprocess import Mark
-from digits.reading import Found, Opinions
+from digits.reading import ClassifiedMark
+from digits.recognition.classification import Predictions
 from training_job import glyphs, strokes, synthetic_photos
 
 PAPER = 235
@@ -117,24 +118,24 @@ def test_a_page_without_a_digit_says_why(classifier):
 
 
 @pytest.mark.parametrize(("digit", "is_digit"), [(0.02, False), (0.1, True)])
-def test_what_is_likelier_a_digit_than_none_is_shown_for_review(classifier, digit, is_digit):
-    def judge(frames: np.ndarray) -> Opinions:
+def test_a_rejected_glyph_that_is_likely_a_digit_is_read_for_review(classifier, digit, is_digit):
+    def classify_frames(frames: np.ndarray) -> Predictions:
         no = np.zeros(len(frames), np.bool_)
-        return Opinions(np.eye(10)[[7] * len(frames)], np.full(len(frames), digit), no, no)
+        return Predictions(np.eye(10)[[7] * len(frames)], np.full(len(frames), digit), no, no)
 
     for many in (1, 2):
         page = page_of([drawn(7)] * many, gap=250)
         picture = Picture(page, page.shape[1], page.shape[0], "PNG")
-        lines = reading.read(picture, judge, classifier.segmenter)
+        lines = reading.read(picture, classify_frames, classifier.segmenter)
         said = [(one.is_digit, one.accepted) for line in lines for one in line]
         assert said == [(is_digit, False)] * many
 
 
-def test_what_lies_inside_a_mark_of_the_other_shade_is_no_digit():
+def test_a_glyph_inside_one_of_the_opposite_polarity_is_rejected():
     letter = (20, 30, 80, 120)
     for box, is_digit in (((50, 60, 20, 50), False), ((50, 60, 20, 95), True)):
         mark = Mark(np.zeros((28, 28), np.float32), box)
-        lines = ((Found(mark, np.eye(10)[1], 0.9, True, True),),)
+        lines = ((ClassifiedMark(mark, np.eye(10)[1], 0.9, True, True),),)
         ((found,),) = reading._without_holes(lines, [letter])
         assert (found.is_digit, found.accepted) == (is_digit, is_digit)
 
@@ -189,19 +190,19 @@ ALL = (10, 10, 80, 30)
 
 
 def read_as(*marks: tuple[int | None, tuple[int, int, int, int]]) -> reading.Lines:
-    """A line of digits in boxes; None is a mark that is none."""
+    """A line of digits in boxes; None is a glyph that is not a digit."""
     line = []
     for digit, box in marks:
         probabilities = np.full(10, 0.001)
         probabilities[digit or 0] = 0.99
         there = digit is not None
         mark = Mark(np.zeros((28, 28), np.float32), box)
-        line.append(Found(mark, probabilities, 0.98 if there else 0.01, there, there))
+        line.append(ClassifiedMark(mark, probabilities, 0.98 if there else 0.01, there, there))
     return (tuple(line),)
 
 
 def text_of(lines: reading.Lines) -> str:
-    """Digits, in brackets what is not accepted, ? what is none."""
+    """The digits; in brackets if not accepted, ? if not a digit."""
     words = (
         "?" if not one.is_digit
         else f"{one.probabilities.argmax()}" if one.accepted
@@ -212,18 +213,18 @@ def text_of(lines: reading.Lines) -> str:
 
 
 @pytest.mark.parametrize(
-    ("readings", "said"),
+    ("hypotheses", "expected"),
     [
-        pytest.param([], "", id="nothing is read anywhere"),
-        pytest.param([read_as((7, LEFT)), ()], "(7)", id="one way alone is not believed"),
-        pytest.param([read_as((7, LEFT)), read_as((7, LEFT))], "7", id="two are"),
+        pytest.param([], "", id="blank"),
+        pytest.param([read_as((7, LEFT)), ()], "(7)", id="one hypothesis alone"),
+        pytest.param([read_as((7, LEFT)), read_as((7, LEFT))], "7", id="two that agree"),
         pytest.param(
             [read_as((1, LEFT)), read_as((7, LEFT)), read_as((7, LEFT))], "7", id="two outvote one"
         ),
         pytest.param(
             [read_as((4, LEFT), (2, RIGHT)), read_as((4, LEFT), (3, RIGHT))],
             "4(2)",
-            id="what is agreed on of a line is believed",
+            id="agreement on a part of a line",
         ),
         pytest.param(
             [
@@ -233,19 +234,19 @@ def text_of(lines: reading.Lines) -> str:
                 read_as((1, LEFT), (0, MIDDLE), (6, RIGHT)),
             ],
             "106",
-            id="what one way lacks is not lost",
+            id="a digit that one hypothesis lacks",
         ),
     ],
 )
-def test_of_several_readings_that_is_believed_which_two_share(readings, said):
-    assert text_of(reading._agreed(readings, [], small=5)) == said
+def test_digits_of_the_best_hypothesis_are_accepted_if_another_confirms_them(hypotheses, expected):
+    assert text_of(reading._best_hypothesis(hypotheses, [], small=5)) == expected
 
 
-def test_ones_that_hang_together_are_the_legs_of_a_letter():
+def test_ones_in_one_component_that_is_no_digit_are_the_legs_of_a_letter():
     letter, ones, too = read_as((None, ALL)), *(read_as((1, LEFT), (1, RIGHT)) for _ in range(2))
-    assert text_of(reading._agreed([letter], [ones, too], small=5)) == "?"
-    assert text_of(reading._agreed([ones], [too, letter], small=5)) == "11"
+    assert text_of(reading._best_hypothesis([letter], [ones, too], small=5)) == "?"
+    assert text_of(reading._best_hypothesis([ones], [too, letter], small=5)) == "11"
 
 
-def test_what_is_too_small_for_the_finder_is_believed_of_one_way():
-    assert text_of(reading._agreed([read_as((7, LEFT)), ()], [], small=50)) == "7"
+def test_digits_too_small_for_the_segmenter_need_no_confirmation():
+    assert text_of(reading._best_hypothesis([read_as((7, LEFT)), ()], [], small=50)) == "7"

@@ -1,4 +1,4 @@
-"""Tiles, levels and limits of the segmentation, with stand-ins for the network."""
+"""Segmentation: tiles, levels and limits, with stand-ins for the network."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from PIL import Image
 
 from digits.errors import ModelUnavailable
 from digits.image import Picture, decode
-from digits.reading import Opinions
 from digits.recognition import glyphs, pyramid, segmentation
-from digits.recognition.glyphs import JOINED_SIDE, MOST_GLYPHS, Glyph, Level, join_strokes
+from digits.recognition.glyphs import MAX_GLYPHS, MAX_STROKE_SIDE, Glyph, Level, join_strokes
 from digits.recognition.network import Segmenter
 from digits.recognition.outputs import BACKGROUND, CELL, DIGIT, HALF, KINDS, PAPER
-from digits.recognition.pipeline import Recogniser
-from digits.recognition.pyramid import ENLARGED, FIRST_SIDE, LAST_SIDE, look, sides
-from digits.recognition.segmentation import ALONE_SIDE, MOST_PIXELS, segment, standing_alone
+from digits.recognition.pyramid import FIRST_SIDE, LAST_SIDE, MAX_ENLARGEMENT, run_level, sides
+from digits.recognition.segmentation import MAX_PIXELS, segment
 from digits.registry import bundle
 from training_job.tile_segmenter import trained
 
@@ -28,10 +26,10 @@ CONFIG = trained.config().segmentation
 COARSE = 64**2 + 112**2 + 224**2  # pixels of the levels of a square up to 224, padded to 16
 
 
-class StandIn:
-    """Takes dark pixels for a digit, and each filled square, of a known side, for a glyph.
+class StandInNetwork:
+    """Classifies dark pixels as digits, and each filled square of a known side as a glyph.
 
-    A square's centre is where it is darkest. Every output depends on its near surroundings alone.
+    A square is darkest at its centre. Every output depends only on pixels nearby.
     """
 
     config = CONFIG
@@ -118,12 +116,12 @@ def near(found, expected, by):
     assert np.abs(np.array(found) - np.array(sorted(expected))).max() <= by
 
 
-def test_tiles_put_together_are_the_whole(monkeypatch):
+def test_tiles_give_the_same_as_the_whole_level(monkeypatch):
     places = [(20, 30, 40), (500, 480, 60), (700, 90, 32), (498, 800, 28), (30, 506, 30)]
     grey = page(896, *places).grey
-    tiled = look(grey, grey.shape, 896, None, StandIn())
+    tiled = run_level(grey, grey.shape, 896, None, StandInNetwork())
     monkeypatch.setattr(pyramid, "TILE", 1024)
-    whole = look(grey, grey.shape, 896, None, StandIn())
+    whole = run_level(grey, grey.shape, 896, None, StandInNetwork())
     for name in ("handwriting", "digit", "printed", "background"):
         np.testing.assert_array_equal(getattr(tiled[0], name), getattr(whole[0], name))
     for plane, other in zip(tiled[1:], whole[1:], strict=True):
@@ -131,8 +129,8 @@ def test_tiles_put_together_are_the_whole(monkeypatch):
     assert tiled[1].max() == 1
 
 
-def test_only_tiles_with_small_writing_are_looked_at_closer():
-    network = StandIn()
+def test_only_tiles_with_small_writing_are_run_on_the_next_level():
+    network = StandInNetwork()
     segment(page(1792, (100, 100, 32)), network)
     assert (
         network.shown == COARSE + 448**2 + 2 * 576**2
@@ -141,53 +139,53 @@ def test_only_tiles_with_small_writing_are_looked_at_closer():
 
 def test_small_glyphs_are_found_once_on_the_first_level_that_shows_them():
     places = [(200, 200, 40), (300, 200, 40), (1500, 1600, 40)]
-    found = segment(page(1792, *places), StandIn())
+    found = segment(page(1792, *places), StandInNetwork())
     near(boxes(found), [box(*place) for place in places], by=2)
     assert {glyph.level.grey.shape for glyph in found} == {(1792, 1792)}
 
 
 def test_a_large_glyph_is_found_once_on_a_coarse_level_beside_small_ones():
     places = [(100, 100, 800), (1200, 300, 40)]
-    found = segment(page(1792, *places), StandIn())
+    found = segment(page(1792, *places), StandInNetwork())
     near(boxes(found), [box(*place) for place in places], by=20)
     assert {max(glyph.level.grey.shape) for glyph in found} == {112, 1792}
 
 
 def test_the_smallest_glyphs_come_from_the_last_level():
-    found = segment(page(448, (100, 100, 10)), StandIn())
+    found = segment(page(448, (100, 100, 10)), StandInNetwork())
     near(boxes(found), [box(100, 100, 10)], by=1)
 
 
-def test_a_glyph_says_its_ink_and_how_sure_the_network_is():
-    (glyph,) = segment(page(224, (50, 60, 80)), StandIn())
+def test_a_glyph_has_its_ink_and_the_networks_probabilities():
+    (glyph,) = segment(page(224, (50, 60, 80)), StandInNetwork())
     assert glyph.mask.all()
     assert (glyph.score, glyph.digit) == (1, 1)
     assert (glyph.level.owner[glyph.window] == glyph.numbers[0]).all()
 
 
-def test_boxes_are_right_where_the_sides_are_no_multiples_of_the_stride():
+def test_boxes_are_right_if_the_sides_are_not_multiples_of_the_stride():
     grey = page(300, (40, 120, 60)).grey[: 40 + 120 + 60, :171]
-    near(boxes(segment(picture_of(grey), StandIn())), [box(40, 120, 60)], by=3)
+    near(boxes(segment(picture_of(grey), StandInNetwork())), [box(40, 120, 60)], by=3)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (28, 28), (1, 900), (700, 3)])
 def test_a_picture_is_not_enlarged_beyond_its_own_resolution(shape):
     for side in sides(max(shape)):
-        level, *_ = look(np.zeros(shape, np.uint8), shape, side, None, StandIn())
-        most = max(ENLARGED, FIRST_SIDE / max(shape))
+        level, *_ = run_level(np.zeros(shape, np.uint8), shape, side, None, StandInNetwork())
+        most = max(MAX_ENLARGEMENT, FIRST_SIDE / max(shape))
         assert level.scale <= most
         limit = np.array(shape) * most + 16  # padding to the network's stride
         assert (np.array(level.grey.shape) <= limit).all()
         assert not (np.array(level.grey.shape) % 16).any()
 
 
-def test_ink_at_the_border_does_not_go_on_beyond_it():
+def test_ink_at_the_border_does_not_extend_into_the_padding():
     grey = page(300, (40, 120, 60)).grey[:180]
-    near(boxes(segment(picture_of(grey), StandIn())), [box(40, 120, 60)], by=2)
+    near(boxes(segment(picture_of(grey), StandInNetwork())), [box(40, 120, 60)], by=2)
 
 
-def test_a_large_glyph_that_only_a_fine_level_shows_is_none():
-    class OnFineLevels(StandIn):
+def test_a_large_glyph_on_a_fine_level_only_is_ignored():
+    class OnFineLevels(StandInNetwork):
         def __call__(self, grey):
             if len(grey) <= 448:  # the whole of a coarse level, without the large square
                 grey = grey.copy()
@@ -198,7 +196,7 @@ def test_a_large_glyph_that_only_a_fine_level_shows_is_none():
     assert boxes(segment(picture, OnFineLevels())) == [box(40, 40, 30)]
 
 
-def test_nothing_is_looked_at_beyond_the_last_level():
+def test_there_is_no_level_after_the_last():
     assert list(sides(100_000))[-1] == LAST_SIDE
 
 
@@ -206,10 +204,10 @@ def test_noise_costs_no_more_than_the_limits():
     network = Noise()
     started = time.process_time()
     found = segment(picture_of(np.zeros((4000, 4000), np.uint8)), network)
-    assert MOST_PIXELS / 4 < network.shown <= MOST_PIXELS
-    assert MOST_GLYPHS / 2 < len(found) <= MOST_GLYPHS * len(list(sides(4000)))
+    assert MAX_PIXELS / 4 < network.shown <= MAX_PIXELS
+    assert MAX_GLYPHS / 2 < len(found) <= MAX_GLYPHS * len(list(sides(4000)))
     levels = {glyph.level.scale: glyph.level for glyph in found}
-    assert max(level.owner.max() for level in levels.values()) < MOST_GLYPHS
+    assert max(level.owner.max() for level in levels.values()) < MAX_GLYPHS
     assert time.process_time() - started < 10
 
 
@@ -228,23 +226,23 @@ def test_each_vote_goes_to_the_nearest_centre():
 
 
 def test_small_glyphs_are_kept_where_the_next_level_costs_too_much(monkeypatch):
-    monkeypatch.setattr(segmentation, "MOST_PIXELS", COARSE + 448**2)
-    found = segment(page(1792, (200, 200, 40), (1500, 1600, 40)), StandIn())
+    monkeypatch.setattr(segmentation, "MAX_PIXELS", COARSE + 448**2)
+    found = segment(page(1792, (200, 200, 40), (1500, 1600, 40)), StandInNetwork())
     near(boxes(found), [box(200, 200, 40), box(1500, 1600, 40)], by=4)
     assert {glyph.level.grey.shape for glyph in found} == {(448, 448)}
 
 
 def test_blank_paper_has_no_glyphs():
-    assert segment(page(500), StandIn()) == []
+    assert segment(page(500), StandInNetwork()) == []
 
 
 @pytest.mark.parametrize("tflite", [b"", b"no network"])
-def test_bytes_that_are_no_network_are_a_typed_error(tflite):
+def test_bytes_that_are_not_a_network_raise_a_typed_error(tflite):
     with pytest.raises(ModelUnavailable, match="publish the bundle again"):
         Segmenter(tflite, CONFIG)
 
 
-def test_a_network_with_other_outputs_is_a_typed_error():
+def test_a_network_with_other_outputs_raises_a_typed_error():
     with pytest.raises(ModelUnavailable, match="segmenter"):
         Segmenter(SHIPPED.classifier, CONFIG)
 
@@ -265,17 +263,17 @@ def test_small_writing_is_decoded_again_at_the_resolution_that_shows_it():
     Image.fromarray(page(1792, *places).grey).save(buffer, "PNG")
     picture = decode(buffer.getvalue())
     assert max(picture.grey.shape) < 1792
-    near(boxes(segment(picture, StandIn())), [box(*place) for place in places], by=2)
+    near(boxes(segment(picture, StandInNetwork())), [box(*place) for place in places], by=2)
 
 
 class TestCoarsestLevel:
-    def test_it_has_56_pixels_and_shows_what_fills_the_picture(self):
+    def test_it_has_56_pixels_and_finds_a_glyph_that_fills_the_picture(self):
         assert list(sides(60)) == [56, 112]
-        (glyph,) = segment(page(448, (20, 20, 400)), StandIn())
+        (glyph,) = segment(page(448, (20, 20, 400)), StandInNetwork())
         assert glyph.level.scale == 56 / 448
 
-    def test_nothing_is_too_large_for_it(self):
-        class Larger(StandIn):
+    def test_no_glyph_is_too_large_for_it(self):
+        class Larger(StandInNetwork):
             def __call__(self, grey):
                 *outputs, sizes = super().__call__(grey)
                 return *outputs, np.full_like(sizes, 1.2 * CONFIG.large)
@@ -294,8 +292,8 @@ class TestQuality:
         """A quality for each level's side."""
         return lambda glyphs: [of[f"at_{max(glyph.level.grey.shape)}"] for glyph in glyphs]
 
-    def test_a_good_glyph_is_not_looked_at_closer(self):
-        network = StandIn()
+    def test_a_glyph_of_high_quality_is_not_segmented_again(self):
+        network = StandInNetwork()
         found = segment(self.PICTURE, network, self.by_level(at_448=CONFIG.trusted))
         assert sides_of(found) == {448}
         assert network.shown == COARSE + 448**2
@@ -303,19 +301,19 @@ class TestQuality:
     @pytest.mark.parametrize(
         ("coarse", "fine", "kept"), [(0.3, 0.9, 896), (0.3, 0.4, 896), (0.3, 0.2, 448)]
     )
-    def test_a_poor_one_is_and_the_better_is_kept_once(self, coarse, fine, kept):
+    def test_a_glyph_of_low_quality_is_replaced_by_a_better_one(self, coarse, fine, kept):
         quality = self.by_level(at_448=coarse, at_896=fine, at_1792=0.05)
-        found = segment(self.PICTURE, StandIn(), quality)
+        found = segment(self.PICTURE, StandInNetwork(), quality)
         assert sides_of(found) == {kept}
         near(boxes(found), [box(100, 100, 70)], by=2)
 
-    def test_what_is_hardly_anything_on_every_level_is_dropped(self):
+    def test_a_glyph_of_low_quality_on_every_level_is_dropped(self):
         poor = CONFIG.kept / 2
         quality = self.by_level(at_448=poor, at_896=poor, at_1792=poor)
-        assert segment(self.PICTURE, StandIn(), quality) == []
+        assert segment(self.PICTURE, StandInNetwork(), quality) == []
 
-    def test_a_poor_one_does_not_take_the_place_of_the_good_ones_in_it(self):
-        class Vague(StandIn):
+    def test_a_glyph_of_low_quality_does_not_replace_good_ones_inside_it(self):
+        class Vague(StandInNetwork):
             """Sees the two squares as one on the coarse levels."""
 
             def __call__(self, grey):
@@ -336,12 +334,12 @@ class TestQuality:
 
 
 class TestComponents:
-    class Halves(StandIn):
+    class Halves(StandInNetwork):
         """Takes the halves of a square for two glyphs."""
 
         @staticmethod
         def squares(ink):
-            for left, top, right, bottom in StandIn.squares(ink):
+            for left, top, right, bottom in StandInNetwork.squares(ink):
                 middle = (left + right) // 4 * 2
                 yield left, top, middle - 2, bottom
                 yield middle, top, right, bottom
@@ -352,9 +350,7 @@ class TestComponents:
         assert len(segment(self.PICTURE, self.Halves())) == 2
 
     @pytest.mark.parametrize(("whole", "half", "count"), [(0.9, 0.6, 1), (0.6, 0.9, 2)])
-    def test_a_component_takes_the_place_of_the_glyphs_in_it_if_it_is_better(
-        self, whole, half, count
-    ):
+    def test_a_component_of_higher_quality_replaces_the_glyphs_in_it(self, whole, half, count):
         def quality(glyphs):
             wide = (glyph.mask.shape[1] > 0.8 * glyph.mask.shape[0] for glyph in glyphs)
             return [whole if one else half for one in wide]
@@ -408,17 +404,17 @@ class TestStrokesThatLookLikePrint:
         assert (level.digit[20 : 20 + by_hand, 20:26] == 200).all()
         assert level.printed.max() == 0
 
-    def test_print_of_which_little_looks_written_stays_print(self):
+    def test_print_with_little_handwriting_stays_print(self):
         level = self.joined(10, 50)
         assert (level.handwriting > 0).sum() == 10 * 6
         assert (level.printed > 0).sum() == 50 * 6
 
-    def test_what_is_larger_than_a_glyph_stays_as_it_is(self):
-        level = self.joined(100, JOINED_SIDE - 99)
+    def test_components_larger_than_a_glyph_are_unchanged(self):
+        level = self.joined(100, MAX_STROKE_SIDE - 99)
         assert (level.printed > 0).any()
 
 
-class OnCloth(StandIn):
+class OnCloth(StandInNetwork):
     """Sees on one level that the right half of the picture is no paper."""
 
     def __init__(self, side: int) -> None:
@@ -441,87 +437,3 @@ def test_the_background_of_two_levels_holds_for_finer_ones(side, holds):
     expected = [box(*on_paper)] if holds else [box(*on_paper), box(*on_cloth)]
     near(boxes(found), expected, by=2)
     assert sides_of(found) == {896}
-
-
-class TestAlone:
-    """A ring, for a zero: the grey levels within its box are those of the ink and of the paper."""
-
-    ONE_LOOK = ALONE_SIDE**2
-    LARGE, SPECK = (301, 303, 611), (1501, 1503, 6)
-
-    @staticmethod
-    def ring(left: int, top: int, own: int, grey: np.ndarray) -> np.ndarray:
-        """`grey`, with a ring as large as a square of `page`."""
-        grey = grey.copy()
-        width = own // 5
-        grey[top : top + own, left : left + own] = 0
-        grey[top + width : top + own - width, left + width : left + own - width] = 255
-        return grey
-
-    def alone(self, grey: np.ndarray) -> Glyph | None:
-        """The glyph, after one look."""
-        network = StandIn()
-        found = standing_alone(picture_of(grey), network)
-        assert network.shown == self.ONE_LOOK
-        return found
-
-    def test_a_digit_on_plain_paper_is_found_in_one_coarse_look(self):
-        found = self.alone(self.ring(*self.LARGE, page(1792).grey))
-        assert found is not None
-        near([found.box], [box(*self.LARGE)], by=20)
-        assert not found.mask.all()
-        assert (found.level.owner[found.window][found.mask] == found.numbers[0]).all()
-
-    def test_it_is_not_beside_a_speck_that_the_coarse_level_does_not_show(self):
-        grey = self.ring(*self.LARGE, page(1792, self.SPECK).grey)
-        assert len(segment(picture_of(self.ring(*self.LARGE, page(1792).grey)), StandIn())) == 1
-        level, *_ = look(grey, grey.shape, ALONE_SIDE, None, StandIn())
-        assert level.handwriting[80:].max() == 0
-        assert self.alone(grey) is None
-
-    @pytest.mark.parametrize(("ruling", "plain"), [(80, False), (225, True)])
-    def test_nor_on_ruled_paper_unless_the_lines_are_faint(self, ruling, plain):
-        paper = page(1792).grey
-        paper[40::64] = ruling
-        assert (self.alone(self.ring(*self.LARGE, paper)) is not None) == plain
-
-    def test_nor_is_one_of_two(self):
-        grey = self.ring(100, 303, 611, page(1792).grey)
-        assert self.alone(self.ring(1001, 303, 611, grey)) is None
-
-    def test_nor_is_there_one_on_blank_paper(self):
-        assert self.alone(page(1792).grey) is None
-
-    def test_nor_is_what_is_too_small_or_too_large_for_one_look(self):
-        assert self.alone(self.ring(301, 303, 307, page(1792).grey)) is None
-        assert self.alone(self.ring(11, 13, 1601, page(1792).grey)) is None
-
-    def test_a_picture_is_decoded_at_one_resolution_and_its_box_is_of_the_whole(self):
-        """The file shows more pixels than the picture's working copy has."""
-        buffer = io.BytesIO()
-        Image.fromarray(self.ring(*self.LARGE, page(1792).grey)).save(buffer, "PNG")
-        picture = decode(buffer.getvalue())
-        assert max(picture.grey.shape) < 1792
-        found = standing_alone(picture, StandIn())
-        assert found is not None
-        near([found.box], [box(*self.LARGE)], by=20)
-
-    @pytest.mark.parametrize(
-        ("single", "accepted", "one_look"),
-        [(True, True, True), (True, False, False), (False, True, False)],
-    )
-    def test_it_is_read_if_one_digit_is_asked_and_this_needs_no_review(
-        self, single, accepted, one_look
-    ):
-        def judge(frames: np.ndarray) -> Opinions:
-            yes = np.ones(len(frames), np.bool_)
-            probabilities = np.eye(10)[np.zeros(len(frames), np.intp)]
-            return Opinions(probabilities, np.full(len(frames), 0.99), yes, yes & accepted)
-
-        network = StandIn()
-        recogniser = Recogniser(judge, network, trained.config())
-        picture = picture_of(self.ring(*self.LARGE, page(1792).grey))
-        (((mark,),),) = (recogniser.read(picture, single=single),)
-        assert (mark.is_digit, mark.accepted) == (True, accepted)
-        near([(*mark.box[:2], sum(mark.box[::2]), sum(mark.box[1::2]))], [box(*self.LARGE)], by=20)
-        assert (network.shown == self.ONE_LOOK) == one_look

@@ -1,4 +1,4 @@
-"""What a training run made is found by the run's name."""
+"""Training runs: the record of the published version, and the key of the checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from digits.registry import runs
 from digits.registry.object_store import NotInStore, open_store
 
 
-def test_a_run_is_known_by_what_it_made(tmp_path):
+def test_a_run_records_the_version_it_published(tmp_path):
     models = open_store(str(tmp_path))
     version = "20261125T000000Z-0123abcd"
 
@@ -22,12 +22,12 @@ def test_a_run_is_known_by_what_it_made(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "../models/current", "a b", "x" * 81])
-def test_a_runs_name_is_no_path(tmp_path, name):
-    with pytest.raises(BadRequest, match="run's name"):
+def test_a_runs_name_cannot_be_a_path(tmp_path, name):
+    with pytest.raises(BadRequest, match="not a valid name of a run"):
         runs.record(name, "20261125T000000Z-0123abcd", open_store(str(tmp_path)))
 
 
-def test_a_broken_note_of_a_run_is_named(tmp_path):
+def test_an_invalid_record_of_a_run_raises(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/run-1.json").write_text("{}")
     with pytest.raises(ModelUnavailable, match=r"runs/run-1\.json"):
@@ -35,7 +35,7 @@ def test_a_broken_note_of_a_run_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../models/current", "a/b", ""])
-def test_a_runs_state_stays_among_the_checkpoints(name):
+def test_a_checkpoints_key_stays_below_its_prefix(name):
     assert runs.checkpoint_key("run-1") == "checkpoints/run-1.npz"
-    with pytest.raises(BadRequest, match="run's name"):
+    with pytest.raises(BadRequest, match="not a valid name of a run"):
         runs.checkpoint_key(name)

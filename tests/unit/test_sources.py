@@ -42,7 +42,7 @@ def test_what_is_skipped_is_counted_once_and_named(tmp_path):
     for _ in range(2):  # as it is counted for a bar, and then read
         assert len(list(pictures())) == 1
     assert str(skipped) == (
-        "Skipped 3 files that do not end like a picture: form.docx, no_ending, notes.txt."
+        "Skipped 3 files without an image's extension: form.docx, no_ending, notes.txt."
     )
 
 
@@ -52,7 +52,7 @@ def test_of_very_many_the_first_are_named(tmp_path):
     (tmp_path / "a.png").touch()
     skipped = Skipped()
     assert names(tmp_path, skipped) == ["a.png"]
-    assert str(skipped).startswith("Skipped 1,234 files that do not end like a picture: 0001.txt,")
+    assert str(skipped).startswith("Skipped 1,234 files without an image's extension: 0001.txt,")
     assert str(skipped).endswith("0010.txt and 1,224 more.")
 
 

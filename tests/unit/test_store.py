@@ -1,4 +1,4 @@
-"""A store never shows half a bundle, never loses an update, and survives its writers' deaths."""
+"""The registry never shows part of a bundle, loses no update, and survives interrupted writers."""
 
 import errno
 import json
@@ -44,8 +44,8 @@ def models(home):
     return FolderStore(home)
 
 
-class Mortal(FolderStore):
-    """A store whose user dies just before its nth write, or just after it."""
+class MortalFolder(FolderStore):
+    """A store whose process is killed just before or just after its nth write."""
 
     def __init__(self, root, last, *, after):
         super().__init__(root)
@@ -60,7 +60,7 @@ class Mortal(FolderStore):
             raise Killed
 
 
-def test_what_is_published_is_in_service_and_whole(models, home, old):
+def test_a_published_bundle_is_in_service_and_complete(models, home, old):
     pointer = registry.publish(old, models)
     assert pointer == registry.current(models)[0]
     assert pointer.previous is None
@@ -69,7 +69,7 @@ def test_what_is_published_is_in_service_and_whole(models, home, old):
     assert set(models.keys("models/")) == {registry.POINTER} | {f"models/{OLD}/{n}" for n in names}
 
 
-def test_the_pointer_has_the_form_that_other_readers_know(models, home, old, new):
+def test_the_pointer_has_the_published_form(models, home, old, new):
     registry.publish(old, models)
     registry.publish(new, models)
     written = json.loads((home / "models/current.json").read_text())
@@ -86,7 +86,7 @@ def test_an_upload_promotes_nothing(models, old, new):
     registry.publish(old, models)
     registry.upload(new, models)
     assert version_in_service(models) == OLD
-    registry.promote(NEW, models, seen=registry.look(models))
+    registry.promote(NEW, models, expected=registry.pointer_state(models))
     assert version_in_service(models) == NEW
 
 
@@ -99,18 +99,18 @@ def test_publishing_twice_changes_nothing(models, home, old):
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_death_at_any_write_leaves_the_old_model_and_the_next_run_finishes(
+def test_an_interruption_at_any_write_keeps_the_old_model_and_can_be_repeated(
     home, models, old, new, after
 ):
     registry.publish(old, models)
     files = len(bundle.load(new).manifest.files)
     for last in range(1, files + 3):  # the files, the manifest, the pointer
         with pytest.raises(Killed):
-            registry.publish(new, Mortal(home, last, after=after))
+            registry.publish(new, MortalFolder(home, last, after=after))
         written = last if after else last - 1
         assert version_in_service(models) == (NEW if written == files + 2 else OLD)
         problems = {item.version: item.problem for item in registry.versions(models)}
-        half = None if written == 0 or written > files else "half-published: no manifest.json"
+        half = None if written == 0 or written > files else "incomplete: no manifest.json"
         assert problems.get(NEW) == half
         assert registry.publish(new, models).version == NEW
         assert version_in_service(models) == NEW
@@ -139,7 +139,7 @@ def run_python(script, *args, **options):
     )  # fmt: skip
 
 
-def test_a_sigkill_in_the_middle_of_a_file_harms_nobody_and_its_draft_is_cleaned(
+def test_a_sigkill_while_writing_a_file_does_no_harm_and_its_draft_is_removed(
     home, models, old, new
 ):
     registry.publish(old, models)
@@ -172,7 +172,7 @@ def test_leftovers_of_another_bundle_without_a_manifest_are_replaced(models, hom
     assert bundle.verify(registry.in_store(models, OLD)).version == OLD
 
 
-def test_publishing_again_mends_a_damaged_file(models, home, old):
+def test_publishing_again_replaces_a_damaged_file(models, home, old):
     registry.publish(old, models)
     tampered(home / f"models/{OLD}/mnist_cnn.tflite")
     with pytest.raises(ModelUnavailable):
@@ -190,37 +190,37 @@ def test_a_broken_bundle_is_not_published(models, old, name):
 
 
 @pytest.mark.parametrize("damage", ["tampered", "missing"])
-def test_a_version_that_is_not_whole_in_the_store_is_not_promoted(models, home, old, new, damage):
+def test_a_version_that_is_incomplete_in_the_store_is_not_promoted(models, home, old, new, damage):
     registry.publish(old, models)
     registry.upload(new, models)
     path = home / f"models/{NEW}/images/errors.png"
     tampered(path) if damage == "tampered" else path.unlink()
     with pytest.raises(ModelUnavailable, match=r"images/errors\.png"):
-        registry.promote(NEW, models, seen=registry.look(models))
+        registry.promote(NEW, models, expected=registry.pointer_state(models))
     assert version_in_service(models) == OLD
 
 
 def test_a_version_under_anothers_name_is_neither_promoted_nor_fetched(models, home, old):
     registry.publish(old, models)
     shutil.copytree(home / f"models/{OLD}", home / f"models/{NEW}")
-    with pytest.raises(ModelUnavailable, match=f"says that it is {OLD}"):
-        registry.promote(NEW, models, seen=registry.look(models))
+    with pytest.raises(ModelUnavailable, match=f"is of version {OLD}"):
+        registry.promote(NEW, models, expected=registry.pointer_state(models))
     pointer = registry.current(models)[0].model_copy(update={"version": NEW})
-    with pytest.raises(ModelUnavailable, match=f"says that it is {OLD}"):
+    with pytest.raises(ModelUnavailable, match=f"is of version {OLD}"):
         registry.fetch(models, pointer)
 
 
 def test_a_pointer_to_another_manifest_is_not_fetched(models, old):
     pointer = registry.publish(old, models).model_copy(update={"manifest_sha256": "0" * 64})
-    with pytest.raises(ModelUnavailable, match="promoted"):
+    with pytest.raises(ModelUnavailable, match="digest in the pointer"):
         registry.fetch(models, pointer)
 
 
 @pytest.mark.parametrize("version", ["../../elsewhere", "", "latest", OLD + "/.."])
-def test_what_is_no_version_reaches_no_file(models, old, version):
+def test_an_invalid_version_does_not_reach_a_file(models, old, version):
     registry.publish(old, models)
-    with pytest.raises(NotInStore, match="is no version"):
-        registry.promote(version, models, seen=registry.look(models))
+    with pytest.raises(NotInStore, match="is not a version"):
+        registry.promote(version, models, expected=registry.pointer_state(models))
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/etc/passwd", "images/../../x", ".hidden", "a//b"])
@@ -242,7 +242,7 @@ def test_rolling_back_goes_to_the_previous_version_and_twice_is_a_round_trip(mod
     assert version_in_service(models) == NEW
 
 
-def test_rolling_back_can_name_any_whole_version(models, tmp_path, old, new):
+def test_rolling_back_can_name_any_complete_version(models, tmp_path, old, new):
     third = make_bundle(tmp_path / "third", "20261103T000000Z-0206d068")
     for folder in (old, new, third):
         registry.publish(folder, models)
@@ -250,7 +250,7 @@ def test_rolling_back_can_name_any_whole_version(models, tmp_path, old, new):
     assert version_in_service(models) == OLD
 
 
-def test_promoting_the_model_in_service_anew_keeps_the_way_back(models, home, old, new):
+def test_promoting_the_model_in_service_again_keeps_the_previous_version(models, home, old, new):
     """Its pointer named another manifest; now it names the right one, and still the old model."""
     registry.publish(old, models)
     pointer = registry.publish(new, models).model_copy(update={"manifest_sha256": "0" * 64})
@@ -339,21 +339,21 @@ def test_a_bundle_of_schema_1_is_not_uploaded(models, tmp_path):
     assert models.keys("models/") == []
 
 
-def test_a_pointer_that_is_none_is_refused_by_readers_and_mended_by_promotion(models, home, old):
+def test_an_invalid_pointer_raises_for_readers_and_is_replaced_by_promotion(models, home, old):
     registry.publish(old, models)
     (home / "models/current.json").write_text('{"version": "latest"}')
     with pytest.raises(ModelUnavailable, match="not a valid pointer"):
         registry.current(models)
-    registry.promote(OLD, models, seen=registry.look(models))
+    registry.promote(OLD, models, expected=registry.pointer_state(models))
     assert version_in_service(models) == OLD
 
 
 def _promote_at_once(home, version, barrier, outcomes):
     models = FolderStore(home)
-    seen = registry.look(models)
+    seen = registry.pointer_state(models)
     barrier.wait(30)
     try:
-        registry.promote(version, models, seen=seen)
+        registry.promote(version, models, expected=seen)
         outcomes.put((version, "won"))
     except Conflict:
         outcomes.put((version, "told"))
@@ -402,7 +402,7 @@ def test_many_threads_that_swap_lose_no_update(models):
     assert models.read("models/counter").data == b"%d" % (workers * rounds)
 
 
-def test_a_reader_never_meets_a_part_of_a_file(models):
+def test_a_reader_never_sees_a_part_of_a_file(models):
     small, large = b"a" * 10, b"b" * 3_000_000
     models.swap("models/file", small, expected=None)
 
@@ -425,7 +425,7 @@ def test_an_unchanged_file_is_not_read_again(models):
     assert models.read("models/file", unless=seen.etag).data == b"2"
 
 
-def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(home, models, old, new):
+def test_a_full_disk_is_a_one_line_error_and_leaves_nothing(home, models, old, new):
     """No file above 100 kB can be written: a real limit of the system, met half-way."""
     registry.publish(old, models)
     script = """
@@ -451,7 +451,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(home, models, old, 
     assert version_in_service(models) == NEW
 
 
-def test_no_space_for_the_pointer_leaves_the_old_one(models, home, old, new, monkeypatch):
+def test_no_space_for_the_pointer_keeps_the_old_one(models, home, old, new, monkeypatch):
     registry.publish(old, models)
     registry.upload(new, models)
 
@@ -460,16 +460,16 @@ def test_no_space_for_the_pointer_leaves_the_old_one(models, home, old, new, mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreUnreachable, match="No space left on device"):
-        registry.promote(NEW, models, seen=registry.look(models))
+        registry.promote(NEW, models, expected=registry.pointer_state(models))
     monkeypatch.undo()
     assert version_in_service(models) == OLD
     assert not (home / "models/.draft").exists()
 
 
-def test_a_folder_that_cannot_be_used_is_said_to_be_so(tmp_path, old):
+def test_a_folder_that_cannot_be_used_raises(tmp_path, old):
     (tmp_path / "file").write_text("no folder")
     models = FolderStore(tmp_path / "file")
-    for use in (lambda: registry.publish(old, models), lambda: registry.look(models)):
+    for use in (lambda: registry.publish(old, models), lambda: registry.pointer_state(models)):
         with pytest.raises(StoreUnreachable, match="Not a directory"):
             use()
 
@@ -483,7 +483,7 @@ def test_a_version_of_schema_1_is_listed_with_its_manifest_and_why_it_is_not_ser
     assert "bundle schema 1, which version 0.1.0" in listed.problem
 
 
-def test_versions_are_listed_with_what_is_wrong_with_them(models, home, tmp_path, old, new):
+def test_versions_are_listed_with_their_problems(models, home, tmp_path, old, new):
     assert registry.versions(models) == []
     registry.publish(new, models)
     registry.publish(old, models)
@@ -496,19 +496,21 @@ def test_versions_are_listed_with_what_is_wrong_with_them(models, home, tmp_path
     assert list(listed) == [OLD, NEW, "20261109T000000Z-0206d068", "notes"]
     assert listed[OLD] is None
     assert listed[NEW] == "incomplete: no images/errors.png"
-    assert listed["20261109T000000Z-0206d068"] == "half-published: no manifest.json"
-    assert "is no version" in listed["notes"]
+    assert listed["20261109T000000Z-0206d068"] == "incomplete: no manifest.json"
+    assert "is not a version" in listed["notes"]
 
 
 @pytest.mark.parametrize("address", ["s3://", "https://example.org/models", "S3://bucket"])
-def test_what_is_no_store_is_said_to_be_none(address):
-    with pytest.raises(StoreUnreachable, match="is no store"):
+def test_an_invalid_address_of_a_store_raises(address):
+    with pytest.raises(StoreUnreachable, match="is not the address of a store"):
         object_store.open_store(address)
 
 
-def test_why_the_gate_was_overridden_is_kept_in_the_pointer(models, home, old):
+def test_the_reason_for_overriding_the_gate_is_stored_in_the_pointer(models, home, old):
     registry.upload(old, models)
-    registry.promote(OLD, models, seen=registry.look(models), forced="the test set was wrong")
+    registry.promote(
+        OLD, models, expected=registry.pointer_state(models), forced="the test set was wrong"
+    )
     assert Pointer.model_validate_json(
         (home / "models/current.json").read_text()
     ).forced == "the test set was wrong"  # fmt: skip

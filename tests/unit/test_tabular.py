@@ -1,4 +1,4 @@
-"""Tables are safe and right in a spreadsheet, and are what their ending says."""
+"""Tables are safe and exact in a spreadsheet, in the format of their extension."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from digits import tabular
 from digits.cli.labels import collected
 from digits.cli.labels.collected import Row
 from digits.errors import BadRequest
-from digits.tabular import Column, defused, restored
+from digits.tabular import Column, escaped, restored
 
 TABLE = (
     Column("path"),
@@ -69,15 +69,15 @@ def test_a_formula_is_shown_and_never_evaluated(ending, cell):
 
 
 @pytest.mark.parametrize("cell", PLAIN)
-def test_a_number_and_plain_text_stay_as_they_are(cell):
-    assert defused(cell) == cell
+def test_numbers_and_plain_text_are_not_escaped(cell):
+    assert escaped(cell) == cell
     assert restored(cell) == cell
 
 
 @given(st.text() | st.text("='+-@0 1.\t\r\n", max_size=6))
-def test_what_was_defused_can_be_told(cell):
-    assert restored(defused(cell)) == cell
-    assert not re.match(r"[=@＝＋－＠\t\r\n]|[+-](?![0-9]|$)", defused(cell))
+def test_an_escaped_cell_can_be_restored(cell):
+    assert restored(escaped(cell)) == cell
+    assert not re.match(r"[=@＝＋－＠\t\r\n]|[+-](?![0-9]|$)", escaped(cell))
 
 
 @pytest.mark.parametrize("bom", [False, True])
@@ -112,9 +112,9 @@ def test_nothing_is_a_formula_or_a_link_in_xlsx(cell):
     assert set(types_of(book)) == {"A1", "B1", "C1", "D1", "A2", "B2"}
 
 
-def test_an_xlsx_sheet_that_is_full_says_so(monkeypatch):
+def test_a_full_xlsx_sheet_raises(monkeypatch):
     monkeypatch.setattr(tabular, "_XLSX_ROWS", 3)
-    with pytest.raises(BadRequest, match="room for 2 rows"):
+    with pytest.raises(BadRequest, match="at most 2 rows"):
         written("xlsx", [("a", "1", None, None)] * 3)
 
 
@@ -126,13 +126,13 @@ def test_parquet_keeps_the_types():
 
 
 @pytest.mark.parametrize(("ending", "package"), [("xlsx", "xlsxwriter"), ("parquet", "pyarrow")])
-def test_without_its_library_a_file_gets_a_sentence(monkeypatch, ending, package):
+def test_a_format_without_its_library_raises_with_a_sentence(monkeypatch, ending, package):
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(BadRequest, match=f"pip install {package}"):
         written(ending, [])
 
 
-def test_a_collected_table_is_read_as_it_was_before_it_was_defused():
+def test_a_collected_table_is_read_with_its_cells_restored():
     row = Row("=1.png", "-5", "-1+2", True, "blank", "", 0.5, "20261123T204400Z-1a2b3c4d", "now")
     stream = io.StringIO()
     tabular.delimited(stream, collected._TABLE, ",")([row])

@@ -123,8 +123,8 @@ def test_functions_have_no_property_that_changes_without_a_new_version(rendered)
         function = properties(render(SweepSchedule="rate(1 day)"), name)
         assert [it["Key"] for it in function["Tags"]] == ["lambda:createdBy"], "SAM's own"
         assert ("ReservedConcurrentExecutions" in function) == (name == "HttpApiFunction")
-    told = (ROOT / "docs/aws.md").read_text()
-    assert "A version for this Lambda function exists" in told, "the remaining case is documented"
+    text = (ROOT / "docs/aws.md").read_text()
+    assert "A version for this Lambda function exists" in text, "the remaining case is documented"
 
 
 def test_a_failed_first_deployment_deletes_its_stack():
@@ -138,11 +138,11 @@ def test_samconfig_sets_no_stack_name():
 
 
 @pytest.mark.parametrize(
-    ("budget", "email", "told"), [("0", "", 0), ("20", "", 1), ("20", "me@example.com", 0)]
+    ("budget", "email", "count"), [("0", "", 0), ("20", "", 1), ("20", "me@example.com", 0)]
 )
-def test_a_budget_without_an_email_address_is_refused(budget, email, told):
+def test_a_budget_without_an_email_address_is_refused(budget, email, count):
     broken = Stack(TEMPLATE, {"MonthlyBudget": budget, "AlarmEmail": email}).broken_rules()
-    assert len(broken) == told
+    assert len(broken) == count
     assert all("AlarmEmail" in it for it in broken)
 
 
@@ -212,11 +212,11 @@ def test_an_idle_stack_costs_two_dollars_a_month_at_most():
     lines = floor.monthly()
     total = sum(lines.values())
     assert 0 < total <= 2
-    for document, told in (
+    for document, sentence in (
         ("docs/aws.md", f"**{total:.2f}**"),
         ("docs/costs.md", f"costs {total:.2f} "),
     ):
-        assert told in (ROOT / document).read_text(), document
+        assert sentence in (ROOT / document).read_text(), document
     assert set(lines) == {"alarms", "SQS, polled by Lambda"}
 
 
@@ -232,10 +232,10 @@ def test_an_idle_stack_costs_two_dollars_a_month_at_most():
 )
 def test_the_documented_cost_of_each_option_is_that_of_the_template(switch, value):
     more = sum(floor.monthly({switch: value}).values()) - sum(floor.monthly().values())
-    (told,) = re.findall(
+    (documented,) = re.findall(
         rf"^\| `{switch}=[^|]*\| ([\d.]+)", (ROOT / "docs/aws.md").read_text(), re.M
     )
-    assert more == pytest.approx(float(told), abs=0.005)
+    assert more == pytest.approx(float(documented), abs=0.005)
 
 
 def test_a_refused_model_raises_an_alarm_by_default():
@@ -287,6 +287,6 @@ def test_the_api_compresses_answers_above_four_kibibytes(rendered):
 
 
 def test_the_scope_of_the_throttle_is_documented():
-    told = TEMPLATE["Parameters"]["ThrottleRate"]["Description"]
-    assert "each method of each path" in " ".join(told.split())
+    description = TEMPLATE["Parameters"]["ThrottleRate"]["Description"]
+    assert "each method of each path" in " ".join(description.split())
     assert "each method of each path" in " ".join((ROOT / "docs/keys.md").read_text().split())

@@ -23,7 +23,7 @@ from training_job.progress import RunProgress
 from training_job.segmenter import litert
 from training_job.synthesis.photographs import SyntheticScene
 from training_job.tile_segmenter import __main__ as command
-from training_job.tile_segmenter import fit, targets
+from training_job.tile_segmenter import fit, targets, trained
 from training_job.tile_segmenter.network import network
 from training_job.tile_segmenter.targets import FINE, Targets
 
@@ -125,12 +125,12 @@ def test_the_networks_outputs_have_their_strides_and_channels():
 
 def test_the_recogniser_runs_what_training_writes():
     keras.utils.set_random_seed(1)
-    trained = network(training=False)
-    written = litert(trained)
+    fitted = network(training=False)
+    written = litert(fitted)
     segmenter = pickle.loads(pickle.dumps(Segmenter(written, trained.config().segmentation)))
     grey = two_marks().grey[:48]
     kind, heat, offsets, sizes = segmenter(grey)
-    given = trained(grey[None, ..., None].astype(np.float32) / 255, training=False)
+    given = fitted(grey[None, ..., None].astype(np.float32) / 255, training=False)
     np.testing.assert_allclose(kind, keras.ops.softmax(given[0])[0], atol=1e-4)
     np.testing.assert_allclose(heat, keras.ops.sigmoid(given[1])[0, ..., 0], atol=1e-4)
     np.testing.assert_allclose(offsets, given[2][0, ..., :2] * UNIT, atol=1e-2)
@@ -200,7 +200,7 @@ def test_training_can_start_from_trained_weights(tmp_path, monkeypatch):
     command.main(out=before, steps=1)
     kept_before = before / "segmenter.keras"
     given = {}
-    monkeypatch.setattr(fit, "fit", lambda *a: given.update(start=a[-1]) or a[-1])
+    monkeypatch.setattr(fit, "fit", lambda *a: given.update(start=a[-2]) or a[-2])
     command.main(out=after, steps=1, seed=2, start_from=kept_before)
     expected = keras.models.load_model(kept_before, compile=False).get_weights()
     for one, other in zip(given["start"], expected, strict=True):

@@ -337,7 +337,7 @@ def test_files_go_up_first_then_the_manifest_and_the_pointer_last(
     trained, s3, written, tmp_path, monkeypatch
 ):
     def passes(version, target):
-        registry.promote(version, target, seen=registry.look(target))
+        registry.promote(version, target, expected=registry.pointer_state(target))
         return SimpleNamespace(criteria=())
 
     monkeypatch.setattr(train.gate, "promote", passes)

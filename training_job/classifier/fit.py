@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from digits.classifier import softmax
+from digits.recognition.classification import softmax
 from training_job import evaluate
 from training_job.checkpoint import Checkpoint
 from training_job.classifier.augment import augmented
@@ -152,7 +152,7 @@ class ClassifierTrainer:
     def __init__(self, architecture: Architecture, recipe: Recipe, images: int) -> None:
         self._recipe = recipe
         self._steps = max(1, images // recipe.batch_size)  # per epoch
-        with _dtype_policy(recipe.precision):
+        with dtype_policy(recipe.precision):
             self._model = with_ood_output(architecture(training=True))
         self.network = architecture(training=False)
         self._served = with_ood_output(self.network)
@@ -253,7 +253,7 @@ class ClassifierTrainer:
 
 
 @contextmanager
-def _dtype_policy(precision: Precision) -> Iterator[None]:
+def dtype_policy(precision: Precision) -> Iterator[None]:
     """Let layers that are built in the block compute in `precision`, with float32 weights."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")

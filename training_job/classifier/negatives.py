@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from digits import preprocess
-from digits.reading import Judge
+from digits.recognition.classification import ClassifyFrames
 from training_job import glyphs, strokes, synthetic_photos
 from training_job.data import Mnist
 from training_job.glyphs import Glyphs
@@ -89,7 +89,9 @@ def frames(
     }  # fmt: skip
 
 
-def rejection_rates(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[str, float]]:
+def rejection_rates(
+    classify_frames: ClassifyFrames, mnist: Mnist, count: int
+) -> dict[str, dict[str, float]]:
     """Measure which share of about `count` negatives a model rejects, kind by kind.
 
     The negatives are made from the held-out digits and typefaces.
@@ -103,7 +105,7 @@ def rejection_rates(judge: Judge, mnist: Mnist, count: int) -> dict[str, dict[st
     rng = np.random.default_rng(count)
     drawn = frames(count, pixels, mnist.held_out.y, rng, held_out=True)
     return {
-        kind: {"frames": len(made), "refused": float((~judge(made).accepted).mean())}
+        kind: {"frames": len(made), "refused": float((~classify_frames(made).accepted).mean())}
         for kind, made in drawn.items()
     }
 

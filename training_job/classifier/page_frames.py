@@ -89,7 +89,7 @@ def _on_rendered_page(segmenter: Segmenter, seed: int) -> list[tuple[Frames, int
     picture = Picture(rendered.grey, width, height, "PNG")
     areas = _glyph_areas(rendered)
     found = []
-    segmented = preprocess.found(picture, segmenter)
+    segmented = preprocess.segmented_pages(picture, segmenter)
     for page in (next(next(preprocess.pages(picture))), *segmented):
         for piece in _candidates(page):
             label = _label(piece, rendered, areas)
@@ -109,7 +109,7 @@ def _on_blank(segmenter: Segmenter, seed: int, number: int) -> list[tuple[Frames
 def _all_marks(picture: Picture, segmenter: Segmenter) -> Iterator[Mark]:
     """Yield the marks of every binarisation of a picture."""
     pages = [page for binarisations in preprocess.pages(picture) for page in binarisations]
-    for page in (*pages, *preprocess.found(picture, segmenter)):
+    for page in (*pages, *preprocess.segmented_pages(picture, segmenter)):
         for piece in _candidates(page):
             yield page.mark(piece)
 
@@ -119,7 +119,7 @@ def _may_be_a_1(width: int, height: int) -> bool:
 
 
 def _candidates(page: Page) -> Sequence[Piece]:
-    pieces = page.things or page.pieces
+    pieces = page.instances or page.pieces
     return [
         piece for piece in pieces[:_MOST_CANDIDATES] if max(piece.height, piece.width) >= _SMALLEST
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,6 +41,12 @@ def main(
         int,
         typer.Option(min=0, help="Seed of the weights, the order of scenes and the augmentation."),
     ] = 1,
+    precision: Annotated[
+        Literal["float32", "bfloat16"],  # `Precision`, whose module imports TensorFlow
+        typer.Option(
+            help="Precision of the arithmetic; bfloat16 is faster on processors with AMX only."
+        ),
+    ] = "float32",
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -82,13 +88,14 @@ def main(
         scenes,
         steps,
         seed,
+        precision,
         tf.__version__,
         files=(start_from,) if start_from else (),
         libraries=("numpy", "keras"),
     )
     start = keras.models.load_model(start_from, compile=False).get_weights() if start_from else None
     checkpoint = Checkpoint(FolderStore(out / "checkpoint"), "state.npz", weights)
-    averaged = fit(shown, steps, seed, progress, checkpoint, start)
+    averaged = fit(shown, steps, seed, progress, checkpoint, start, precision)
     served = network(training=False)
     served.set_weights(averaged)
     served.save(out / "segmenter.keras")

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from digits.recognition.outputs import DIGIT, MARK, UNIT
 from training_job.checkpoint import Checkpoint
-from training_job.classifier.fit import OneCycle
+from training_job.classifier.fit import OneCycle, dtype_policy
+from training_job.classifier.recipes import Precision
 from training_job.progress import RunProgress
 from training_job.tile_segmenter.network import network
 from training_job.tile_segmenter.targets import FINE, Targets
@@ -92,6 +93,7 @@ def fit(
     progress: RunProgress,
     checkpoint: Checkpoint,
     start: Weights | None = None,
+    precision: Precision = "float32",
 ) -> Weights:
     """Train for `steps` steps and return the averaged weights.
 
@@ -104,7 +106,7 @@ def fit(
         If the checkpoint cannot be read or written.
     """
     keras.utils.set_random_seed(seed)
-    trainer = TileSegmenterTrainer(steps, start)
+    trainer = TileSegmenterTrainer(steps, start, precision)
     state = checkpoint.load()
     done = state.epoch if state else 0  # a checkpoint's `epoch` is the number of a step here
     if state:
@@ -131,8 +133,9 @@ def fit(
 class TileSegmenterTrainer:
     """The network in training, its optimizer, and the running average of its weights.
 
-    It computes in bfloat16, with float32 weights and losses. With oneDNN's kernels, that is without
-    XLA, a step takes half the time of one in float32 with XLA.
+    It computes in `precision`, with float32 weights and losses. bfloat16 takes half the time of
+    float32 on processors that multiply it (AMX), and five times as long on others. Only float32 is
+    compiled by XLA, which would keep bfloat16 from the fast kernels of oneDNN.
 
     Parameters
     ----------
@@ -140,13 +143,15 @@ class TileSegmenterTrainer:
         Number of all steps, for the learning rate.
     start
         Initial weights; random ones if None.
+    precision
+        Of the arithmetic.
     """
 
-    def __init__(self, steps: int, start: Weights | None = None) -> None:
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("mixed_bfloat16")
-        self.model = network(training=True)
-        keras.config.set_dtype_policy(policy)
+    def __init__(
+        self, steps: int, start: Weights | None = None, precision: Precision = "float32"
+    ) -> None:
+        with dtype_policy(precision):
+            self.model = network(training=True)
         if start is not None:
             self.model.set_weights(start)
         self._optimizer = keras.optimizers.AdamW(
@@ -157,7 +162,7 @@ class TileSegmenterTrainer:
         self._optimizer.build(self.model.trainable_variables)
         self._average = [tf.Variable(weight.value) for weight in self.model.weights]
 
-        @tf.function  # type: ignore[untyped-decorator]
+        @tf.function(jit_compile=precision == "float32")  # type: ignore[untyped-decorator]
         def step(picture: Any, kind: Any, centre: Any, offset: Any, size: Any) -> Any:
             with tf.GradientTape() as tape:
                 outputs = self.model(picture[..., None], training=True)
